@@ -1,0 +1,137 @@
+namespace CCImage;
+
+/// <summary>
+/// What went wrong, as a stable identifier. The member's name is the error id that scripts see
+/// (<c>FullyQualifiedErrorId</c> starts with it): members are added, never renamed or reused.
+/// </summary>
+public enum ImageErrorId
+{
+    /// <summary>No image at the path that was given.</summary>
+    ImageNotFound,
+
+    /// <summary>The file is none of the disk image formats that can be recognised.</summary>
+    UnknownFormat,
+
+    /// <summary>The format is recognised, but cannot be read or written by this version.</summary>
+    UnsupportedFormat,
+
+    /// <summary>The image contradicts its own format: cut short, out of bounds, inconsistent.</summary>
+    ImageDamaged,
+
+    /// <summary>A stored checksum does not match the data.</summary>
+    ChecksumMismatch,
+
+    /// <summary>The image is attached, locked or being written by somebody else.</summary>
+    ImageInUse,
+
+    /// <summary>The image is encrypted and no passphrase was given.</summary>
+    PassphraseRequired,
+
+    /// <summary>The passphrase does not open the image.</summary>
+    WrongPassphrase,
+
+    /// <summary>The source folder or volume does not exist.</summary>
+    SourceNotFound,
+
+    /// <summary>A file, folder or attribute of the source cannot be read.</summary>
+    SourceUnreadable,
+
+    /// <summary>The source cannot be represented in the file system of the image.</summary>
+    SourceNotRepresentable,
+
+    /// <summary>Something already exists at the destination and overwriting was not asked for.</summary>
+    DestinationExists,
+
+    /// <summary>The folder of the destination does not exist.</summary>
+    DestinationNotFound,
+
+    /// <summary>The destination has no room for what is to be written.</summary>
+    DestinationFull,
+
+    /// <summary>The destination's file system cannot hold a file of that size.</summary>
+    DestinationFileSizeLimit,
+
+    /// <summary>The destination cannot be written.</summary>
+    DestinationUnwritable,
+
+    /// <summary>What is to be stored does not fit into the capacity that was asked for.</summary>
+    CapacityTooSmall,
+
+    /// <summary>A parameter has a value that cannot be used.</summary>
+    InvalidArgument,
+
+    /// <summary>The image holds no volume that can be read.</summary>
+    VolumeNotFound,
+
+    /// <summary>The operation exists only on another operating system.</summary>
+    PlatformNotSupported,
+
+    /// <summary>A part of the program that is shipped beside it is missing.</summary>
+    ComponentMissing,
+}
+
+/// <summary>
+/// The one exception the imaging core throws for anything a user can meet: it names the file, the place in it and the remedy.
+/// Cancellation is <see cref="OperationCanceledException"/>; programming errors are the runtime's own exceptions.
+/// </summary>
+public sealed class ImageException : Exception
+{
+    /// <summary>Makes the exception.</summary>
+    /// <param name="id">The stable identifier.</param>
+    /// <param name="message">What happened, in a sentence with a full stop, without path and remedy.</param>
+    /// <param name="path">The file concerned, or null while it is not known: <see cref="WithPath"/> adds it on the way up.</param>
+    /// <param name="place">Where in the file: a structure and its offset in bytes, for example <c>"block table 2, run 17 at byte 4096"</c>.</param>
+    /// <param name="remedy">What the user can do, in a sentence with a full stop.</param>
+    /// <param name="innerException">The cause.</param>
+    public ImageException(
+        ImageErrorId id, string message, string? path = null, string? place = null, string? remedy = null, Exception? innerException = null)
+        : base(Compose(message, path, place, remedy), innerException)
+    {
+        Id = id;
+        Problem = message;
+        Path = path;
+        Place = place;
+        Remedy = remedy;
+    }
+
+    /// <summary>The stable identifier.</summary>
+    public ImageErrorId Id { get; }
+
+    /// <summary>The bare sentence, without path, place and remedy.</summary>
+    public string Problem { get; }
+
+    /// <summary>The file concerned.</summary>
+    public string? Path { get; }
+
+    /// <summary>Where in the file.</summary>
+    public string? Place { get; }
+
+    /// <summary>What to do about it.</summary>
+    public string? Remedy { get; }
+
+    /// <summary>The same exception with the path filled in, unless it already has one. Format code knows places; only the opener knows the path.</summary>
+    /// <param name="path">The file concerned.</param>
+    public ImageException WithPath(string path) => Path is null ? new(Id, Problem, path, Place, Remedy, this) : this;
+
+    /// <summary>A structure that contradicts its format.</summary>
+    /// <param name="message">What is wrong.</param>
+    /// <param name="place">The structure and its offset in bytes.</param>
+    /// <param name="innerException">The cause.</param>
+    internal static ImageException Damaged(string message, string? place = null, Exception? innerException = null) =>
+        new(ImageErrorId.ImageDamaged, message, place: place,
+            remedy: "Restore the image from another copy; Test-BackupImage -Detailed tells what else is damaged.", innerException: innerException);
+
+    /// <summary>A structure that is valid but beyond what this version reads.</summary>
+    /// <param name="message">What it is.</param>
+    /// <param name="remedy">The way out.</param>
+    /// <param name="place">The structure and its offset in bytes.</param>
+    internal static ImageException Unsupported(string message, string? remedy = null, string? place = null) =>
+        new(ImageErrorId.UnsupportedFormat, message, place: place, remedy: remedy);
+
+    private static string Compose(string message, string? path, string? place, string? remedy)
+    {
+        string text = path is null ? message : $"{path}: {message}";
+        if (place is not null) text += $" (at {place})";
+        return remedy is null ? text : $"{text} {remedy}";
+    }
+}

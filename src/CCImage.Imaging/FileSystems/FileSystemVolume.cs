@@ -1,0 +1,58 @@
+using CCImage.Sources;
+using CCImage.Storage;
+
+namespace CCImage.FileSystems;
+
+/// <summary>
+/// A file system that was found in a window of a disk, opened for reading. Its tree of files is a <see cref="SourceTree"/>, so listing,
+/// restoring, converting and updating all speak of the same thing.
+/// </summary>
+internal abstract class FileSystemVolume : IDisposable
+{
+    /// <summary>What it is.</summary>
+    public abstract VolumeKind Kind { get; }
+
+    /// <summary>The volume's name; empty where there is none.</summary>
+    public abstract string Name { get; }
+
+    /// <summary>Size of the file system in bytes.</summary>
+    public abstract long CapacityBytes { get; }
+
+    /// <summary>Free bytes, from the file system's own count.</summary>
+    public abstract long FreeBytes { get; }
+
+    /// <summary>Files, or null when not kept as a number.</summary>
+    public virtual long? FileCount => null;
+
+    /// <summary>Folders, the root not counted, or null when not kept as a number.</summary>
+    public virtual long? FolderCount => null;
+
+    /// <summary>Whether the file system keeps a journal.</summary>
+    public virtual bool IsJournaled => false;
+
+    /// <summary>Creation of the volume, as far as it is kept.</summary>
+    public virtual UnixTime CreationTime => UnixTime.None;
+
+    /// <summary>
+    /// The ranges of the volume (bytes from its start) that hold nothing: ascending, apart from each other, read from the allocation
+    /// structures alone. Whatever is not certain is not free.
+    /// </summary>
+    public abstract IEnumerable<StorageExtent> GetFreeExtents();
+
+    /// <summary>Reads the whole tree of files, or null when this version cannot list that file system.</summary>
+    /// <param name="cancellation">Ends it.</param>
+    public virtual SourceTree? ReadTree(CancellationToken cancellation = default) => null;
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Releases what the volume holds; never the storage it was opened on.</summary>
+    /// <param name="disposing">Always true.</param>
+    protected virtual void Dispose(bool disposing)
+    {
+    }
+}

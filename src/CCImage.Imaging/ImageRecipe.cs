@@ -1,0 +1,89 @@
+using CCImage.Sources;
+
+namespace CCImage;
+
+/// <summary>File systems that new images can carry.</summary>
+public enum ImageFileSystem
+{
+    /// <summary>HFS+, names compared without case, journaled.</summary>
+    HfsPlus,
+
+    /// <summary>HFSX: names compared with case, journaled.</summary>
+    HfsPlusCaseSensitive,
+}
+
+/// <summary>
+/// The immutable request for a new image. Everything that is not in the source enters here and nowhere else: dates, UUIDs, later keys and
+/// salts. The same recipe over the same source therefore gives the same bytes.
+/// </summary>
+public sealed record ImageRecipe
+{
+    /// <summary>Folder or volume to back up, as a full path; null for an empty image.</summary>
+    public string? SourcePath { get; init; }
+
+    /// <summary>The image to make, as a full path.</summary>
+    public required string Path { get; init; }
+
+    /// <summary>The format.</summary>
+    public required BackupImageFormat Format { get; init; }
+
+    /// <summary>
+    /// Size of the disk in bytes, rounded up to whole allocation blocks; null for the default: the free space of the underlying disk for
+    /// images that grow, what is needed for the others.
+    /// </summary>
+    public long? SizeBytes { get; init; }
+
+    /// <summary>Name of the volume; null for the name of the source folder or of the image.</summary>
+    public string? VolumeName { get; init; }
+
+    /// <summary>File system of the volume.</summary>
+    public ImageFileSystem FileSystem { get; init; }
+
+    /// <summary>Bytes in a band of a sparse bundle: a power of two from 1 MiB to 8 GiB; null scales with the capacity.</summary>
+    public long? BandSizeBytes { get; init; }
+
+    /// <summary>The codec's level; null for its default.</summary>
+    public int? CompressionLevel { get; init; }
+
+    /// <summary>Patterns of what to leave out; see <c>about_CCImage</c>.</summary>
+    public IReadOnlyList<string> Exclude { get; init; } = [];
+
+    /// <summary>Whether to stay on the source's own file system.</summary>
+    public bool OneFileSystem { get; init; }
+
+    /// <summary>Whether unreadable files are left out with a warning instead of ending the job before anything is written.</summary>
+    public bool SkipUnreadable { get; init; }
+
+    /// <summary>Whether to replace an image that exists.</summary>
+    public bool Overwrite { get; init; }
+
+    /// <summary>For <see cref="BackupImageFormat.ReadWrite"/>: whether the file's blocks are reserved on the host at once, so that it cannot run out later.</summary>
+    public bool Preallocate { get; init; }
+
+    /// <summary>The moment that is written as creation of disk and volume.</summary>
+    public UnixTime CreationTime { get; init; } = DefaultCreationTime();
+
+    /// <summary>Source of every UUID in the image, in the order they are needed.</summary>
+    public Guid Seed { get; init; } = DefaultSeed();
+
+    /// <summary>A UUID that follows from the seed and the purpose it is for.</summary>
+    /// <param name="purpose">For example <c>"gpt disk"</c>.</param>
+    public Guid DeriveUuid(string purpose)
+    {
+        Span<byte> bytes = System.Security.Cryptography.SHA256.HashData(
+            [.. Seed.ToByteArray(bigEndian: true), .. System.Text.Encoding.UTF8.GetBytes(purpose)]).AsSpan(0, 16);
+        bytes[6] = (byte)((bytes[6] & 0x0F) | 0x40);
+        bytes[8] = (byte)((bytes[8] & 0x3F) | 0x80);
+        return new Guid(bytes, bigEndian: true);
+    }
+
+    // https://reproducible-builds.org/specs/source-date-epoch/: whole seconds, decimal.
+    private static long? SourceDateEpoch() =>
+        long.TryParse(Environment.GetEnvironmentVariable("SOURCE_DATE_EPOCH"), System.Globalization.NumberStyles.None,
+            System.Globalization.CultureInfo.InvariantCulture, out long seconds) ? seconds : null;
+
+    private static UnixTime DefaultCreationTime() =>
+        SourceDateEpoch() is long seconds ? UnixTime.FromSeconds(seconds) : UnixTime.From(DateTimeOffset.UtcNow);
+
+    private static Guid DefaultSeed() => SourceDateEpoch() is long seconds ? new Guid(0, 0, 0, BitConverter.GetBytes(seconds)) : Guid.NewGuid();
+}

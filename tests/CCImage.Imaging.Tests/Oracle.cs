@@ -1,0 +1,53 @@
+using System.Diagnostics;
+using System.Text;
+
+namespace CCImage.Tests;
+
+/// <summary>Runs other people's programs.</summary>
+internal static class Oracle
+{
+    /// <summary>Full path of a program on the PATH, or null.</summary>
+    public static string? Find(string tool) =>
+        (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
+            .SelectMany(folder => OperatingSystem.IsWindows() ? [Path.Combine(folder, tool + ".exe")] : new[] { Path.Combine(folder, tool) })
+            .FirstOrDefault(File.Exists);
+
+    /// <summary>Runs a program to its end.</summary>
+    /// <returns>Exit code, and both streams as text.</returns>
+    public static (int ExitCode, string Output, string Error) Run(string tool, params string[] arguments)
+    {
+        using Process process = Start(tool, arguments);
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        string output = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        return (process.ExitCode, output, error.Result);
+    }
+
+    /// <summary>Runs a program to its end and fails the test unless it exits with 0.</summary>
+    /// <returns>The standard output as bytes.</returns>
+    public static byte[] RunForBytes(string tool, params string[] arguments)
+    {
+        using Process process = Start(tool, arguments);
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        using var output = new MemoryStream();
+        process.StandardOutput.BaseStream.CopyTo(output);
+        process.WaitForExit();
+        Assert.True(process.ExitCode == 0, $"{tool} {string.Join(' ', arguments)} exited with {process.ExitCode}: {error.Result}");
+        return output.ToArray();
+    }
+
+    private static Process Start(string tool, string[] arguments)
+    {
+        var start = new ProcessStartInfo(Find(tool) ?? throw new InvalidOperationException($"{tool} is not on the PATH."))
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+            RedirectStandardInput = true,
+            StandardOutputEncoding = Encoding.UTF8,
+        };
+        foreach (string argument in arguments) start.ArgumentList.Add(argument);
+        Process process = Process.Start(start)!;
+        process.StandardInput.Close();
+        return process;
+    }
+}
