@@ -1,5 +1,6 @@
 using System.Buffers.Binary;
 using CCImage.Binary;
+using CCImage.Checksums;
 using CCImage.Partitions;
 using CCImage.Partitions.Gpt;
 using CCImage.Storage;
@@ -183,7 +184,7 @@ public sealed class GptTests
 
     private static void Reseal(byte[] disk)
     {
-        BinaryPrimitives.WriteUInt32LittleEndian(disk.AsSpan(512 + 88), GptChecksum.Of(disk.AsSpan(1024, 128 * 128)));
+        BinaryPrimitives.WriteUInt32LittleEndian(disk.AsSpan(512 + 88), Crc32.Of(disk.AsSpan(1024, 128 * 128)));
         BinaryPrimitives.WriteUInt32LittleEndian(disk.AsSpan(512 + 16), GptChecksum.OfHeader(disk.AsSpan(512, 92)));
     }
 }

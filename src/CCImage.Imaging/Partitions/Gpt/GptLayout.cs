@@ -1,4 +1,5 @@
 using CCImage.Binary;
+using CCImage.Checksums;
 using CCImage.Partitions.Mbr;
 
 namespace CCImage.Partitions.Gpt;
@@ -141,9 +142,9 @@ internal sealed class GptLayout
             EntriesSector = isBackup ? (ulong)(SectorCount - 1 - TableSectors) : 2,
             EntryCount = EntryCount,
             EntrySize = GptEntry.Size,
-            EntriesChecksum = GptChecksum.Of(entries),
+            EntriesChecksum = Crc32.Of(entries),
         };
-        header.HeaderChecksum = GptChecksum.Of(Layout.ToBytes(header)); // The field is still zero, as the checksum wants it.
+        header.HeaderChecksum = Crc32.Of(Layout.ToBytes(header)); // The field is still zero, as the checksum wants it.
         byte[] sector = new byte[PartitionTable.SectorSize];
         Layout.Write(sector, header);
         return sector;

@@ -1,4 +1,5 @@
 using CCImage.Binary;
+using CCImage.Checksums;
 using CCImage.Partitions.Mbr;
 using CCImage.Storage;
 
@@ -48,7 +49,7 @@ internal static class GptReader
         entries = new byte[size];
         disk.Read((long)(ulong)header.EntriesSector * PartitionTable.SectorSize, entries);
         fault = "entries' checksum does not match";
-        return GptChecksum.Of(entries) == header.EntriesChecksum;
+        return Crc32.Of(entries) == header.EntriesChecksum;
     }
 
     private static PartitionTable Build(BlockStorage disk, in GptHeader header, byte[] entries)
