@@ -8,6 +8,9 @@ namespace CCImage.Compression;
 internal sealed class AdcCodec : BlockCodec
 {
     /// <inheritdoc/>
+    public override string Name => "ADC";
+
+    /// <inheritdoc/>
     /// <exception cref="NotSupportedException">Always.</exception>
     public override int Encode(ReadOnlySpan<byte> source, Span<byte> destination) =>
         throw new NotSupportedException("ADC is read, not written.");

@@ -8,6 +8,9 @@ internal sealed class LzfseCodec : BlockCodec
     private readonly ConcurrentBag<LzfseDecoder> _decoders = [];
 
     /// <inheritdoc/>
+    public override string Name => "LZFSE";
+
+    /// <inheritdoc/>
     public override int Encode(ReadOnlySpan<byte> source, Span<byte> destination) => throw new NotSupportedException();
 
     /// <inheritdoc/>
