@@ -20,7 +20,7 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
     [Parameter]
     [ImageFormat]
     [ArgumentCompleter(typeof(ReadOnlyImageFormatCompleter))]
-    public BackupImageFormat? Format { get; set; }
+    public string? Format { get; set; }
 
     /// <summary>The codec's level.</summary>
     [Parameter]
@@ -41,19 +41,19 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
 
     private protected override void ProcessImage(string path)
     {
-        BackupImageFormat format = Format ?? BackupImageFormat.ReadOnlyZlib;
-        if (!ImageFormats.Get(format).IsReadOnly)
+        ImageFormatName format = Format is null ? ImageFormats.Get(BackupImageFormat.ReadOnlyZlib) : ImageFormats.Find(Format)!;
+        if (!format.IsReadOnly)
         {
             throw new ImageException(
-                ImageErrorId.InvalidArgument, $"{format} is not a read-only format.", path, remedy: "Choose ReadOnly (UDRO) or ReadOnlyZlib (UDZO).");
+                ImageErrorId.InvalidArgument, $"{format.Format} is not a read-only format.", path, remedy: "Choose ReadOnly (UDRO) or ReadOnlyZlib (UDZO).");
         }
 
-        string destination = DestinationOf(path, ImageFormats.Get(format).Extension);
+        string destination = DestinationOf(path, format.Extension);
         var request = new ImageConversionRequest
         {
             Path = path,
             DestinationPath = destination,
-            Format = format,
+            Format = format.Format,
             CompressionLevel = CompressionLevel,
             KeepFreeSpace = KeepFreeSpace,
             DeleteSource = DeleteSource,
@@ -64,7 +64,7 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
             using DiskImage opened = DiskImage.Open(path);
             return opened.Describe();
         });
-        string description = $"Convert {path} ({image.Format}, {FormatView.Size(image.StoredBytes)}) to {format} at {destination}"
+        string description = $"Convert {path} ({image.Format}, {FormatView.Size(image.StoredBytes)}) to {format.Format} at {destination}"
             + (DeleteSource ? ", then delete the source." : ".");
         if (!_written.Add(destination)) throw DestinationTargets.AlreadyUsed(destination, "-DestinationPath");
         if (!ShouldProcess(description, description, "ConvertTo-ReadOnlyImage")) return;

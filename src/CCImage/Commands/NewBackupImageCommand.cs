@@ -29,7 +29,7 @@ public sealed class NewBackupImageCommand : ImagingCommand
     [Parameter]
     [ImageFormat]
     [ArgumentCompleter(typeof(ImageFormatCompleter))]
-    public BackupImageFormat? Format { get; set; }
+    public string? Format { get; set; }
 
     /// <summary>Size of the disk.</summary>
     [Parameter]
@@ -122,7 +122,7 @@ public sealed class NewBackupImageCommand : ImagingCommand
         {
             SourcePath = source,
             Path = path,
-            Format = Format ?? ImageFormats.Infer(path),
+            Format = (Format is null ? ImageFormats.Infer(path) : ImageFormats.Find(Format)!).Format,
             SizeBytes = SizeBytes,
             VolumeName = VolumeName,
             FileSystem = FileSystem,
@@ -146,7 +146,7 @@ public sealed class NewBackupImageCommand : ImagingCommand
         }
 
         string name = System.IO.Path.GetFileName(source);
-        return System.IO.Path.Combine(folder, (name.Length > 0 ? name : VolumeName ?? "Backup") + ImageFormats.Get(Format.Value).Extension);
+        return System.IO.Path.Combine(folder, (name.Length > 0 ? name : VolumeName ?? "Backup") + ImageFormats.Find(Format)!.Extension);
     }
 
     private static string Describe(ImageRecipe recipe, ImageCreationEstimate estimate) => string.Create(

@@ -4,7 +4,10 @@ using System.Management.Automation.Language;
 
 namespace CCImage.Parameters;
 
-/// <summary>Lets a parameter of type <see cref="BackupImageFormat"/> take hdiutil's codes as well as its own names.</summary>
+/// <summary>
+/// Turns names of <see cref="BackupImageFormat"/>, its values and hdiutil's codes into the one spelling. The parameter is a string: for an
+/// enumeration PowerShell would never ask the completer.
+/// </summary>
 [AttributeUsage(AttributeTargets.Property)]
 internal sealed class ImageFormatAttribute : ArgumentTransformationAttribute
 {
@@ -12,8 +15,8 @@ internal sealed class ImageFormatAttribute : ArgumentTransformationAttribute
     public override object? Transform(EngineIntrinsics engineIntrinsics, object inputData)
     {
         object? value = inputData is PSObject wrapped ? wrapped.BaseObject : inputData;
-        if (value is null or BackupImageFormat) return value;
-        if (value is string text && ImageFormats.TryParse(text, out BackupImageFormat format)) return format;
+        if (value is null) return null;
+        if (ImageFormats.Find(value.ToString() ?? "") is { } found) return found.Format.ToString();
         throw new ArgumentTransformationMetadataException(
             $"\"{value}\" is not a format of disk image. The formats are " +
             string.Join(", ", ImageFormats.All.Select(name => $"{name.Format} ({name.Code})")) + ".");

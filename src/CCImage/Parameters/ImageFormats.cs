@@ -24,31 +24,23 @@ internal static class ImageFormats
         new(BackupImageFormat.ReadOnlyBzip2, "UDBZ", ".dmg", true, "read-only, bzip2: deprecated by Apple"),
     ];
 
+    /// <summary>Finds a format by its name or by hdiutil's code, without regard to case; null when it is neither.</summary>
+    /// <param name="text">What the user wrote.</param>
+    public static ImageFormatName? Find(string text) => All.FirstOrDefault(name =>
+        text.Equals(name.Format.ToString(), StringComparison.OrdinalIgnoreCase) || text.Equals(name.Code, StringComparison.OrdinalIgnoreCase));
+
     /// <summary>The list's row of a format.</summary>
     /// <param name="format">One of the formats that can be asked for.</param>
-    public static ImageFormatName Get(BackupImageFormat format) =>
-        All.FirstOrDefault(name => name.Format == format) ?? throw new ImageException(
-            ImageErrorId.UnsupportedFormat, $"Images of the format {format} are read, but not written.", remedy: "Choose another format.");
-
-    /// <summary>Finds a format by its name or by hdiutil's code, without regard to case.</summary>
-    /// <param name="text">What the user wrote.</param>
-    /// <param name="format">The format.</param>
-    public static bool TryParse(string text, out BackupImageFormat format)
-    {
-        ImageFormatName? found = All.FirstOrDefault(name =>
-            text.Equals(name.Format.ToString(), StringComparison.OrdinalIgnoreCase) || text.Equals(name.Code, StringComparison.OrdinalIgnoreCase));
-        format = found?.Format ?? default;
-        return found is not null;
-    }
+    public static ImageFormatName Get(BackupImageFormat format) => All.First(name => name.Format == format);
 
     /// <summary>The format that an extension stands for.</summary>
     /// <param name="path">Path of the image to make.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.InvalidArgument"/> when it stands for none.</exception>
-    public static BackupImageFormat Infer(string path) => Path.GetExtension(path).ToUpperInvariant() switch
+    public static ImageFormatName Infer(string path) => Path.GetExtension(path).ToUpperInvariant() switch
     {
-        ".SPARSEIMAGE" => BackupImageFormat.Sparse,
-        ".SPARSEBUNDLE" => BackupImageFormat.SparseBundle,
-        ".DMG" => BackupImageFormat.ReadOnlyZlib,
+        ".SPARSEIMAGE" => Get(BackupImageFormat.Sparse),
+        ".SPARSEBUNDLE" => Get(BackupImageFormat.SparseBundle),
+        ".DMG" => Get(BackupImageFormat.ReadOnlyZlib),
         _ => throw new ImageException(
             ImageErrorId.InvalidArgument, "The extension of the image does not tell its format.", path,
             remedy: "Give -Format, or an extension of .sparseimage, .sparsebundle or .dmg."),
