@@ -352,9 +352,9 @@ internal sealed class UdifStorage : BlockStorage
             _file.Read(run.StoredOffset, bytes);
             codec.Reader.Decode(bytes, destination);
         }
-        catch (ImageException e) when (e is { Id: ImageErrorId.ImageDamaged, Place: null })
+        catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch or ImageErrorId.UnsupportedFormat)
         {
-            throw ImageException.Damaged(e.Problem, place, e);
+            throw new ImageException(e.Id, e.Problem, place: e.Place is null ? place : $"{e.Place} in the {place}", remedy: e.Remedy, innerException: e);
         }
         finally
         {
