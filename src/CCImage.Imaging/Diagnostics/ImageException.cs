@@ -24,6 +24,9 @@ public enum ImageErrorId
     /// <summary>The image is attached, locked or being written by somebody else.</summary>
     ImageInUse,
 
+    /// <summary>The image exists, but the host does not let it be read: no permission, or the medium fails.</summary>
+    ImageUnreadable,
+
     /// <summary>The image is encrypted and no passphrase was given.</summary>
     PassphraseRequired,
 

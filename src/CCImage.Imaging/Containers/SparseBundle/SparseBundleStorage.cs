@@ -1,0 +1,724 @@
+using System.Globalization;
+using System.Numerics;
+using CCImage.Binary;
+using CCImage.Platform;
+using CCImage.PropertyLists;
+using CCImage.Storage;
+
+namespace CCImage.Containers.SparseBundle;
+
+/// <summary>
+/// The disk in a sparse bundle (<c>.sparsebundle</c>, UDSB, or the like by any other extension): a folder in which every band of the disk
+/// that was ever written is a file of its own, named by its number in hexadecimal.
+/// <para>
+/// A band without a file, and what lies behind the end of a band's file, reads as zeros. Opening touches no band and lists no folder.
+/// Only so many bands are kept open. Where the bundle has a folder <c>mapped</c>, its bits (one per 4 KiB, least significant first) are
+/// kept up to date, and in an encrypted bundle what they leave out reads as zeros.
+/// </para>
+/// </summary>
+internal sealed class SparseBundleStorage : BlockStorage
+{
+    /// <summary>The name of the file that holds the encryption header, empty in plain bundles.</summary>
+    public const string TokenName = "token";
+
+    private const string BandsName = "bands";
+    private const string MappedName = "mapped";
+    private const int MapUnit = 4096;
+    private const int MaximumOpenBands = 64;
+    private const int MaximumTokenLength = 1 << 20;
+    private const int MaximumInfoLength = 1 << 20;
+
+    private readonly SparseBundleInfo _info;
+    private readonly string _bandsFolder;
+    private readonly string? _mappedFolder;
+    private readonly bool _writable;
+    private readonly Func<BlockStorage, BlockStorage>? _bandLayer;
+    private readonly FileStorage? _guard;
+
+    /// <summary>Guards the fields below it, and every band's reference count.</summary>
+    private readonly Lock _lock = new();
+    private readonly Dictionary<long, LinkedListNode<Band>> _open = [];
+    private readonly LinkedList<Band> _recent = [];
+
+    /// <summary>Bands that were written and closed, but not flushed.</summary>
+    private readonly HashSet<long> _unflushed = [];
+    private HashSet<long>? _stored;
+    private bool _newNames;
+
+    private SparseBundleStorage(
+        string path, SparseBundleInfo info, bool writable, Func<BlockStorage, BlockStorage>? bandLayer, FileStorage? guard, bool mapped)
+    {
+        (Path, _info, _writable, _bandLayer, _guard) = (path, info, writable, bandLayer, guard);
+        _bandsFolder = System.IO.Path.Combine(path, BandsName);
+        _mappedFolder = mapped ? System.IO.Path.Combine(path, MappedName) : null;
+    }
+
+    /// <summary>The bundle's folder.</summary>
+    public string Path { get; }
+
+    /// <inheritdoc/>
+    public override long Length => _info.DiskLength;
+
+    /// <inheritdoc/>
+    public override bool CanWrite => _writable;
+
+    /// <summary>Bytes in a band.</summary>
+    public long BandSizeBytes => _info.BandSize;
+
+    /// <summary>Bands of the disk, stored or not.</summary>
+    public long BandCount => _info.BandCount;
+
+    /// <summary>Bytes of all band files. Lists the folder each time it is asked.</summary>
+    public long StoredBytes => BandExtents().Sum(b => b.FileLength);
+
+    /// <summary>Whether a folder holds the property list of a sparse bundle, of whatever version, whatever its name.</summary>
+    /// <param name="path">The folder.</param>
+    public static bool IsMatch(string path) =>
+        IsList(System.IO.Path.Combine(path, SparseBundleInfo.FileName)) || IsList(System.IO.Path.Combine(path, SparseBundleInfo.CopyName));
+
+    /// <summary>The content of the bundle's <c>token</c>: empty, or the encryption header. Empty too when the file is absent.</summary>
+    /// <param name="path">The bundle.</param>
+    /// <exception cref="ImageException">Damaged or unreadable.</exception>
+    public static byte[] ReadToken(string path)
+    {
+        string token = System.IO.Path.Combine(path, TokenName);
+        return File.Exists(token) ? ReadSmallFile(token, MaximumTokenLength) : [];
+    }
+
+    /// <summary>Reads and judges the bundle's property list, or its copy.</summary>
+    /// <param name="path">The bundle.</param>
+    /// <param name="fromCopy">Receives whether the copy had to do.</param>
+    /// <exception cref="ImageException">
+    /// <see cref="ImageErrorId.ImageNotFound"/>, <see cref="ImageErrorId.UnknownFormat"/>, <see cref="ImageErrorId.ImageDamaged"/>,
+    /// <see cref="ImageErrorId.UnsupportedFormat"/>.
+    /// </exception>
+    public static SparseBundleInfo ReadInfo(string path, out bool fromCopy)
+    {
+        fromCopy = false;
+        if (!Directory.Exists(path)) throw new ImageException(ImageErrorId.ImageNotFound, "There is no such bundle.", path, remedy: "Check the path.");
+        ImageException? first = null;
+        foreach (string name in new[] { SparseBundleInfo.FileName, SparseBundleInfo.CopyName })
+        {
+            try
+            {
+                string file = System.IO.Path.Combine(path, name);
+                if (!File.Exists(file)) continue;
+                if (SparseBundleInfo.Read(ReadSmallFile(file, MaximumInfoLength)) is not { } info) continue;
+                fromCopy = name == SparseBundleInfo.CopyName;
+                if (info.Version == 1) return info;
+                throw ImageException.Unsupported(
+                    $"This sparse bundle has backing store version {info.Version}; only version 1 can be read and written.",
+                    "Mount it on a Mac and copy its content into a new image.", name + ", key 'bundle-backingstore-version'").WithPath(path);
+            }
+            catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged)
+            {
+                first ??= e.WithPath(path);
+            }
+        }
+
+        throw first ?? new ImageException(
+            ImageErrorId.UnknownFormat, "This folder is not a sparse bundle: no Info.plist names it so.", path,
+            remedy: "Check that the bundle was copied whole.");
+    }
+
+    /// <summary>Opens a bundle.</summary>
+    /// <param name="path">The bundle's folder.</param>
+    /// <param name="writable">Whether the disk is to be written; then nobody else can open it by this class.</param>
+    /// <param name="bandLayer">
+    /// What lies over each band's file, for an encrypted bundle: takes the file and gives the decrypted band; disposing it disposes the file.
+    /// </param>
+    /// <exception cref="ImageException">As <see cref="ReadInfo"/>, and <see cref="ImageErrorId.ImageInUse"/>.</exception>
+    public static SparseBundleStorage Open(string path, bool writable, Func<BlockStorage, BlockStorage>? bandLayer = null)
+    {
+        SparseBundleInfo info = ReadInfo(path, out bool fromCopy);
+        if (writable && fromCopy)
+        {
+            throw ImageException.Damaged("Info.plist is missing or damaged.", SparseBundleInfo.FileName).WithPath(path);
+        }
+
+        if (!Directory.Exists(System.IO.Path.Combine(path, BandsName)))
+            throw ImageException.Damaged("The folder with the bands is missing.", BandsName).WithPath(path);
+        string token = System.IO.Path.Combine(path, TokenName);
+        string guarded = File.Exists(token) ? token : System.IO.Path.Combine(path, fromCopy ? SparseBundleInfo.CopyName : SparseBundleInfo.FileName);
+        FileStorage? guard = null;
+        try
+        {
+            guard = writable ? FileStorage.OpenWrite(guarded) : FileStorage.OpenRead(guarded);
+        }
+        catch (ImageException e) when (e.Id == ImageErrorId.ImageInUse)
+        {
+            throw new ImageException(e.Id, e.Problem, path, remedy: e.Remedy, innerException: e);
+        }
+
+        return new SparseBundleStorage(path, info, writable, bandLayer, guard, Directory.Exists(System.IO.Path.Combine(path, MappedName)));
+    }
+
+    /// <summary>Makes an empty bundle in a folder and opens it to be written.</summary>
+    /// <param name="folder">An existing folder; <see cref="AtomicFolder"/> makes it appear whole.</param>
+    /// <param name="diskLength">Bytes of the disk, a multiple of 512.</param>
+    /// <param name="bandSize">Bytes of a band: a power of two from 1 MiB to 8 GiB; 0 scales with the disk.</param>
+    /// <param name="token">The encryption header; null for a plain bundle.</param>
+    /// <param name="bandLayer">As for <see cref="Open"/>.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.InvalidArgument"/>, or what the host says.</exception>
+    public static SparseBundleStorage Create(
+        string folder, long diskLength, long bandSize = 0, byte[]? token = null, Func<BlockStorage, BlockStorage>? bandLayer = null)
+    {
+        if (bandSize == 0) bandSize = SparseBundleInfo.BandSizeFor(diskLength);
+        if (bandSize is < SparseBundleInfo.MinimumBandSize or > SparseBundleInfo.MaximumBandSize || !BitOperations.IsPow2(bandSize))
+        {
+            throw new ImageException(
+                ImageErrorId.InvalidArgument, $"A band of {bandSize} bytes is impossible.", remedy: "Use a power of two from 1 MiB to 8 GiB.");
+        }
+
+        if (diskLength <= 0 || diskLength % 512 != 0)
+        {
+            throw new ImageException(
+                ImageErrorId.InvalidArgument, $"A sparse bundle cannot have a capacity of {diskLength} bytes.", remedy: "Use a multiple of 512 bytes.");
+        }
+
+        var info = new SparseBundleInfo(diskLength, bandSize, 1);
+        try
+        {
+            Directory.CreateDirectory(System.IO.Path.Combine(folder, BandsName));
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e))
+        {
+            throw FileErrors.Map(e, folder, writing: true);
+        }
+
+        // The property list comes last: without it the folder is no bundle.
+        byte[] list = info.ToPropertyList();
+        WriteSmallFile(folder, TokenName, token ?? []);
+        WriteSmallFile(folder, SparseBundleInfo.CopyName, list);
+        WriteSmallFile(folder, SparseBundleInfo.FileName, list);
+        return Open(folder, writable: true, bandLayer);
+    }
+
+    /// <summary>
+    /// The bands that have a file, in no order, with the file's length: from one listing of the folder. Files with other names are passed over.
+    /// </summary>
+    public IEnumerable<(long Band, long FileLength)> BandExtents()
+    {
+        IEnumerator<FileInfo> files;
+        try
+        {
+            files = new DirectoryInfo(_bandsFolder).EnumerateFiles().GetEnumerator();
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e))
+        {
+            throw FileErrors.Map(e, _bandsFolder, writing: false);
+        }
+
+        using (files)
+        {
+            while (true)
+            {
+                (long, long)? band = null;
+                try
+                {
+                    if (!files.MoveNext()) yield break;
+                    if (TryParseName(files.Current.Name, out long number)) band = (number, files.Current.Length);
+                }
+                catch (FileNotFoundException)
+                {
+                    // Gone between listing and asking.
+                }
+                catch (Exception e) when (FileErrors.IsFileError(e))
+                {
+                    throw FileErrors.Map(e, _bandsFolder, writing: false);
+                }
+
+                if (band is { } found) yield return found;
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Flush()
+    {
+        if (!_writable) return;
+        List<Band> open;
+        long[] closed;
+        bool names;
+        lock (_lock)
+        {
+            open = [.. _recent.Where(b => b.Written)];
+            foreach (Band band in open)
+            {
+                band.Users++;
+                band.Written = false;
+            }
+
+            closed = [.. _unflushed];
+            _unflushed.Clear();
+            (names, _newNames) = (_newNames, false);
+        }
+
+        int done = 0, doneClosed = 0;
+        try
+        {
+            foreach (Band band in open)
+            {
+                band.Storage!.Flush();
+                SaveMap(band);
+                done++;
+            }
+
+            foreach (long number in closed)
+            {
+                Band band = Acquire(number, create: false);
+                try
+                {
+                    band.Storage?.Flush();
+                    doneClosed++;
+                }
+                finally
+                {
+                    Release(band);
+                }
+            }
+
+            if (names)
+            {
+                FileSystemCalls.FlushFolder(_bandsFolder);
+                if (_mappedFolder is not null) FileSystemCalls.FlushFolder(_mappedFolder);
+            }
+        }
+        catch (Exception e)
+        {
+            // What was not flushed is for the next flush.
+            lock (_lock)
+            {
+                for (int i = done; i < open.Count; i++) open[i].Written = true;
+                _unflushed.UnionWith(closed[doneClosed..]);
+                _newNames |= names;
+            }
+
+            if (FileErrors.IsFileError(e)) throw FileErrors.Map(e, Path, writing: true);
+            throw;
+        }
+        finally
+        {
+            foreach (Band band in open) Release(band);
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void ReadCore(long offset, Span<byte> buffer)
+    {
+        while (!buffer.IsEmpty)
+        {
+            (long number, long within) = Math.DivRem(offset, BandSizeBytes);
+            Span<byte> part = buffer[..(int)Math.Min(buffer.Length, BandSizeBytes - within)];
+            Band band = Acquire(number, create: false);
+            try
+            {
+                ReadBand(band, within, part);
+            }
+            finally
+            {
+                Release(band);
+            }
+
+            buffer = buffer[part.Length..];
+            offset += part.Length;
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void WriteCore(long offset, ReadOnlySpan<byte> buffer)
+    {
+        while (!buffer.IsEmpty)
+        {
+            (long number, long within) = Math.DivRem(offset, BandSizeBytes);
+            ReadOnlySpan<byte> part = buffer[..(int)Math.Min(buffer.Length, BandSizeBytes - within)];
+            bool zeros = !part.ContainsAnyExcept((byte)0);
+            Band band = Acquire(number, create: !zeros);
+            try
+            {
+                // Zeros behind the end of a band are there already.
+                if (band.Storage is not null && !(zeros && within >= band.Storage.Length)) WriteBand(band, within, part);
+            }
+            finally
+            {
+                Release(band);
+            }
+
+            buffer = buffer[part.Length..];
+            offset += part.Length;
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override IEnumerable<StorageExtent> GetExtentsCore(long offset, long length)
+    {
+        long at = offset, end = offset + length;
+        foreach (long number in StoredBands(offset / BandSizeBytes, (end - 1) / BandSizeBytes))
+        {
+            long bandStart = number * BandSizeBytes;
+            long from = Math.Max(offset, bandStart), to = end - bandStart <= BandSizeBytes ? end : bandStart + BandSizeBytes;
+            if (from > at) yield return new(at, from - at, ExtentKind.Zero);
+            at = to;
+            List<StorageExtent> extents;
+            Band band = Acquire(number, create: false);
+            try
+            {
+                extents = ExtentsOfBand(band, from - bandStart, to - bandStart);
+            }
+            finally
+            {
+                Release(band);
+            }
+
+            foreach (StorageExtent extent in extents) yield return extent with { Offset = extent.Offset + bandStart };
+        }
+
+        if (at < end) yield return new(at, end - at, ExtentKind.Zero);
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing)
+        {
+            lock (_lock)
+            {
+                try
+                {
+                    foreach (Band band in _recent) Close(band);
+                }
+                finally
+                {
+                    _recent.Clear();
+                    _open.Clear();
+                    _guard?.Dispose();
+                }
+            }
+        }
+
+        base.Dispose(disposing);
+    }
+
+    private static string NameOf(long number) => number.ToString("x", CultureInfo.InvariantCulture);
+
+    private static bool TryParseName(string name, out long number) =>
+        long.TryParse(name, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out number) && number >= 0 && name == NameOf(number);
+
+    private static bool IsList(string path)
+    {
+        if (!File.Exists(path)) return false;
+        try
+        {
+            return PropertyListReader.Parse(ReadSmallFile(path, MaximumInfoLength)) is PropertyListDictionary keys
+                && keys.GetString("diskimage-bundle-type") == SparseBundleInfo.BundleType;
+        }
+        catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged)
+        {
+            // What has bands and a list that cannot be read is a damaged bundle: opening says so.
+            return Directory.Exists(System.IO.Path.Combine(System.IO.Path.GetDirectoryName(path)!, BandsName));
+        }
+    }
+
+    private static byte[] ReadSmallFile(string path, int maximum)
+    {
+        using FileStorage file = FileStorage.OpenRead(path);
+        if (file.Length > maximum)
+            throw ImageException.Damaged($"The file has {file.Length} bytes; at most {maximum} make sense.", System.IO.Path.GetFileName(path));
+        byte[] bytes = new byte[file.Length];
+        file.Read(0, bytes);
+        return bytes;
+    }
+
+    private static void WriteSmallFile(string folder, string name, byte[] bytes)
+    {
+        using FileStorage file = FileStorage.CreateNew(System.IO.Path.Combine(folder, name));
+        file.Write(0, bytes);
+        file.Flush();
+    }
+
+    private string BandPath(long number) => System.IO.Path.Combine(_bandsFolder, NameOf(number));
+
+    private string MapPath(long number) => System.IO.Path.Combine(_mappedFolder!, NameOf(number));
+
+    /// <summary>A band, held open until <see cref="Release"/>. Its storage is null when it has no file.</summary>
+    /// <param name="number">The band.</param>
+    /// <param name="create">Whether a missing file is made.</param>
+    private Band Acquire(long number, bool create)
+    {
+        Band band;
+        lock (_lock)
+        {
+            if (_open.TryGetValue(number, out LinkedListNode<Band>? node)) _recent.Remove(node);
+            else _open[number] = node = new(new Band(number));
+            _recent.AddFirst(node);
+            band = node.Value;
+            band.Users++;
+            Evict();
+        }
+
+        try
+        {
+            lock (band.Gate)
+            {
+                if (!band.Opened)
+                {
+                    if (File.Exists(BandPath(number))) Attach(band, writableNew: false);
+                    band.Opened = true;
+                }
+
+                if (create && band.Storage is null) Attach(band, writableNew: true);
+            }
+
+            return band;
+        }
+        catch
+        {
+            Release(band);
+            throw;
+        }
+    }
+
+    private void Release(Band band)
+    {
+        lock (_lock) band.Users--;
+    }
+
+    /// <summary>Closes what was used longest ago. Under the lock, so that nobody opens a file again before it is closed.</summary>
+    private void Evict()
+    {
+        LinkedListNode<Band>? node = _recent.Last;
+        while (_open.Count > MaximumOpenBands && node is not null)
+        {
+            LinkedListNode<Band>? newer = node.Previous;
+            if (node.Value.Users == 0)
+            {
+                Close(node.Value);
+                _recent.Remove(node);
+                _open.Remove(node.Value.Number);
+            }
+
+            node = newer;
+        }
+    }
+
+    private void Close(Band band)
+    {
+        if (band.Storage is null) return;
+        if (band.MapChanged)
+        {
+            // A bit must not come to the medium before what it stands for.
+            band.Storage.Flush();
+            SaveMap(band);
+        }
+        else if (band.Written)
+        {
+            _unflushed.Add(band.Number);
+        }
+
+        band.Storage.Dispose();
+        band.Storage = null;
+        band.Opened = false;
+    }
+
+    /// <summary>Opens or makes a band's file, with its layer and map.</summary>
+    private void Attach(Band band, bool writableNew)
+    {
+        string path = BandPath(band.Number);
+        FileStorage file = writableNew ? FileStorage.CreateNew(path) : _writable ? FileStorage.OpenWrite(path) : FileStorage.OpenRead(path);
+        BlockStorage storage = file;
+        try
+        {
+            if (_bandLayer is not null) storage = _bandLayer(file);
+            if (storage.Length > BandSizeBytes)
+            {
+                throw ImageException.Damaged($"The band's file has {storage.Length} bytes; a band has {BandSizeBytes}.", $"{BandsName}/{NameOf(band.Number)}")
+                    .WithPath(Path);
+            }
+
+            if (_mappedFolder is not null && (_writable || _bandLayer is not null)) band.Map = ReadMap(band.Number, writableNew);
+        }
+        catch
+        {
+            storage.Dispose();
+            throw;
+        }
+
+        band.Storage = storage;
+        if (!writableNew) return;
+        lock (_lock)
+        {
+            _stored?.Add(band.Number);
+            _newNames = true;
+        }
+    }
+
+    /// <summary>The bits of a band: none for a new one, all where there is no file of them.</summary>
+    private byte[] ReadMap(long number, bool isNew)
+    {
+        int length = (int)Layout.DivideUp(BandSizeBytes, MapUnit * 8);
+        byte[] map = new byte[length];
+        if (isNew) return map;
+        if (!File.Exists(MapPath(number)))
+        {
+            map.AsSpan().Fill(0xFF);
+            return map;
+        }
+
+        using FileStorage file = FileStorage.OpenRead(MapPath(number));
+        if (file.Length != length)
+        {
+            throw ImageException.Damaged($"The map of a band has {file.Length} bytes instead of {length}.", $"{MappedName}/{NameOf(number)}").WithPath(Path);
+        }
+
+        file.Read(0, map);
+        return map;
+    }
+
+    private void SaveMap(Band band)
+    {
+        lock (band.Gate)
+        {
+            if (!band.MapChanged) return;
+            using FileStorage file = FileStorage.CreateNew(MapPath(band.Number), FileMode.OpenOrCreate);
+            file.Write(0, band.Map);
+            file.Flush();
+            band.MapChanged = false;
+        }
+    }
+
+    private void ReadBand(Band band, long within, Span<byte> part)
+    {
+        long stored = band.Storage is null ? 0 : Math.Clamp(band.Storage.Length - within, 0, part.Length);
+        if (stored > 0) band.Storage!.Read(within, part[..(int)stored]);
+        part[(int)stored..].Clear();
+        if (_bandLayer is null || band.Map is null) return;
+
+        // What was never written is noise after decryption.
+        for (long at = within; at < within + part.Length;)
+        {
+            long unit = at / MapUnit, stop = Math.Min(within + part.Length, (unit + 1) * MapUnit);
+            if (!band.IsMapped(unit)) part[(int)(at - within)..(int)(stop - within)].Clear();
+            at = stop;
+        }
+    }
+
+    private void WriteBand(Band band, long within, ReadOnlySpan<byte> part)
+    {
+        if (band.Map is null)
+        {
+            band.Storage!.Write(within, part);
+        }
+        else
+        {
+            lock (band.Gate)
+            {
+                long first = within / MapUnit, last = (within + part.Length - 1) / MapUnit;
+                if (_bandLayer is not null)
+                {
+                    // Units that become known as a whole although they are written in part.
+                    long bandEnd = Math.Min(BandSizeBytes, Length - (band.Number * BandSizeBytes));
+                    if (!band.IsMapped(first)) WriteZeros(band, first * MapUnit, within);
+                    if (!band.IsMapped(last)) WriteZeros(band, within + part.Length, Math.Min(bandEnd, (last + 1) * MapUnit));
+                }
+
+                band.Storage!.Write(within, part);
+                for (long unit = first; unit <= last; unit++) band.SetMapped(unit);
+            }
+        }
+
+        band.Written = true;
+    }
+
+    private static void WriteZeros(Band band, long from, long to)
+    {
+        if (to > from) band.Storage!.Write(from, new byte[(int)(to - from)]);
+    }
+
+    private List<StorageExtent> ExtentsOfBand(Band band, long from, long to)
+    {
+        long stored = band.Storage is null ? from : Math.Clamp(band.Storage.Length, from, to);
+        var extents = new List<StorageExtent>();
+        if (_bandLayer is null)
+        {
+            if (stored > from) extents.AddRange(band.Storage!.GetExtents(from, stored - from));
+        }
+        else
+        {
+            for (long at = from; at < stored;)
+            {
+                long stop = band.Map is null ? stored : Math.Min(stored, ((at / MapUnit) + 1) * MapUnit);
+                ExtentKind kind = band.Map is null || band.IsMapped(at / MapUnit) ? ExtentKind.Data : ExtentKind.Zero;
+                if (extents.Count > 0 && extents[^1].Kind == kind) extents[^1] = extents[^1] with { Length = stop - extents[^1].Offset };
+                else extents.Add(new(at, stop - at, kind));
+                at = stop;
+            }
+        }
+
+        if (to > stored) extents.Add(new(stored, to - stored, ExtentKind.Zero));
+        return extents;
+    }
+
+    /// <summary>The bands of a range that have a file, ascending: asked one by one when they are few, else from one listing that is kept.</summary>
+    private long[] StoredBands(long first, long last)
+    {
+        if (last - first < 16)
+        {
+            var few = new List<long>();
+            for (long number = first; number <= last; number++)
+            {
+                if (File.Exists(BandPath(number))) few.Add(number);
+            }
+
+            return [.. few];
+        }
+
+        lock (_lock)
+        {
+            _stored ??= [.. BandExtents().Select(b => b.Band).Where(b => b < BandCount)];
+            return [.. _stored.Where(b => b >= first && b <= last).Order()];
+        }
+    }
+
+    /// <summary>A band that is open, or known to have no file.</summary>
+    private sealed class Band(long number)
+    {
+        private volatile bool _written;
+
+        public long Number { get; } = number;
+
+        /// <summary>Guards opening and the map.</summary>
+        public Lock Gate { get; } = new();
+
+        /// <summary>How many use it just now. Guarded by the storage's lock.</summary>
+        public int Users { get; set; }
+
+        /// <summary>Whether it was looked for.</summary>
+        public bool Opened { get; set; }
+
+        /// <summary>The band's content; null when there is no file.</summary>
+        public BlockStorage? Storage { get; set; }
+
+        /// <summary>Whether it was written since its last flush.</summary>
+        public bool Written
+        {
+            get => _written;
+            set => _written = value;
+        }
+
+        /// <summary>The bits of its 4 KiB units; null where they do not matter.</summary>
+        public byte[]? Map { get; set; }
+
+        /// <summary>Whether the bits are to be saved.</summary>
+        public bool MapChanged { get; set; }
+
+        public bool IsMapped(long unit) => (Map![unit / 8] & (1 << (int)(unit % 8))) != 0;
+
+        public void SetMapped(long unit)
+        {
+            byte bit = (byte)(1 << (int)(unit % 8));
+            if ((Map![unit / 8] & bit) != 0) return;
+            Map[unit / 8] |= bit;
+            MapChanged = true;
+        }
+    }
+}

@@ -1,0 +1,53 @@
+using CCImage.Storage;
+
+namespace CCImage.Containers;
+
+/// <summary>
+/// Writes a disk into a storage with random access: a raw image, a sparse image, a bundle. Data go to their place at once, on whatever
+/// thread brings them; zeros and unused ranges are left out, because the target is new and reads as zeros.
+/// </summary>
+internal sealed class StorageImageWriter : ImageWriter
+{
+    private readonly BlockStorage _target;
+    private long _appended;
+
+    /// <summary>Begins.</summary>
+    /// <param name="target">The new disk: as long as the source, or able to grow. Stays the caller's.</param>
+    /// <param name="chunkSize">Bytes of a chunk: a multiple of 1 MiB, best the target's band size where that is small.</param>
+    public StorageImageWriter(BlockStorage target, int chunkSize = 1 << 20)
+    {
+        if (!target.CanWrite) throw new ArgumentException("The target cannot be written.", nameof(target));
+        if (chunkSize <= 0 || chunkSize % (1 << 20) != 0) throw new ArgumentException("A chunk is a multiple of 1 MiB.", nameof(chunkSize));
+        (_target, ChunkSize) = (target, chunkSize);
+    }
+
+    /// <inheritdoc/>
+    public override int ChunkSize { get; }
+
+    /// <inheritdoc/>
+    public override int ShortestGap => 4096;
+
+    /// <summary>Bytes of the disk that have passed.</summary>
+    public long AppendedBytes => Volatile.Read(ref _appended);
+
+    /// <inheritdoc/>
+    public override void Encode(DiskChunk chunk)
+    {
+        if (chunk.Kind == ExtentKind.Data) _target.Write(chunk.Offset, chunk.Plain.AsSpan(0, (int)chunk.Length));
+    }
+
+    /// <inheritdoc/>
+    public override void Append(DiskChunk chunk) => Volatile.Write(ref _appended, _appended + chunk.Length);
+
+    /// <summary>Gives a growing target its whole length, and flushes.</summary>
+    public override void Complete()
+    {
+        if (_target.CanGrow && _target.Length < _appended)
+        {
+            if (_target is FileStorage file) file.SetLength(_appended);
+            else _target.Write(_appended - 1, [0]);
+        }
+
+        _target.Flush();
+    }
+}

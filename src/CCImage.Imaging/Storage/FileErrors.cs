@@ -1,0 +1,57 @@
+namespace CCImage.Storage;
+
+/// <summary>Turns what the runtime throws about files into the errors users know.</summary>
+internal static class FileErrors
+{
+    private const int NoSpace = 28;
+    private const int FileTooBig = 27;
+    private const int QuotaExceededLinux = 122;
+    private const int QuotaExceededDarwin = 69;
+    private const int TryAgainLinux = 11;
+    private const int TryAgainDarwin = 35;
+
+    /// <summary>Whether <see cref="Map"/> knows the exception.</summary>
+    /// <param name="e">The exception.</param>
+    public static bool IsFileError(Exception e) => e is IOException or UnauthorizedAccessException;
+
+    /// <summary>The error for a failed operation on an image or destination.</summary>
+    /// <param name="e">What the runtime threw.</param>
+    /// <param name="path">The file or folder.</param>
+    /// <param name="writing">Whether it was opened to be written.</param>
+    public static ImageException Map(Exception e, string path, bool writing)
+    {
+        int code = e.HResult;
+        bool windows = OperatingSystem.IsWindows();
+        int systemCode = windows ? code & 0xFFFF : code;
+        bool full = windows ? systemCode is 0x70 or 0x27
+            : systemCode == NoSpace || systemCode == (OperatingSystem.IsMacOS() ? QuotaExceededDarwin : QuotaExceededLinux);
+        bool tooBig = windows ? systemCode == 0xDF : systemCode == FileTooBig;
+        bool inUse = windows ? systemCode is 0x20 or 0x21 : systemCode == (OperatingSystem.IsMacOS() ? TryAgainDarwin : TryAgainLinux);
+        return e switch
+        {
+            FileNotFoundException or DirectoryNotFoundException when !writing =>
+                new(ImageErrorId.ImageNotFound, "There is no such file.", path, remedy: "Check the path.", innerException: e),
+            DirectoryNotFoundException =>
+                new(ImageErrorId.DestinationNotFound, "The folder does not exist.", path, remedy: "Create the folder first.", innerException: e),
+            FileNotFoundException =>
+                new(ImageErrorId.ImageNotFound, "There is no such file.", path, remedy: "Check the path.", innerException: e),
+            IOException when full =>
+                new(ImageErrorId.DestinationFull, "There is no room left.", path, remedy: "Free some space, or choose another place.", innerException: e),
+            IOException when tooBig => TooBig(path, e),
+            IOException when inUse =>
+                new(ImageErrorId.ImageInUse, "Another process has it open.", path, remedy: "Eject the image or wait until the other job has ended.",
+                    innerException: e),
+            _ when writing =>
+                new(ImageErrorId.DestinationUnwritable, "It cannot be written: " + e.Message, path, remedy: "Check the permissions.", innerException: e),
+            _ => new(ImageErrorId.ImageUnreadable, "It cannot be read: " + e.Message, path, remedy: "Check the permissions and the disk.",
+                innerException: e),
+        };
+    }
+
+    /// <summary>The error for a file larger than its file system allows.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="e">The cause.</param>
+    public static ImageException TooBig(string path, Exception? e) =>
+        new(ImageErrorId.DestinationFileSizeLimit, "The file system there does not allow a file of this size.", path,
+            remedy: "Use a sparse bundle, which stores its data in many smaller files.", innerException: e);
+}

@@ -1,0 +1,217 @@
+using CCImage.Platform;
+using Microsoft.Win32.SafeHandles;
+
+namespace CCImage.Storage;
+
+/// <summary>
+/// A file: an image, a band of a bundle. Holes of sparse files are known as <see cref="ExtentKind.Zero"/> where the host tells them.
+/// While it is open to be written nobody else can open it by this class, and while it is open to be read nobody can write it (advisory
+/// locks on Unix, sharing modes on Windows).
+/// </summary>
+internal sealed class FileStorage : BlockStorage
+{
+    private readonly SafeFileHandle _file;
+    private readonly bool _writable;
+    private long _length;
+
+    private FileStorage(string path, SafeFileHandle file, bool writable)
+    {
+        (Path, _file, _writable) = (path, file, writable);
+        _length = RandomAccess.GetLength(file);
+    }
+
+    /// <summary>The file's path as it was given.</summary>
+    public string Path { get; }
+
+    /// <inheritdoc/>
+    public override long Length => Volatile.Read(ref _length);
+
+    /// <inheritdoc/>
+    public override bool CanWrite => _writable;
+
+    /// <inheritdoc/>
+    public override bool CanGrow => _writable;
+
+    /// <summary>Opens an existing file for reading.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="ImageException">Not found, in use, unreadable.</exception>
+    public static FileStorage OpenRead(string path) => Open(path, FileMode.Open, writable: false, 0);
+
+    /// <summary>Opens an existing file for reading and writing, exclusively.</summary>
+    /// <param name="path">The file.</param>
+    /// <exception cref="ImageException">Not found, in use, not writable.</exception>
+    public static FileStorage OpenWrite(string path) => Open(path, FileMode.Open, writable: true, 0);
+
+    /// <summary>Creates a file for reading and writing, exclusively.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="mode"><see cref="FileMode.CreateNew"/>: must not exist; others may open or empty an existing one.</param>
+    /// <param name="preallocate">Bytes to reserve on the medium; the length stays 0. Where the file system cannot reserve, nothing happens.</param>
+    /// <exception cref="ImageException">It exists, no room, not writable.</exception>
+    public static FileStorage CreateNew(string path, FileMode mode = FileMode.CreateNew, long preallocate = 0) =>
+        Open(path, mode, writable: true, preallocate);
+
+    /// <summary>Cuts the file, or extends it by zeros that take no room where the file system has holes.</summary>
+    /// <param name="length">The new length in bytes.</param>
+    public void SetLength(long length)
+    {
+        if (!_writable) throw new NotSupportedException("This storage is read-only.");
+        try
+        {
+            RandomAccess.SetLength(_file, length);
+            Volatile.Write(ref _length, length);
+        }
+        catch (ArgumentOutOfRangeException e)
+        {
+            throw FileErrors.TooBig(Path, e);
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e))
+        {
+            throw FileErrors.Map(e, Path, writing: true);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override void Flush()
+    {
+        if (!_writable) return;
+        try
+        {
+            // On macOS the runtime issues F_FULLFSYNC.
+            RandomAccess.FlushToDisk(_file);
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e))
+        {
+            throw FileErrors.Map(e, Path, writing: true);
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void ReadCore(long offset, Span<byte> buffer)
+    {
+        try
+        {
+            while (!buffer.IsEmpty)
+            {
+                int count = RandomAccess.Read(_file, buffer, offset);
+                if (count == 0) throw ImageException.Damaged("The file became shorter while it was read.", $"byte {offset}").WithPath(Path);
+                buffer = buffer[count..];
+                offset += count;
+            }
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e))
+        {
+            throw FileErrors.Map(e, Path, writing: false);
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void WriteCore(long offset, ReadOnlySpan<byte> buffer)
+    {
+        if (offset > long.MaxValue - buffer.Length) throw FileErrors.TooBig(Path, null);
+        try
+        {
+            RandomAccess.Write(_file, buffer, offset);
+        }
+        catch (ArgumentOutOfRangeException e)
+        {
+            // The runtime's way to say EFBIG.
+            throw FileErrors.TooBig(Path, e);
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e))
+        {
+            throw FileErrors.Map(e, Path, writing: true);
+        }
+
+        long end = offset + buffer.Length, known;
+        while ((known = Volatile.Read(ref _length)) < end && Interlocked.CompareExchange(ref _length, end, known) != known)
+        {
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override IEnumerable<StorageExtent> GetExtentsCore(long offset, long length)
+    {
+        long at = offset, end = offset + length;
+
+        // Darwin knows holes from what is on the medium; of a file that is being written that is too early.
+        bool known = !(_writable && OperatingSystem.IsMacOS());
+        while (at < end)
+        {
+            long hole = known ? FileSystemCalls.NextHole(_file, at) ?? end : end;
+            if (hole > at)
+            {
+                long stop = Math.Min(hole, end);
+                yield return new(at, stop - at, ExtentKind.Data);
+                at = stop;
+            }
+            else
+            {
+                long? data = FileSystemCalls.NextData(_file, at);
+                long stop = Math.Min(data ?? end, end);
+                if (stop <= at) (stop, data) = (end, null);
+                yield return new(at, stop - at, data is null ? ExtentKind.Data : ExtentKind.Zero);
+                at = stop;
+            }
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) _file.Dispose();
+        base.Dispose(disposing);
+    }
+
+    private static FileStorage Open(string path, FileMode mode, bool writable, long preallocate)
+    {
+        try
+        {
+            if (Directory.Exists(path))
+                throw new ImageException(
+                    writable ? ImageErrorId.DestinationUnwritable : ImageErrorId.UnknownFormat, "This is a folder, not a file.", path,
+                    remedy: "Name the file.");
+
+            // Unix locks are exclusive for FileShare.None and shared for everything else.
+            SafeFileHandle file = File.OpenHandle(
+                path, mode, writable ? FileAccess.ReadWrite : FileAccess.Read, writable ? FileShare.None : FileShare.Read, FileOptions.None, preallocate);
+            try
+            {
+                return new FileStorage(path, file, writable);
+            }
+            catch
+            {
+                file.Dispose();
+                throw;
+            }
+        }
+        catch (IOException e) when (mode == FileMode.CreateNew && File.Exists(path))
+        {
+            throw new ImageException(
+                ImageErrorId.DestinationExists, "A file of this name exists.", path, remedy: "Choose another name, or ask to overwrite.", innerException: e);
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e))
+        {
+            // The runtime gives no code when it cannot reserve: then the free space tells which limit was met.
+            bool missing = mode == FileMode.Open && e is (FileNotFoundException or DirectoryNotFoundException);
+            ImageException mapped = FileErrors.Map(e, path, writable && !missing);
+            if (preallocate == 0 || mapped.Id != ImageErrorId.DestinationUnwritable || e is UnauthorizedAccessException) throw mapped;
+            throw FreeSpaceAt(path) >= preallocate
+                ? FileErrors.TooBig(path, e)
+                : new ImageException(
+                    ImageErrorId.DestinationFull, $"There is no room for {preallocate} bytes.", path,
+                    remedy: "Free some space, or choose another place.", innerException: e);
+        }
+    }
+
+    private static long FreeSpaceAt(string path)
+    {
+        try
+        {
+            return new DriveInfo(System.IO.Path.GetDirectoryName(System.IO.Path.GetFullPath(path))!).AvailableFreeSpace;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
+        {
+            return 0;
+        }
+    }
+}

@@ -1,0 +1,230 @@
+using CCImage.Storage;
+
+namespace CCImage.Tests.Storage;
+
+/// <summary>What every storage must do, whatever it is made of. An implementation's suite inherits this and says how to make one.</summary>
+public abstract class BlockStorageContract : IDisposable
+{
+    private string? _folder;
+
+    /// <summary>A folder of this test's own.</summary>
+    protected string Folder => _folder ??= Directory.CreateTempSubdirectory("ccimage-").FullName;
+
+    /// <inheritdoc/>
+    public virtual void Dispose()
+    {
+        if (_folder is not null) Directory.Delete(_folder, recursive: true);
+        GC.SuppressFinalize(this);
+    }
+
+    [Fact]
+    public void ReadsItsContentInAnyPieces()
+    {
+        using BlockStorage storage = Make(1, out byte[] content);
+        Assert.Equal(content.Length, storage.Length);
+        Assert.Equal(content, ReadAll(storage));
+        var random = new Random(2);
+        for (int i = 0; i < 500; i++)
+        {
+            (int offset, int length) = RandomRange(random, content.Length);
+            byte[] read = new byte[length];
+            random.NextBytes(read);
+            storage.Read(offset, read);
+            Assert.True(read.AsSpan().SequenceEqual(content.AsSpan(offset, length)), $"The {length} bytes at {offset} differ.");
+        }
+    }
+
+    [Fact]
+    public void RefusesRangesOutsideAndTakesEmptyOnes()
+    {
+        using BlockStorage storage = Make(3, out byte[] content);
+        storage.Read(0, []);
+        storage.Read(content.Length, []);
+        Assert.Empty(storage.GetExtents(content.Length, 0));
+        Assert.Throws<ArgumentOutOfRangeException>(() => storage.Read(-1, new byte[1]));
+        Assert.Throws<ArgumentOutOfRangeException>(() => storage.Read(content.Length, new byte[1]));
+        Assert.Throws<ArgumentOutOfRangeException>(() => storage.Read(content.Length - 1, new byte[2]));
+        Assert.Throws<ArgumentOutOfRangeException>(() => storage.Read(long.MaxValue, new byte[2]));
+        Assert.Throws<ArgumentOutOfRangeException>(() => storage.GetExtents(0, content.Length + 1L).ToList());
+        Assert.Throws<ArgumentOutOfRangeException>(() => storage.GetExtents(-1, 1).ToList());
+        if (!storage.CanWrite)
+        {
+            Assert.Throws<NotSupportedException>(() => storage.Write(0, new byte[1]));
+            return;
+        }
+
+        storage.Write(0, []);
+        Assert.Throws<ArgumentOutOfRangeException>(() => storage.Write(-1, new byte[1]));
+        if (storage.CanGrow) return;
+        Assert.Throws<ArgumentOutOfRangeException>(() => storage.Write(content.Length, new byte[1]));
+        Assert.Throws<ArgumentOutOfRangeException>(() => storage.Write(content.Length - 1, new byte[2]));
+    }
+
+    [Fact]
+    public void ExtentsCoverTheRangeAndOnlyZerosAreCalledSo()
+    {
+        using BlockStorage storage = Make(4, out byte[] content);
+        CheckExtents(storage, content, 0, content.Length);
+        var random = new Random(5);
+        for (int i = 0; i < 100; i++)
+        {
+            (int offset, int length) = RandomRange(random, content.Length);
+            CheckExtents(storage, content, offset, length);
+        }
+    }
+
+    [Fact]
+    public void ReadsOnManyThreads()
+    {
+        using BlockStorage storage = Make(6, out byte[] content);
+        Parallel.For(0, 8, thread =>
+        {
+            var random = new Random(thread);
+            for (int i = 0; i < 150; i++)
+            {
+                (int offset, int length) = RandomRange(random, content.Length);
+                byte[] read = new byte[length];
+                storage.Read(offset, read);
+                Assert.True(read.AsSpan().SequenceEqual(content.AsSpan(offset, length)), $"The {length} bytes at {offset} differ.");
+            }
+        });
+    }
+
+    [Fact]
+    public void KeepsWhatIsWritten()
+    {
+        BlockStorage storage = Make(7, out byte[] content);
+        if (!storage.CanWrite)
+        {
+            storage.Dispose();
+            return;
+        }
+
+        var random = new Random(8);
+        for (int i = 0; i < 400; i++)
+        {
+            (int offset, int length) = RandomRange(random, content.Length);
+            byte[] bytes = new byte[length];
+            if (random.Next(4) != 0) random.NextBytes(bytes);
+            storage.Write(offset, bytes);
+            bytes.CopyTo(content, offset);
+            if (i % 40 == 0) storage.Flush();
+            (offset, length) = RandomRange(random, content.Length);
+            byte[] read = new byte[length];
+            storage.Read(offset, read);
+            Assert.True(read.AsSpan().SequenceEqual(content.AsSpan(offset, length)), $"After {i + 1} writes the {length} bytes at {offset} differ.");
+            if (i % 20 == 0) CheckExtents(storage, content, 0, content.Length);
+        }
+
+        if (storage.CanGrow)
+        {
+            Array.Resize(ref content, content.Length + 100_000);
+            content[^1] = 77;
+            content[^2] = 78;
+            storage.Write(content.Length - 2, [78, 77]);
+            Assert.Equal(content.Length, storage.Length);
+            Assert.Equal(content, ReadAll(storage));
+        }
+
+        storage.Flush();
+        CheckExtents(storage, content, 0, content.Length);
+        Assert.Equal(content, ReadAll(storage));
+        if (Reopen(storage) is not { } reopened) return;
+        using (reopened)
+        {
+            Assert.Equal(content, ReadAll(reopened));
+            CheckExtents(reopened, content, 0, content.Length);
+        }
+    }
+
+    [Fact]
+    public void WritesBesideEachOtherOnManyThreads()
+    {
+        BlockStorage storage = Make(9, out byte[] content);
+        if (!storage.CanWrite)
+        {
+            storage.Dispose();
+            return;
+        }
+
+        // Stripes of an odd size, dealt out to the threads, so that neighbours share every larger unit there is.
+        const int stripe = 1537;
+        byte[] target = new byte[content.Length];
+        new Random(10).NextBytes(target);
+        Parallel.For(0, 6, thread =>
+        {
+            for (int offset = thread * stripe; offset < target.Length; offset += 6 * stripe)
+                storage.Write(offset, target.AsSpan(offset, Math.Min(stripe, target.Length - offset)));
+        });
+        storage.Flush();
+        Assert.Equal(target, ReadAll(storage));
+        if (Reopen(storage) is not { } reopened) return;
+        using (reopened) Assert.Equal(target, ReadAll(reopened));
+    }
+
+    /// <summary>Makes the storage, new.</summary>
+    /// <param name="seed">For its content.</param>
+    /// <param name="content">Receives what it holds.</param>
+    protected abstract BlockStorage Make(int seed, out byte[] content);
+
+    /// <summary>Closes a storage that was made and written, and opens what it left; null where nothing is left. Disposes it either way.</summary>
+    /// <param name="storage">The storage.</param>
+    protected virtual BlockStorage? Reopen(BlockStorage storage)
+    {
+        storage.Dispose();
+        return null;
+    }
+
+    /// <summary>Bytes of which some ranges are zeros.</summary>
+    protected static byte[] Content(int seed, int length)
+    {
+        var random = new Random(seed);
+        byte[] content = new byte[length];
+        random.NextBytes(content);
+        for (int i = 0; i < 6; i++)
+        {
+            (int offset, int count) = RandomRange(random, length);
+            content.AsSpan(offset, count).Clear();
+        }
+
+        return content;
+    }
+
+    /// <summary>The whole content.</summary>
+    protected static byte[] ReadAll(BlockStorage storage)
+    {
+        byte[] all = new byte[storage.Length];
+        storage.Read(0, all);
+        return all;
+    }
+
+    private static void CheckExtents(BlockStorage storage, byte[] content, long offset, long length)
+    {
+        long at = offset;
+        foreach (StorageExtent extent in storage.GetExtents(offset, length))
+        {
+            Assert.Equal(at, extent.Offset);
+            Assert.True(extent.Length > 0, $"An empty extent at {at}.");
+            at = extent.End;
+            Assert.True(at <= offset + length, $"An extent ends at {at}, behind {offset + length}.");
+            if (extent.Kind != ExtentKind.Data)
+                Assert.False(content.AsSpan((int)extent.Offset, (int)extent.Length).ContainsAnyExcept((byte)0), $"Data in the {extent.Kind} extent at {extent.Offset}.");
+        }
+
+        Assert.Equal(offset + length, at);
+    }
+
+    private static (int Offset, int Length) RandomRange(Random random, int total)
+    {
+        int length = random.Next(4) switch
+        {
+            0 => random.Next(0, 20),
+            1 => 512 * random.Next(1, 20),
+            2 => random.Next(0, Math.Min(total, 200_000)),
+            _ => random.Next(0, 5000),
+        };
+        length = Math.Min(length, total);
+        int offset = random.Next(total - length + 1);
+        return (random.Next(2) == 0 ? offset / 512 * 512 : offset, length);
+    }
+}
