@@ -8,11 +8,11 @@
     Description            = 'Back up folders and volumes into Apple disk images (sparse image, sparse bundle, read/write, read-only and compressed .dmg) on macOS, Linux and Windows, and inspect, convert and restore them.'
     PowerShellVersion      = '7.6'
     CompatiblePSEditions   = @('Core')
-    CmdletsToExport        = @()
+    CmdletsToExport        = @('ConvertTo-ReadOnlyImage', 'Get-BackupImage', 'Get-BackupImageItem', 'New-BackupImage', 'Restore-BackupImage')
     FunctionsToExport      = @()
     VariablesToExport      = @()
     AliasesToExport        = @()
-    FormatsToProcess       = @()
+    FormatsToProcess       = @('bin/CCImage.Format.ps1xml')
     PrivateData            = @{
         PSData = @{
             Tags       = @('Backup', 'DiskImage', 'dmg', 'sparsebundle', 'sparseimage', 'HFS', 'Apple', 'PSEdition_Core', 'Windows', 'Linux', 'MacOS')

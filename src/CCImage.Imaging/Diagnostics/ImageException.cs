@@ -71,6 +71,18 @@ public enum ImageErrorId
 
     /// <summary>A part of the program that is shipped beside it is missing.</summary>
     ComponentMissing,
+
+    /// <summary>The operating system denies access to a file or folder.</summary>
+    AccessDenied,
+
+    /// <summary>Reading or writing failed for a reason of the host's: a disk, a network, a driver.</summary>
+    InputOutputFailed,
+
+    /// <summary>The operation was cancelled.</summary>
+    Cancelled,
+
+    /// <summary>A fault of the program itself.</summary>
+    InternalError,
 }
 
 /// <summary>

@@ -18,8 +18,8 @@ internal abstract class FileSystemVolume : IDisposable
     /// <summary>Size of the file system in bytes.</summary>
     public abstract long CapacityBytes { get; }
 
-    /// <summary>Free bytes, from the file system's own count.</summary>
-    public abstract long FreeBytes { get; }
+    /// <summary>Free bytes, from the file system's own count, or null when this version cannot read it.</summary>
+    public abstract long? FreeBytes { get; }
 
     /// <summary>Files, or null when not kept as a number.</summary>
     public virtual long? FileCount => null;

@@ -1,0 +1,291 @@
+using System.Runtime.ExceptionServices;
+using CCImage.Containers;
+using CCImage.Diagnostics;
+using CCImage.Storage;
+
+namespace CCImage;
+
+/// <summary>
+/// Moves a disk from a storage into a container: the one place with parallelism. Every worker takes the next piece of the disk, reads it,
+/// has it encoded, and then appends whatever is next in order, its own or another's; there is no thread that only waits for others.
+/// Memory is bounded by a fixed number of chunks. What the source says is not stored is never read.
+/// </summary>
+internal sealed class ConversionPump
+{
+    /// <summary>Bytes that all chunks together may take, as long as every worker has one and there is one to spare.</summary>
+    private const long MemoryBudget = 128L << 20;
+
+    private const int SectorSize = 512;
+
+    private readonly BlockStorage _source;
+    private readonly ImageWriter _writer;
+    private readonly string _activity;
+    private readonly IImagingObserver _observer;
+    private readonly CancellationToken _cancellation;
+    private readonly long _totalData;
+
+    // The gate guards everything below it. Whoever finds the next piece in order finished, and nobody appending, appends it, outside the gate.
+    private readonly object _gate = new();
+    private readonly IEnumerator<StorageExtent> _pieces;
+    private readonly Stack<Job> _free = new();
+    private readonly Job?[] _finished;
+    private long _taken;
+    private long _appended;
+    private long _doneData;
+    private bool _appending;
+    private bool _stopped;
+    private ExceptionDispatchInfo? _failure;
+
+    private ConversionPump(
+        BlockStorage source, ImageWriter writer, string activity, IImagingObserver observer, int workers, CancellationToken cancellation)
+    {
+        (_source, _writer, _activity, _observer, _cancellation) = (source, writer, activity, observer, cancellation);
+        foreach (StorageExtent region in Regions(source, writer, cancellation))
+            if (region.Kind == ExtentKind.Data) _totalData += region.Length;
+        _pieces = Pieces(Regions(source, writer, cancellation), writer).GetEnumerator();
+        int jobs = (int)Math.Clamp(MemoryBudget / (2L * writer.ChunkSize), workers + 1, (workers * 2) + 2);
+        for (int i = 0; i < jobs; i++) _free.Push(new Job());
+        _finished = new Job?[jobs];
+    }
+
+    /// <summary>Moves the whole disk and completes the container.</summary>
+    /// <param name="source">The disk.</param>
+    /// <param name="writer">The container. <see cref="ImageWriter.Complete"/> is called when everything went well and nobody cancelled.</param>
+    /// <param name="activity">What is being done, for progress: bytes of data, of all the disk's data.</param>
+    /// <param name="observer">Hears of progress.</param>
+    /// <param name="cancellation">Ends it: when this returns, no thread touches source or writer any more.</param>
+    /// <param name="workers">Number of threads, the caller's own included; null for one per processor.</param>
+    /// <exception cref="OperationCanceledException">It was cancelled.</exception>
+    /// <exception cref="ImageException">What source or writer threw first; so is any other exception of theirs.</exception>
+    public static void Run(
+        BlockStorage source, ImageWriter writer, string activity, IImagingObserver observer, CancellationToken cancellation, int? workers = null)
+    {
+        cancellation.ThrowIfCancellationRequested();
+        int count = Math.Max(1, workers ?? Environment.ProcessorCount);
+        new ConversionPump(source, writer, activity, observer, count, cancellation).Run(count);
+        cancellation.ThrowIfCancellationRequested();
+        writer.Complete();
+    }
+
+    private void Run(int workers)
+    {
+        Thread[] others = new Thread[workers - 1];
+        using (_pieces)
+        {
+            using (_cancellation.Register(Stop))
+            {
+                for (int i = 0; i < others.Length; i++)
+                {
+                    others[i] = new Thread(Work) { IsBackground = true, Name = "CCImage pump" };
+                    others[i].Start();
+                }
+
+                Work();
+                foreach (Thread other in others) other.Join();
+            }
+        }
+
+        _failure?.Throw();
+        _cancellation.ThrowIfCancellationRequested();
+    }
+
+    private void Work()
+    {
+        try
+        {
+            while (Take() is Job job)
+            {
+                if (job.DataLength > 0) Read(job.Chunk);
+                job.Chunk.EncodedLength = 0;
+                _writer.Encode(job.Chunk);
+                lock (_gate) _finished[job.Sequence % _finished.Length] = job;
+                AppendWhatIsNext();
+            }
+        }
+        catch (Exception e)
+        {
+            lock (_gate) _failure ??= ExceptionDispatchInfo.Capture(e);
+            Stop();
+        }
+    }
+
+    /// <summary>
+    /// The next piece of the disk, with a chunk for it; null when there is none any more. Piece and chunk are taken together: the lowest piece that is
+    /// not appended always has a chunk and a thread, so waiting for a chunk always ends.
+    /// </summary>
+    private Job? Take()
+    {
+        lock (_gate)
+        {
+            while (!_stopped && _free.Count == 0) Monitor.Wait(_gate);
+            if (_stopped || !_pieces.MoveNext()) return null;
+            StorageExtent piece = _pieces.Current;
+            Job job = _free.Pop();
+            (job.Chunk.Offset, job.Chunk.Length, job.Chunk.Kind) = (piece.Offset, piece.Length, piece.Kind);
+            job.DataLength = piece.Kind == ExtentKind.Data ? piece.Length : 0;
+            job.Sequence = _taken++;
+            return job;
+        }
+    }
+
+    private void Read(DiskChunk chunk)
+    {
+        int length = (int)chunk.Length;
+        if (chunk.Plain.Length < length) chunk.Plain = GC.AllocateUninitializedArray<byte>(_writer.ChunkSize);
+        Span<byte> plain = chunk.Plain.AsSpan(0, length);
+        _source.Read(chunk.Offset, plain);
+        if (!plain.ContainsAnyExcept((byte)0)) chunk.Kind = ExtentKind.Zero;
+    }
+
+    private void AppendWhatIsNext()
+    {
+        while (true)
+        {
+            Job job;
+            lock (_gate)
+            {
+                long slot = _appended % _finished.Length;
+                if (_appending || _stopped || _finished[slot] is not Job next) return;
+                job = next;
+                _finished[slot] = null;
+                _appending = true;
+            }
+
+            _writer.Append(job.Chunk); // if this throws, _appending stays true and nobody appends ever again
+            lock (_gate)
+            {
+                _doneData += job.DataLength;
+                if (job.DataLength > 0) _observer.OnProgress(new ImagingProgress(_activity, _doneData, _totalData, "bytes"));
+                _appending = false;
+                _appended++;
+                _free.Push(job);
+                Monitor.Pulse(_gate);
+            }
+        }
+    }
+
+    private void Stop()
+    {
+        lock (_gate)
+        {
+            _stopped = true;
+            Monitor.PulseAll(_gate);
+        }
+    }
+
+    /// <summary>
+    /// The extents as the writer wants them: adjacent gaps of one kind in one, on whole sectors, and those that are too short for it as
+    /// data, unless they are all there is between two split points.
+    /// </summary>
+    private static IEnumerable<StorageExtent> Regions(BlockStorage source, ImageWriter writer, CancellationToken cancellation)
+    {
+        StorageExtent gap = default;
+        foreach (StorageExtent extent in ExtentWalk.Of(source, cancellation))
+        {
+            if (gap.Length > 0 && extent.Kind == gap.Kind)
+            {
+                gap = gap with { Length = gap.Length + extent.Length };
+                continue;
+            }
+
+            foreach (StorageExtent region in SettleGap(gap, source.Length, writer)) yield return region;
+            gap = default;
+            if (extent.Kind == ExtentKind.Data) yield return extent;
+            else gap = extent;
+        }
+
+        foreach (StorageExtent region in SettleGap(gap, source.Length, writer)) yield return region;
+    }
+
+    private static IEnumerable<StorageExtent> SettleGap(StorageExtent gap, long diskLength, ImageWriter writer)
+    {
+        if (gap.Length == 0) yield break;
+        long start = gap.Offset + ((SectorSize - (gap.Offset % SectorSize)) % SectorSize);
+        long end = gap.End == diskLength ? gap.End : gap.End - (gap.End % SectorSize);
+        if (start >= end)
+        {
+            yield return gap with { Kind = ExtentKind.Data };
+            yield break;
+        }
+
+        if (start > gap.Offset) yield return new(gap.Offset, start - gap.Offset, ExtentKind.Data);
+        if (end - start >= writer.ShortestGap)
+        {
+            yield return new(start, end - start, gap.Kind);
+        }
+        else
+        {
+            for (long at = start; at < end;)
+            {
+                (long from, long to) = Between(writer.SplitPoints, at, diskLength);
+                long next = Math.Min(to, end);
+                yield return new(at, next - at, at == from && next == to ? gap.Kind : ExtentKind.Data);
+                at = next;
+            }
+        }
+
+        if (gap.End > end) yield return new(end, gap.End - end, ExtentKind.Data);
+    }
+
+    /// <summary>Cuts the regions at the split points, and data also at multiples of the chunk size from there.</summary>
+    private static IEnumerable<StorageExtent> Pieces(IEnumerable<StorageExtent> regions, ImageWriter writer)
+    {
+        IReadOnlyList<long> splits = writer.SplitPoints;
+        long start = 0, end = 0; // data that is not handed out yet
+        foreach (StorageExtent region in regions)
+        {
+            if (region.Kind == ExtentKind.Data)
+            {
+                if (start == end) start = region.Offset;
+                end = region.End;
+                while (start < end)
+                {
+                    (long from, long to) = Between(splits, start, long.MaxValue);
+                    long chunkStart = start - ((start - from) % writer.ChunkSize);
+                    long cut = to - chunkStart > writer.ChunkSize ? chunkStart + writer.ChunkSize : to;
+                    if (cut > end) break;
+                    yield return new(start, cut - start, ExtentKind.Data);
+                    start = cut;
+                }
+
+                continue;
+            }
+
+            if (start < end) yield return new(start, end - start, ExtentKind.Data);
+            start = end = region.End;
+            for (long at = region.Offset; at < region.End;)
+            {
+                long next = Math.Min(Between(splits, at, long.MaxValue).To, region.End);
+                yield return new(at, next - at, region.Kind);
+                at = next;
+            }
+        }
+
+        if (start < end) yield return new(start, end - start, ExtentKind.Data);
+    }
+
+    /// <summary>The split points around an offset: the last that is not behind it (or 0), and the next (or <paramref name="last"/>).</summary>
+    private static (long From, long To) Between(IReadOnlyList<long> splits, long offset, long last)
+    {
+        int low = 0, high = splits.Count;
+        while (low < high)
+        {
+            int middle = (low + high) / 2;
+            if (splits[middle] <= offset) low = middle + 1;
+            else high = middle;
+        }
+
+        return (low == 0 ? 0 : splits[low - 1], low == splits.Count ? last : splits[low]);
+    }
+
+    /// <summary>A chunk and its place in the order.</summary>
+    private sealed class Job
+    {
+        public DiskChunk Chunk { get; } = new();
+
+        public long Sequence { get; set; }
+
+        /// <summary>Bytes that were to be read, whatever they turned out to be.</summary>
+        public long DataLength { get; set; }
+    }
+}

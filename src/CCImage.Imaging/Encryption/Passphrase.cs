@@ -1,0 +1,47 @@
+using System.Runtime.InteropServices;
+using System.Security;
+using System.Security.Cryptography;
+using System.Text;
+
+namespace CCImage.Encryption;
+
+/// <summary>
+/// A passphrase for the time it is needed: its UTF-8 bytes (no newline, no terminator) in pinned memory that is zeroed when disposed.
+/// It never becomes a <see cref="string"/>.
+/// </summary>
+public sealed class Passphrase : IDisposable
+{
+    private readonly byte[] _bytes;
+    private readonly int _length;
+
+    private Passphrase(byte[] bytes, int length) => (_bytes, _length) = (bytes, length);
+
+    /// <summary>The bytes that key derivation works on.</summary>
+    internal ReadOnlySpan<byte> Bytes => _bytes.AsSpan(0, _length);
+
+    /// <summary>Takes a copy of a secure string's characters.</summary>
+    /// <param name="secret">The passphrase; stays the caller's.</param>
+    public static Passphrase From(SecureString secret)
+    {
+        ArgumentNullException.ThrowIfNull(secret);
+        IntPtr characters = Marshal.SecureStringToGlobalAllocUnicode(secret);
+        try
+        {
+            unsafe
+            {
+                var text = new ReadOnlySpan<char>((void*)characters, secret.Length);
+
+                // Pinned from the start: the collector must not leave copies behind when it moves things.
+                byte[] bytes = GC.AllocateUninitializedArray<byte>(Encoding.UTF8.GetMaxByteCount(text.Length), pinned: true);
+                return new Passphrase(bytes, Encoding.UTF8.GetBytes(text, bytes));
+            }
+        }
+        finally
+        {
+            Marshal.ZeroFreeGlobalAllocUnicode(characters);
+        }
+    }
+
+    /// <summary>Zeroes the bytes.</summary>
+    public void Dispose() => CryptographicOperations.ZeroMemory(_bytes);
+}

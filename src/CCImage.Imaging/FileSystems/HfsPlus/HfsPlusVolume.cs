@@ -1,0 +1,329 @@
+using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
+using CCImage.Binary;
+using CCImage.Sources;
+using CCImage.Storage;
+
+namespace CCImage.FileSystems.HfsPlus;
+
+/// <summary>An HFS+ or HFSX volume, alone or embedded in the wrapper of a classic HFS volume. Source: TN1150.</summary>
+internal sealed class HfsPlusVolume : FileSystemVolume
+{
+    private const int SectorSize = 512;
+    private const int BitmapChunk = 256 << 10;
+
+    private readonly BlockStorage _volume;
+    private readonly long _offset;
+    private readonly Lazy<BTreeFile> _catalog;
+    private readonly Lazy<ExtentsOverflow> _overflow;
+    private readonly Lazy<(string Name, CatalogFolder Record)?> _root;
+
+    private HfsPlusVolume(BlockStorage volume, long offset, VolumeHeader header)
+    {
+        (_volume, _offset, Header) = (volume, offset, header);
+        _overflow = new(() => new(new(OpenFork(header.ExtentsFile, CatalogNodeId.ExtentsFile, ExtentsOverflow.DataFork, "extents overflow file"), "extents overflow")));
+        _catalog = new(() => new(OpenFork(header.CatalogFile, CatalogNodeId.CatalogFile, ExtentsOverflow.DataFork, "catalog file"), "catalog"));
+        _root = new(FindRoot);
+    }
+
+    /// <summary>The volume header that is believed: the first, or the alternate one where the first is damaged.</summary>
+    public VolumeHeader Header { get; }
+
+    /// <inheritdoc/>
+    public override VolumeKind Kind =>
+        Header.Signature == HfsPlusConstants.SignatureHfsx && IsCaseSensitive() ? VolumeKind.HfsPlusCaseSensitive : VolumeKind.HfsPlus;
+
+    /// <inheritdoc/>
+    /// <remarks>Empty also when the catalog is too damaged to tell; <see cref="ReadTree"/> then says what is wrong.</remarks>
+    public override string Name => _root.Value?.Name ?? "";
+
+    /// <inheritdoc/>
+    public override long CapacityBytes => (long)Header.TotalBlocks * Header.BlockSize;
+
+    /// <inheritdoc/>
+    public override long? FreeBytes => (long)Header.FreeBlocks * Header.BlockSize;
+
+    /// <inheritdoc/>
+    /// <remarks>As the header counts them: the journal's two files and the nodes of hard links are among them.</remarks>
+    public override long? FileCount => Header.FileCount;
+
+    /// <inheritdoc/>
+    /// <remarks>As the header counts them: the two private folders of hard links are among them.</remarks>
+    public override long? FolderCount => Header.FolderCount;
+
+    /// <inheritdoc/>
+    public override bool IsJournaled => Has(VolumeAttributes.Journaled);
+
+    /// <inheritdoc/>
+    public override UnixTime CreationTime => _root.Value is var (_, record) ? HfsPlusTime.ToUnix(record.CreateDate) : UnixTime.None;
+
+    /// <summary>The catalog.</summary>
+    internal BTreeFile Catalog => _catalog.Value;
+
+    /// <summary>Whether there is such a volume: by a signature in the volume header, the wrapper's, or a valid alternate header.</summary>
+    /// <param name="volume">Partition or disk.</param>
+    public static bool IsMatch(BlockStorage volume) =>
+        TryReadHeader(volume, HfsPlusConstants.VolumeHeaderOffset, out VolumeHeader header)
+        && (IsSignature(header.Signature) || FindEmbedded(volume) is not null
+            || (TryReadHeader(volume, AlternateOffset(volume), out VolumeHeader alternate) && FaultOf(alternate, volume.Length) is null));
+
+    /// <summary>Opens the volume.</summary>
+    /// <param name="volume">Partition or disk; not owned.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: neither header can be believed.</exception>
+    public static HfsPlusVolume Open(BlockStorage volume)
+    {
+        if (FindEmbedded(volume) is (long offset, long length)) return Open(new WindowStorage(volume, offset, length), offset);
+        return Open(volume, 0);
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>
+    /// Nothing is free while the truth may stand in a journal that was not written back, when the volume was not unmounted properly, or when the
+    /// bitmap knows of more free blocks than the header. Blocks that hold the boot blocks and the two volume headers never are.
+    /// </remarks>
+    public override IEnumerable<StorageExtent> GetFreeExtents()
+    {
+        if (Has(VolumeAttributes.Inconsistent) || !Has(VolumeAttributes.Unmounted) || JournalMayHoldChanges()) yield break;
+        HfsPlusFork bitmap = OpenFork(Header.AllocationFile, CatalogNodeId.AllocationFile, ExtentsOverflow.DataFork, "allocation file");
+        if (bitmap.Length < Layout.DivideUp(Header.TotalBlocks, 8)) throw ImageException.Damaged("The allocation file is too short for the volume.", "volume header, allocation file");
+        if (CountFree(bitmap) > Header.FreeBlocks) yield break;
+        foreach ((long first, long count) in FreeRuns(bitmap))
+            yield return new(_offset + (first * Header.BlockSize), count * Header.BlockSize, ExtentKind.Unused);
+    }
+
+    /// <inheritdoc/>
+    public override SourceTree ReadTree(CancellationToken cancellation = default) => new CatalogReader(this).Read(cancellation);
+
+    /// <summary>Opens a fork.</summary>
+    /// <param name="fork">Its size and first extents.</param>
+    /// <param name="fileId">Whose it is.</param>
+    /// <param name="forkType">Data or resource, as in the keys of the extents-overflow file.</param>
+    /// <param name="what">What errors call it.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: extents outside the volume, or too few.</exception>
+    internal HfsPlusFork OpenFork(in ForkData fork, uint fileId, byte forkType, string what)
+    {
+        var runs = new ForkRuns(this, fork.LogicalSize, what);
+        runs.Add(fork.Extents);
+        while (!runs.IsComplete)
+        {
+            ExtentRecord? more = fileId == CatalogNodeId.ExtentsFile ? null : _overflow.Value.Find(fileId, forkType, runs.Blocks);
+            if (more is not ExtentRecord record || !runs.Add(record)) throw runs.TooShort();
+        }
+
+        return runs.Open();
+    }
+
+    /// <summary>Opens the value of an attribute that has extents of its own.</summary>
+    /// <param name="fork">Its size and first extents.</param>
+    /// <param name="more">Further extent records, by the block of the fork they begin at.</param>
+    /// <param name="what">What errors call it.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    internal HfsPlusFork OpenAttribute(in ForkData fork, IReadOnlyDictionary<uint, ExtentRecord> more, string what)
+    {
+        var runs = new ForkRuns(this, fork.LogicalSize, what);
+        runs.Add(fork.Extents);
+        while (!runs.IsComplete)
+        {
+            if (!more.TryGetValue(runs.Blocks, out ExtentRecord record) || !runs.Add(record)) throw runs.TooShort();
+        }
+
+        return runs.Open();
+    }
+
+    /// <summary>Opens the attributes file, or null when the volume has none.</summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    internal BTreeFile? OpenAttributes() => Header.AttributesFile.LogicalSize == 0
+        ? null
+        : new(OpenFork(Header.AttributesFile, CatalogNodeId.AttributesFile, ExtentsOverflow.DataFork, "attributes file"), "attributes");
+
+    internal bool Has(VolumeAttributes attribute) => ((VolumeAttributes)(uint)Header.Attributes & attribute) != 0;
+
+    private static HfsPlusVolume Open(BlockStorage volume, long offset)
+    {
+        string? fault = TryReadHeader(volume, HfsPlusConstants.VolumeHeaderOffset, out VolumeHeader header) ? FaultOf(header, volume.Length) : "it is cut short";
+        if (fault is null) return new(volume, offset, header);
+        if (TryReadHeader(volume, AlternateOffset(volume), out VolumeHeader alternate) && FaultOf(alternate, volume.Length) is null) return new(volume, offset, alternate);
+        throw ImageException.Damaged($"The HFS+ volume header cannot be used ({fault}), nor can its copy at the end.", $"volume header at byte {offset + HfsPlusConstants.VolumeHeaderOffset} of the partition");
+    }
+
+    private static bool IsSignature(ushort signature) => signature is HfsPlusConstants.SignatureHfsPlus or HfsPlusConstants.SignatureHfsx;
+
+    private static long AlternateOffset(BlockStorage volume) => (volume.Length / SectorSize * SectorSize) - HfsPlusConstants.VolumeHeaderOffset;
+
+    private static bool TryReadHeader(BlockStorage volume, long offset, out VolumeHeader header)
+    {
+        header = default;
+        if (offset < HfsPlusConstants.VolumeHeaderOffset || offset > volume.Length - HfsPlusConstants.VolumeHeaderSize) return false;
+        volume.Read(offset, Layout.AsBytes(ref header));
+        return true;
+    }
+
+    private static string? FaultOf(in VolumeHeader header, long length)
+    {
+        uint blockSize = header.BlockSize;
+        if (!IsSignature(header.Signature)) return "it lacks its signature";
+        if ((ushort)header.Version is not (HfsPlusConstants.VersionHfsPlus or HfsPlusConstants.VersionHfsx)) return $"its version is {header.Version}";
+        if (blockSize < SectorSize || (blockSize & (blockSize - 1)) != 0) return $"it claims allocation blocks of {blockSize} bytes";
+        if (header.TotalBlocks == 0 || (long)header.TotalBlocks * blockSize > length)
+            return $"it claims {header.TotalBlocks} blocks of {blockSize} bytes where there are {length} bytes";
+        return header.FreeBlocks > header.TotalBlocks ? "it claims more free blocks than blocks" : null;
+    }
+
+    // The master directory block of a classic HFS volume: where its allocation blocks begin and how large they are, and which of them the
+    // embedded volume takes. Source: TN1150, "HFS Wrapper". A window that is not inside is no embedded volume.
+    private static (long Offset, long Length)? FindEmbedded(BlockStorage volume)
+    {
+        Span<byte> block = stackalloc byte[SectorSize];
+        if (volume.Length < HfsPlusConstants.VolumeHeaderOffset + SectorSize) return null;
+        volume.Read(HfsPlusConstants.VolumeHeaderOffset, block);
+        MasterDirectoryBlock wrapper = Layout.Read<MasterDirectoryBlock>(block);
+        if (wrapper.Signature != HfsPlusConstants.SignatureHfs || !IsSignature(wrapper.EmbeddedSignature)) return null;
+        long offset = ((long)wrapper.FirstBlockSector * SectorSize) + ((long)wrapper.EmbeddedStart * wrapper.BlockSize);
+        long length = (long)wrapper.EmbeddedCount * wrapper.BlockSize;
+        return length != 0 && offset <= volume.Length - length ? (offset, length) : null;
+    }
+
+    private bool IsCaseSensitive()
+    {
+        try
+        {
+            return Catalog.Header.KeyCompareType == HfsPlusConstants.KeyCompareBinary;
+        }
+        catch (ImageException)
+        {
+            return true; // The usual reason for HFSX; reading the tree will report the damage.
+        }
+    }
+
+    private (string Name, CatalogFolder Record)? FindRoot()
+    {
+        try
+        {
+            BTreeNode? first = Catalog.ReadLeaves().FirstOrDefault();
+            if (first is null || first.RecordCount == 0) return null;
+            CatalogRecordKey key = CatalogRecordKey.Read(first, 0);
+            ReadOnlySpan<byte> data = first.Data(0);
+            if (key.ParentId != CatalogNodeId.RootParent || data.Length < Unsafe.SizeOf<CatalogFolder>()) return null;
+            return (HfsPlusNames.FromDisk(key.Name), Layout.Read<CatalogFolder>(data));
+        }
+        catch (ImageException)
+        {
+            return null;
+        }
+    }
+
+    // The journal is empty when its header says that it starts where it ends. Anything that is not certain counts as changes. Source: the
+    // journal header of TN1150; the header's byte order is the writer's, told by its endian mark.
+    private bool JournalMayHoldChanges()
+    {
+        if (!IsJournaled) return false;
+        Span<byte> block = stackalloc byte[Unsafe.SizeOf<JournalInfoBlock>()];
+        long infoOffset = (long)Header.JournalInfoBlock * Header.BlockSize;
+        if (infoOffset == 0 || infoOffset > _volume.Length - block.Length) return true;
+        _volume.Read(infoOffset, block);
+        JournalInfoBlock info = Layout.Read<JournalInfoBlock>(block);
+        const uint InVolume = 1, NeedsInitialising = 4;
+        if ((info.Flags & InVolume) == 0) return true;
+        if ((info.Flags & NeedsInitialising) != 0) return false;
+        Span<byte> journal = stackalloc byte[24];
+        if (info.Offset > (ulong)(_volume.Length - journal.Length)) return true;
+        _volume.Read((long)(ulong)info.Offset, journal);
+        const uint Magic = 0x4A4E4C78, EndianMark = 0x12345678; // 'JNLx'
+        bool little = BinaryPrimitives.ReadUInt32LittleEndian(journal) == Magic && BinaryPrimitives.ReadUInt32LittleEndian(journal[4..]) == EndianMark;
+        bool big = BinaryPrimitives.ReadUInt32BigEndian(journal) == Magic && BinaryPrimitives.ReadUInt32BigEndian(journal[4..]) == EndianMark;
+        return !(little || big) || !journal[8..16].SequenceEqual(journal[16..24]);
+    }
+
+    private long CountFree(HfsPlusFork bitmap)
+    {
+        long free = 0;
+        foreach ((long _, long count) in FreeRuns(bitmap, all: true)) free += count;
+        return free;
+    }
+
+    // Runs of clear bits, most significant bit first, in blocks. Without `all` the blocks of boot blocks and headers are left out.
+    private IEnumerable<(long First, long Count)> FreeRuns(HfsPlusFork bitmap, bool all = false)
+    {
+        long total = Header.TotalBlocks;
+        long low = all ? 0 : Layout.DivideUp(HfsPlusConstants.VolumeHeaderOffset + HfsPlusConstants.VolumeHeaderSize, Header.BlockSize);
+        long high = all ? total : Math.Min(total, (AlternateOffset(_volume) / Header.BlockSize));
+        byte[] chunk = new byte[(int)Math.Min(BitmapChunk, Layout.DivideUp(total, 8))];
+        long start = -1;
+        for (long block = 0; block < total;)
+        {
+            int bytes = (int)Math.Min(chunk.Length, Layout.DivideUp(total - block, 8));
+            bitmap.Read(block / 8, chunk.AsSpan(0, bytes));
+            for (int i = 0; i < bytes; i++)
+            {
+                byte bits = chunk[i];
+                if (bits == 0 && start >= 0 && block + 8 <= high)
+                {
+                    block += 8;
+                    continue;
+                }
+
+                if (bits == 0xFF && start < 0)
+                {
+                    block += 8;
+                    continue;
+                }
+
+                for (int mask = 0x80; mask != 0; mask >>= 1, block++)
+                {
+                    bool free = (bits & mask) == 0 && block >= low && block < high;
+                    if (free && start < 0) start = block;
+                    if (free || start < 0) continue;
+                    yield return (start, block - start);
+                    start = -1;
+                }
+            }
+        }
+
+        if (start >= 0) yield return (start, high - start);
+    }
+
+    // Collects the runs of a fork until they hold its bytes.
+    private sealed class ForkRuns
+    {
+        private readonly HfsPlusVolume _owner;
+        private readonly long _length;
+        private readonly long _needed;
+        private readonly string _what;
+        private readonly List<(long Offset, long Length)> _runs = [];
+
+        public ForkRuns(HfsPlusVolume owner, ulong length, string what)
+        {
+            (_owner, _what) = (owner, what);
+            if (length > (ulong)owner.CapacityBytes) throw ImageException.Damaged($"A fork claims {length} bytes, more than the volume has.", what);
+            _length = (long)length;
+            _needed = Layout.DivideUp(_length, owner.Header.BlockSize);
+        }
+
+        public uint Blocks { get; private set; }
+
+        public bool IsComplete => Blocks >= _needed;
+
+        /// <summary>Takes the extents of a record; false when it held none.</summary>
+        public bool Add(in ExtentRecord record)
+        {
+            uint before = Blocks;
+            for (int i = 0; i < HfsPlusConstants.ExtentsPerRecord && !IsComplete; i++)
+            {
+                uint start = record[i].StartBlock, count = record[i].BlockCount;
+                if (count == 0) break;
+                if (start >= _owner.Header.TotalBlocks || count > _owner.Header.TotalBlocks - start)
+                    throw ImageException.Damaged($"An extent of {count} blocks at block {start} leaves the volume of {_owner.Header.TotalBlocks} blocks.", _what);
+                long blockSize = _owner.Header.BlockSize;
+                _runs.Add((start * blockSize, count * blockSize));
+                Blocks = (uint)Math.Min(uint.MaxValue, Blocks + (ulong)count);
+            }
+
+            return Blocks != before;
+        }
+
+        public HfsPlusFork Open() => new(_owner._volume, _length, _runs);
+
+        public ImageException TooShort() =>
+            ImageException.Damaged($"A fork of {_length} bytes has extents of only {Blocks} blocks.", _what);
+    }
+}

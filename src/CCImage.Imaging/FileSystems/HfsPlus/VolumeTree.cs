@@ -1,0 +1,74 @@
+using System.Runtime.CompilerServices;
+using CCImage.Binary;
+using CCImage.Sources;
+using CCImage.Storage;
+
+namespace CCImage.FileSystems.HfsPlus;
+
+/// <summary>Where a catalog record lies, so that its forks need not be kept in memory.</summary>
+/// <param name="Node">Leaf of the catalog.</param>
+/// <param name="Index">Record in it.</param>
+internal readonly record struct RecordLocation(uint Node, int Index);
+
+/// <summary>The files of an HFS+ volume. Valid as long as the storage the volume was opened on.</summary>
+internal sealed class VolumeTree : SourceTree
+{
+    private readonly HfsPlusVolume _volume;
+    private readonly Dictionary<long, RecordLocation> _locations;
+    private readonly Dictionary<long, CompressedFile> _compressed;
+    private readonly Dictionary<(uint FileId, string Name), AttributeFork> _attributes;
+
+    /// <summary>Takes what was read.</summary>
+    /// <param name="volume">The volume.</param>
+    /// <param name="root">Its root folder.</param>
+    /// <param name="locations">Catalog records of files, by node id.</param>
+    /// <param name="compressed">Files that the file system keeps compressed, by node id.</param>
+    /// <param name="attributes">Attributes with extents of their own.</param>
+    public VolumeTree(
+        HfsPlusVolume volume, SourceEntry root, Dictionary<long, RecordLocation> locations, Dictionary<long, CompressedFile> compressed,
+        Dictionary<(uint FileId, string Name), AttributeFork> attributes) =>
+        (_volume, Root, _locations, _compressed, _attributes) = (volume, root, locations, compressed, attributes);
+
+    /// <inheritdoc/>
+    public override SourceEntry Root { get; }
+
+    /// <inheritdoc/>
+    /// <exception cref="ImageException">Also <see cref="ImageErrorId.ImageDamaged"/>, and <see cref="ImageErrorId.UnsupportedFormat"/> for a
+    /// file that the file system keeps compressed by a method that is not read.</exception>
+    public override BlockStorage OpenFork(SourceEntry entry, ForkKind fork)
+    {
+        if (entry.Kind != EntryKind.File || !_locations.TryGetValue(entry.NodeId, out RecordLocation location))
+            throw new ImageException(ImageErrorId.SourceUnreadable, "The entry is no file of this volume.", DisplayPath(entry));
+        CatalogFile record = ReadRecord(entry, location);
+        if (!_compressed.TryGetValue(entry.NodeId, out CompressedFile? compressed)) return Open(entry, record, fork);
+        if (fork == ForkKind.Resource && compressed.IsInResourceFork) return new MemoryStorage([]);
+        return fork == ForkKind.Resource
+            ? Open(entry, record, fork)
+            : compressed.Open(compressed.IsInResourceFork ? Open(entry, record, ForkKind.Resource) : null, $"compressed content of {DisplayPath(entry)}");
+    }
+
+    /// <inheritdoc/>
+    public override BlockStorage OpenAttribute(SourceEntry entry, ExtendedAttribute attribute)
+    {
+        if (attribute.Value is not null) return new MemoryStorage(attribute.Value);
+        if (!_attributes.TryGetValue(((uint)entry.NodeId, attribute.Name), out AttributeFork? fork))
+            throw new ImageException(ImageErrorId.SourceUnreadable, $"The entry has no attribute {attribute.Name}.", DisplayPath(entry));
+        return _volume.OpenAttribute(fork.Fork, fork.More, $"attribute {attribute.Name} of {DisplayPath(entry)}");
+    }
+
+    private HfsPlusFork Open(SourceEntry entry, in CatalogFile record, ForkKind fork) => fork == ForkKind.Data
+        ? _volume.OpenFork(record.DataFork, record.FileId, ExtentsOverflow.DataFork, $"data fork of {DisplayPath(entry)}")
+        : _volume.OpenFork(record.ResourceFork, record.FileId, ExtentsOverflow.ResourceFork, $"resource fork of {DisplayPath(entry)}");
+
+    private CatalogFile ReadRecord(SourceEntry entry, RecordLocation location)
+    {
+        BTreeNode node = _volume.Catalog.LoadCached(location.Node);
+        if (location.Index < node.RecordCount && node.Data(location.Index) is { } data && data.Length >= Unsafe.SizeOf<CatalogFile>())
+        {
+            CatalogFile record = Layout.Read<CatalogFile>(data);
+            if (record.FileId == entry.NodeId) return record;
+        }
+
+        throw new ImageException(ImageErrorId.SourceUnreadable, "The catalog changed while it was read.", DisplayPath(entry));
+    }
+}

@@ -1,0 +1,37 @@
+using CCImage.Compression;
+using ICSharpCode.SharpZipLib.BZip2;
+
+namespace CCImage.Private;
+
+/// <summary>bzip2 by SharpZipLib.</summary>
+internal sealed class SharpZipLibCodecs : IExternalCodecs
+{
+    /// <inheritdoc/>
+    public int CompressBzip2(ReadOnlySpan<byte> source, Span<byte> destination, int level)
+    {
+        using var sink = new MemoryStream(source.Length);
+        using (var compressor = new BZip2OutputStream(sink, level) { IsStreamOwner = false }) compressor.Write(source.ToArray(), 0, source.Length);
+        if (sink.Length > destination.Length) return 0;
+        sink.GetBuffer().AsSpan(0, (int)sink.Length).CopyTo(destination);
+        return (int)sink.Length;
+    }
+
+    /// <inheritdoc/>
+    public void DecompressBzip2(ReadOnlySpan<byte> source, Span<byte> destination)
+    {
+        byte[] plain = new byte[destination.Length];
+        try
+        {
+            using var decompressor = new BZip2InputStream(new MemoryStream(source.ToArray()));
+            decompressor.ReadExactly(plain);
+            if (decompressor.ReadByte() >= 0) throw new InvalidDataException("The bzip2 stream holds more bytes than it should.");
+        }
+        catch (Exception e) when (e is BZip2Exception or EndOfStreamException or IndexOutOfRangeException or OverflowException)
+        {
+            // A damaged stream leads the package out of its own tables' bounds as well.
+            throw new InvalidDataException("The bzip2 stream is damaged.", e);
+        }
+
+        plain.CopyTo(destination);
+    }
+}

@@ -1,0 +1,86 @@
+using System.Management.Automation;
+using CCImage.Internal;
+using CCImage.Parameters;
+
+namespace CCImage.Commands;
+
+/// <summary>Turns any image that can be read into a read-only one, compressed or not.</summary>
+[Cmdlet(VerbsData.ConvertTo, "ReadOnlyImage", DefaultParameterSetName = PathSet, SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
+[OutputType(typeof(BackupImage))]
+public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
+{
+    private readonly HashSet<string> _written = [];
+
+    /// <summary>The image to make, or a folder to make it in.</summary>
+    [Parameter(Position = 1)]
+    [ValidateNotNullOrEmpty]
+    public string? DestinationPath { get; set; }
+
+    /// <summary>A read-only format.</summary>
+    [Parameter]
+    [ImageFormat]
+    [ArgumentCompleter(typeof(ReadOnlyImageFormatCompleter))]
+    public string? Format { get; set; }
+
+    /// <summary>The codec's level.</summary>
+    [Parameter]
+    [ValidateRange(0, 9)]
+    public int? CompressionLevel { get; set; }
+
+    /// <summary>Keep every byte of the disk.</summary>
+    [Parameter]
+    public SwitchParameter KeepFreeSpace { get; set; }
+
+    /// <summary>Delete the source once the result was verified.</summary>
+    [Parameter]
+    public SwitchParameter DeleteSource { get; set; }
+
+    /// <summary>Replace an image that exists.</summary>
+    [Parameter]
+    public SwitchParameter Force { get; set; }
+
+    private protected override void ProcessImage(string path)
+    {
+        ImageFormatName format = Format is null ? ImageFormats.Get(BackupImageFormat.ReadOnlyZlib) : ImageFormats.Find(Format)!;
+        if (!format.IsReadOnly)
+        {
+            throw new ImageException(
+                ImageErrorId.InvalidArgument, $"{format.Format} is not a read-only format.", path, remedy: "Choose ReadOnly (UDRO) or ReadOnlyZlib (UDZO).");
+        }
+
+        string destination = DestinationOf(path, format.Extension);
+        var request = new ImageConversionRequest
+        {
+            Path = path,
+            DestinationPath = destination,
+            Format = format.Format,
+            CompressionLevel = CompressionLevel,
+            KeepFreeSpace = KeepFreeSpace,
+            DeleteSource = DeleteSource,
+            Overwrite = Force,
+        };
+        BackupImage image = RunWorker((_, _) =>
+        {
+            using DiskImage opened = DiskImage.Open(path);
+            return opened.Describe();
+        });
+        string description = $"Convert {path} ({image.Format}, {FormatView.Size(image.StoredBytes)}) to {format.Format} at {destination}"
+            + (DeleteSource ? ", then delete the source." : ".");
+        if (!_written.Add(destination)) throw DestinationTargets.AlreadyUsed(destination, "-DestinationPath");
+        if (!ShouldProcess(description, description, "ConvertTo-ReadOnlyImage")) return;
+        WriteObject(RunWorker((observer, cancellation) => ImageConversion.Run(request, observer, cancellation)));
+    }
+
+    private string DestinationOf(string source, string extension)
+    {
+        string name = System.IO.Path.GetFileNameWithoutExtension(source) + extension;
+        string? given = DestinationPath is null ? null : ResolveTarget(DestinationPath);
+        string destination = given is null ? System.IO.Path.Combine(System.IO.Path.GetDirectoryName(source) ?? source, name)
+            : DestinationTargets.IsFolder(given) ? System.IO.Path.Combine(given, name)
+            : given;
+        if (!string.Equals(destination, source, StringComparison.Ordinal)) return destination;
+        throw new ImageException(
+            ImageErrorId.InvalidArgument, "The new image would take the place of its own source.", source,
+            remedy: "Give another name or folder with -DestinationPath.");
+    }
+}

@@ -1,0 +1,15 @@
+using System.Management.Automation;
+
+namespace CCImage.Commands;
+
+/// <summary>Tells what an image is and what is in it. Reads metadata only.</summary>
+[Cmdlet(VerbsCommon.Get, "BackupImage", DefaultParameterSetName = PathSet)]
+[OutputType(typeof(BackupImage))]
+public sealed class GetBackupImageCommand : ImagePathCommand
+{
+    private protected override void ProcessImage(string path) => WriteObject(RunWorker((_, _) =>
+    {
+        using DiskImage image = DiskImage.Open(path);
+        return image.Describe();
+    }));
+}

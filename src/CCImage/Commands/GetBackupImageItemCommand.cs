@@ -1,0 +1,36 @@
+using System.Diagnostics.CodeAnalysis;
+using System.Management.Automation;
+using CCImage.Parameters;
+using CCImage.Sources;
+
+namespace CCImage.Commands;
+
+/// <summary>Lists the files, folders and links of a volume in an image, without mounting it.</summary>
+[Cmdlet(VerbsCommon.Get, "BackupImageItem", DefaultParameterSetName = PathSet)]
+[OutputType(typeof(BackupImageItem))]
+public sealed class GetBackupImageItemCommand : ImagePathCommand
+{
+    /// <summary>Number of the volume, from 1.</summary>
+    [Parameter]
+    [ValidateRange(1, int.MaxValue)]
+    public int? Volume { get; set; }
+
+    /// <summary>Patterns of names, or of paths where they have a slash.</summary>
+    [Parameter(Position = 1)]
+    [SupportsWildcards]
+    [SuppressMessage("Performance", "CA1819", Justification = "Parameters are arrays.")]
+    public string[] Include { get; set; } = [];
+
+    private protected override void ProcessImage(string path)
+    {
+        var filter = new ItemFilter(Include);
+        using DiskImage image = RunWorker((_, _) => DiskImage.Open(path));
+        using SourceTree tree = RunWorker((_, cancellation) => image.ReadTree(Volume, cancellation));
+
+        // The root is the volume itself, not an item of it.
+        foreach (SourceEntry entry in tree.Enumerate().Skip(1))
+        {
+            if (filter.Matches(entry)) WriteObject(BackupImageItem.From(path, entry));
+        }
+    }
+}

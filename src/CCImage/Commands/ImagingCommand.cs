@@ -1,0 +1,153 @@
+using System.Management.Automation;
+using System.Runtime.ExceptionServices;
+using CCImage.Diagnostics;
+using CCImage.Errors;
+using CCImage.Pipeline;
+
+namespace CCImage.Commands;
+
+/// <summary>
+/// A cmdlet whose work runs on a thread of its own. Only the pipeline thread writes; the worker posts. When the user stops the pipeline the
+/// worker is cancelled and joined before the cmdlet returns, so nothing of it goes on behind the prompt.
+/// </summary>
+public abstract class ImagingCommand : PSCmdlet, IDisposable
+{
+    private const int ProgressActivityId = 0x4343;
+    private readonly CancellationTokenSource _stop = new();
+    private readonly WorkerObserver _observer = new();
+    private ProgressRecord? _progress;
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <inheritdoc/>
+    protected override void StopProcessing()
+    {
+        try
+        {
+            _stop.Cancel();
+        }
+        catch (ObjectDisposedException)
+        {
+            // The stop came on its own thread just after the end.
+        }
+    }
+
+    /// <summary>Releases what the cmdlet holds.</summary>
+    /// <param name="disposing">Always true.</param>
+    protected virtual void Dispose(bool disposing)
+    {
+        _stop.Dispose();
+        _observer.Dispose();
+    }
+
+    /// <summary>Runs work on a thread of its own, writing what it posts, and returns its result or throws its exception.</summary>
+    /// <param name="work">The work. It gets the observer to speak to and the token that ends it.</param>
+    /// <exception cref="PipelineStoppedException">The user stopped the pipeline.</exception>
+    private protected T RunWorker<T>(Func<IImagingObserver, CancellationToken, T> work)
+    {
+        using var cancellation = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token);
+        T result = default!;
+        ExceptionDispatchInfo? failure = null;
+        var worker = new Thread(() =>
+        {
+            try
+            {
+                result = work(_observer, cancellation.Token);
+            }
+            catch (Exception e)
+            {
+                failure = ExceptionDispatchInfo.Capture(e);
+            }
+            finally
+            {
+                _observer.Signal();
+            }
+        })
+        { Name = GetType().Name, IsBackground = true };
+        worker.Start();
+        try
+        {
+            while (worker.IsAlive)
+            {
+                _observer.Wait();
+                WritePosted();
+            }
+
+            WritePosted();
+        }
+        finally
+        {
+            // Writing throws when the pipeline is being stopped, by the user or by a command further down.
+            cancellation.Cancel();
+            worker.Join();
+        }
+
+        CompleteProgress();
+        if (_stop.IsCancellationRequested)
+        {
+            (result as IDisposable)?.Dispose();
+            throw new PipelineStoppedException();
+        }
+
+        failure?.Throw();
+        return result;
+    }
+
+    /// <summary>Runs one item of several. Its failure is an error record, and the next item gets its turn.</summary>
+    /// <param name="target">The path concerned.</param>
+    /// <param name="work">What to do for the item.</param>
+    private protected void RunItem(string target, Action work)
+    {
+        try
+        {
+            work();
+        }
+        catch (Exception e) when (!ErrorMapping.IsFlowControl(e))
+        {
+            WriteError(ErrorMapping.ToRecord(e, target));
+        }
+    }
+
+    /// <summary>Resolves a path that need not exist to a full path of the file system.</summary>
+    /// <param name="path">What the user wrote.</param>
+    /// <exception cref="ImageException">It lies on a drive of another provider.</exception>
+    private protected string ResolveTarget(string path)
+    {
+        string resolved = SessionState.Path.GetUnresolvedProviderPathFromPSPath(path, out ProviderInfo provider, out _);
+        RequireFileSystem(provider, path);
+        return System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(resolved));
+    }
+
+    private protected static void RequireFileSystem(ProviderInfo provider, string path)
+    {
+        if (provider.Name == "FileSystem") return;
+        throw new ImageException(
+            ImageErrorId.InvalidArgument, $"The path belongs to the provider {provider.Name}, not to a file system.", path: path, remedy: "Give a path of a folder or file.");
+    }
+
+    private void WritePosted()
+    {
+        while (_observer.TryTake(out object? message))
+        {
+            if (message is ImagingWarning warning) WriteWarning(warning.ToString());
+            else WriteVerbose((string)message);
+        }
+
+        if (!_observer.TryTakeProgress(out ImagingProgress progress)) return;
+        _progress = ProgressFormat.ToRecord(ProgressActivityId, progress);
+        WriteProgress(_progress);
+    }
+
+    private void CompleteProgress()
+    {
+        if (_progress is null) return;
+        _progress.RecordType = ProgressRecordType.Completed;
+        WriteProgress(_progress);
+        _progress = null;
+    }
+}

@@ -1,0 +1,81 @@
+using System.Management.Automation;
+
+namespace CCImage.Errors;
+
+/// <summary>The one table from what the engine throws to what PowerShell shows. The ids are API: scripts compare them.</summary>
+internal static class ErrorMapping
+{
+    // ERROR_DISK_FULL and ERROR_HANDLE_DISK_FULL as HResults; ENOSPC and EDQUOT (Linux, macOS) as the runtime passes them on.
+    private static readonly int[] DiskFull = [unchecked((int)0x80070070), unchecked((int)0x80070027), 28, 122, 69];
+
+    /// <summary>Whether an exception belongs to the engine's control of the pipeline and must never be turned into an error record.</summary>
+    /// <param name="exception">The exception.</param>
+    public static bool IsFlowControl(Exception exception)
+    {
+        if (exception is PipelineStoppedException or ActionPreferenceStopException) return true;
+
+        // break, exit and the stop that Select-Object -First sends upstream: the reference assembly does not name their base class.
+        for (Type? type = exception.GetType(); type is not null; type = type.BaseType)
+        {
+            if (type.FullName == "System.Management.Automation.FlowControlException") return true;
+        }
+
+        return false;
+    }
+
+    /// <summary>An error record: its id begins with the name of an <see cref="ImageErrorId"/>, its target is the path.</summary>
+    /// <param name="exception">What was thrown.</param>
+    /// <param name="target">The path that was being worked on.</param>
+    public static ErrorRecord ToRecord(Exception exception, string? target)
+    {
+        ImageException error = ToImageException(exception, target);
+        string? path = error.Path ?? target;
+        return new ErrorRecord(error, error.Id.ToString(), Category(error.Id), path)
+        {
+            ErrorDetails = new ErrorDetails(error.Message) { RecommendedAction = error.Remedy ?? "" },
+        };
+    }
+
+    /// <summary>The category of each id.</summary>
+    /// <param name="id">The id.</param>
+    public static ErrorCategory Category(ImageErrorId id) => id switch
+    {
+        ImageErrorId.ImageNotFound or ImageErrorId.SourceNotFound or ImageErrorId.DestinationNotFound or ImageErrorId.VolumeNotFound
+            => ErrorCategory.ObjectNotFound,
+        ImageErrorId.UnknownFormat or ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch or ImageErrorId.SourceNotRepresentable
+            => ErrorCategory.InvalidData,
+        ImageErrorId.UnsupportedFormat or ImageErrorId.PlatformNotSupported => ErrorCategory.NotImplemented,
+        ImageErrorId.ImageInUse => ErrorCategory.ResourceBusy,
+        ImageErrorId.PassphraseRequired or ImageErrorId.WrongPassphrase => ErrorCategory.AuthenticationError,
+        ImageErrorId.SourceUnreadable => ErrorCategory.ReadError,
+        ImageErrorId.DestinationExists => ErrorCategory.ResourceExists,
+        ImageErrorId.DestinationFull or ImageErrorId.DestinationFileSizeLimit or ImageErrorId.CapacityTooSmall => ErrorCategory.LimitsExceeded,
+        ImageErrorId.DestinationUnwritable => ErrorCategory.WriteError,
+        ImageErrorId.InvalidArgument => ErrorCategory.InvalidArgument,
+        ImageErrorId.ComponentMissing => ErrorCategory.NotInstalled,
+        ImageErrorId.AccessDenied => ErrorCategory.PermissionDenied,
+        ImageErrorId.InputOutputFailed => ErrorCategory.DeviceError,
+        ImageErrorId.Cancelled => ErrorCategory.OperationStopped,
+        ImageErrorId.InternalError or _ => ErrorCategory.InvalidOperation,
+    };
+
+    private static ImageException ToImageException(Exception exception, string? target)
+    {
+        ImageException Wrap(ImageErrorId id, string? remedy, string? message = null) =>
+            new(id, message ?? exception.Message, target, remedy: remedy, innerException: exception);
+
+        return exception switch
+        {
+            ImageException known => target is null ? known : known.WithPath(target),
+            SessionStateException or FileNotFoundException or DirectoryNotFoundException =>
+                Wrap(ImageErrorId.ImageNotFound, "Check the path; -LiteralPath takes names with wildcard characters in them.", "There is no such file or folder."),
+            UnauthorizedAccessException => Wrap(ImageErrorId.AccessDenied, "Run as a user who has access, or choose another place."),
+            IOException io when DiskFull.Contains(io.HResult) => Wrap(ImageErrorId.DestinationFull, "Make room, or choose another place."),
+            IOException => Wrap(ImageErrorId.InputOutputFailed, "Check that the disk or share is still there, and try again."),
+            OperationCanceledException => Wrap(ImageErrorId.Cancelled, null),
+            PSNotSupportedException or PlatformNotSupportedException => Wrap(ImageErrorId.PlatformNotSupported, null),
+            ArgumentException or PSArgumentException => Wrap(ImageErrorId.InvalidArgument, null),
+            _ => Wrap(ImageErrorId.InternalError, "This is a fault of the module: please report it with $Error[0].Exception.InnerException."),
+        };
+    }
+}

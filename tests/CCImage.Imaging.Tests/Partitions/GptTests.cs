@@ -1,0 +1,190 @@
+using System.Buffers.Binary;
+using CCImage.Binary;
+using CCImage.Checksums;
+using CCImage.Partitions;
+using CCImage.Partitions.Gpt;
+using CCImage.Storage;
+
+namespace CCImage.Tests.Partitions;
+
+public sealed class GptTests
+{
+    private static readonly Guid DiskId = new("11111111-2222-4333-8444-555555555555");
+    private static readonly Guid PartitionId = new("66666666-7777-4888-9999-AAAAAAAAAAAA");
+
+    [CorpusFact]
+    public void Layout_IsByteForByteThatOfApplesImages()
+    {
+        foreach (string name in new[] { "openwall__john-samples/Apple_Disk_Image_Media_apfs.dmg", "deploymenttheory__go-apfs-v2/basic.img.gz" })
+            AssertSameAsApples(Corpus.OpenRaw(name), PartitionType.AppleApfs);
+    }
+
+    [Theory]
+    [InlineData(4838, 4800, 8)]
+    [InlineData(3817, 3784, 7)] // no free sectors behind the partition, and then no segment for them
+    [InlineData(131072, 131032, 8)]
+    [InlineData(13028, 12992, 8)]
+    public void Layout_EndsThePartitionWhereApplesImagesDo(long sectors, long partitionEnd, int segments)
+    {
+        GptLayout layout = GptLayout.Create(sectors * 512, DiskId, PartitionId);
+        Assert.Equal(40 * 512, layout.PartitionOffset);
+        Assert.Equal(partitionEnd * 512, layout.PartitionOffset + layout.PartitionLength);
+        Assert.Equal(segments, layout.Segments.Count);
+    }
+
+    [Fact]
+    public void Layout_NamesItsSegmentsAsApplesImagesDo()
+    {
+        GptLayout layout = GptLayout.Create(4838 * 512, DiskId, PartitionId);
+        DiskSegment[] expected =
+        [
+            new("Protective Master Boot Record (MBR : 0)", -1, 0, 1, 0),
+            new("GPT Header (Primary GPT Header : 1)", 0, 1, 1, 1),
+            new("GPT Partition Data (Primary GPT Table : 2)", 1, 2, 32, 2),
+            new(" (Apple_Free : 3)", 2, 34, 6, 3),
+            new("disk image (Apple_HFS : 4)", 3, 40, 4760, 4),
+            new(" (Apple_Free : 5)", 4, 4800, 5, 5),
+            new("GPT Partition Data (Backup GPT Table : 6)", 5, 4805, 32, 6),
+            new("GPT Header (Backup GPT Header : 7)", 6, 4837, 1, 7),
+        ];
+        Assert.Equal(expected, layout.Segments);
+    }
+
+    [Fact]
+    public void DiskLengthFor_GivesRoomForExactlyThatPartition()
+    {
+        foreach (long length in new long[] { 4096, 4097, 1 << 20, (5L << 40) + 12345 })
+            Assert.Equal(Layout.RoundUp(length, 4096), GptLayout.Create(GptLayout.DiskLengthFor(length), DiskId, PartitionId).PartitionLength);
+    }
+
+    [Fact]
+    public void Create_RefusesADiskWithoutRoom()
+    {
+        Assert.Equal(4096, GptLayout.Create(81 * 512, DiskId, PartitionId).PartitionLength);
+        Assert.Equal(ImageErrorId.CapacityTooSmall, Assert.Throws<ImageException>(() => GptLayout.Create(80 * 512, DiskId, PartitionId)).Id);
+    }
+
+    [Fact]
+    public void Read_FindsWhatWasLaidOut()
+    {
+        MemoryStorage disk = Make(2048);
+        PartitionTable table = PartitionTable.Read(disk);
+        Assert.Equal(PartitionScheme.Gpt, table.Scheme);
+        Assert.Equal([new BackupImagePartition(1, "Apple_HFS", "disk image", 20480, (2008 - 40) * 512)], table.Partitions);
+        Assert.Equal(GptLayout.Create(2048 * 512, DiskId, PartitionId).Segments, table.Segments);
+    }
+
+    [Theory]
+    [InlineData(512)] // the primary's signature
+    [InlineData(512 + 0x18)] // a field under the header's checksum
+    [InlineData(1024 + 40)] // an entry
+    public void Read_FallsBackToTheBackup(int damagedByte)
+    {
+        byte[] bytes = Make(2048).ToArray();
+        bytes[damagedByte] ^= 0x10;
+        Assert.Equal("disk image", Assert.Single(PartitionTable.Read(new MemoryStorage(bytes)).Partitions).Name);
+        bytes[^512] ^= 1;
+        ImageException error = Assert.Throws<ImageException>(() => PartitionTable.Read(new MemoryStorage(bytes)));
+        Assert.Equal(ImageErrorId.ImageDamaged, error.Id);
+        Assert.NotNull(error.Place);
+    }
+
+    [Fact]
+    public void Read_SurvivesAbsurdEntriesUnderValidChecksums()
+    {
+        foreach ((ulong first, ulong last) in new (ulong, ulong)[] { (40, 39), (0, ulong.MaxValue), (ulong.MaxValue, ulong.MaxValue), (0, 5000), (1UL << 40, 1UL << 41) })
+        {
+            byte[] bytes = Make(2048).ToArray();
+            BinaryPrimitives.WriteUInt64LittleEndian(bytes.AsSpan(1024 + 32), first);
+            BinaryPrimitives.WriteUInt64LittleEndian(bytes.AsSpan(1024 + 40), last);
+            Reseal(bytes);
+            try
+            {
+                PartitionTable table = PartitionTable.Read(new MemoryStorage(bytes));
+                AssertCovers(table.Segments, 2048);
+            }
+            catch (ImageException e)
+            {
+                Assert.Equal(ImageErrorId.ImageDamaged, e.Id);
+            }
+        }
+    }
+
+    [Theory]
+    [InlineData(80, uint.MaxValue)] // entries
+    [InlineData(84, uint.MaxValue)] // size of one
+    [InlineData(72, uint.MaxValue)] // where they lie
+    [InlineData(12, 600)] // size of the header
+    [InlineData(12, 0)]
+    public void Read_DoesNotBelieveAbsurdHeaders(int field, uint value)
+    {
+        byte[] bytes = Make(2048).ToArray();
+        BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(512 + field), value);
+        BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(512 + 16), GptChecksum.OfHeader(bytes.AsSpan(512, 92)));
+        Assert.Single(PartitionTable.Read(new MemoryStorage(bytes)).Partitions); // from the backup
+    }
+
+    [Fact]
+    public void Read_EveryTruncationIsATypedErrorOrATable()
+    {
+        byte[] whole = Make(128).ToArray();
+        for (int length = 0; length <= whole.Length; length += 64)
+        {
+            try
+            {
+                PartitionTable table = PartitionTable.Read(new MemoryStorage(whole[..length]));
+                AssertCovers(table.Segments, length / 512);
+            }
+            catch (ImageException e)
+            {
+                Assert.Equal(ImageErrorId.ImageDamaged, e.Id);
+            }
+        }
+    }
+
+    internal static void AssertCovers(IReadOnlyList<DiskSegment> segments, long sectors)
+    {
+        long next = 0;
+        foreach (DiskSegment segment in segments)
+        {
+            Assert.Equal(next, segment.StartSector);
+            Assert.True(segment.SectorCount > 0);
+            next += segment.SectorCount;
+        }
+
+        Assert.Equal(sectors, next);
+    }
+
+    internal static void AssertSameAsApples(BlockStorage disk, Guid type)
+    {
+        byte[] guids = new byte[16];
+        disk.Read(512 + 0x38, guids);
+        var diskId = new Guid(guids);
+        disk.Read(1024 + 0x10, guids);
+        GptLayout layout = GptLayout.Create(disk.Length, diskId, new Guid(guids), type: type);
+        foreach ((long offset, byte[] expected) in layout.Pieces)
+        {
+            byte[] actual = new byte[expected.Length];
+            disk.Read(offset, actual);
+            Assert.Equal(Convert.ToHexString(actual), Convert.ToHexString(expected));
+        }
+
+        PartitionTable table = PartitionTable.Read(disk);
+        BackupImagePartition partition = Assert.Single(table.Partitions);
+        Assert.Equal((layout.PartitionOffset, layout.PartitionLength), (partition.OffsetBytes, partition.SizeBytes));
+        Assert.Equal(layout.Segments, table.Segments);
+    }
+
+    private static MemoryStorage Make(int sectors)
+    {
+        var disk = new MemoryStorage(sectors * 512);
+        foreach ((long offset, byte[] bytes) in GptLayout.Create(disk.Length, DiskId, PartitionId).Pieces) disk.Write(offset, bytes);
+        return disk;
+    }
+
+    private static void Reseal(byte[] disk)
+    {
+        BinaryPrimitives.WriteUInt32LittleEndian(disk.AsSpan(512 + 88), Crc32.Of(disk.AsSpan(1024, 128 * 128)));
+        BinaryPrimitives.WriteUInt32LittleEndian(disk.AsSpan(512 + 16), GptChecksum.OfHeader(disk.AsSpan(512, 92)));
+    }
+}
