@@ -23,10 +23,10 @@ internal static class UdifCodecs
     public static IReadOnlyList<UdifCodec> Compressed { get; } =
     [
         Zlib,
-        new(UdifRunType.Adc, "UDCO", BackupImageFormat.ReadOnlyAdc, "ADC", null),
-        new(UdifRunType.Bzip2, "UDBZ", BackupImageFormat.ReadOnlyBzip2, "bzip2", null),
-        new(UdifRunType.Lzfse, "ULFO", BackupImageFormat.ReadOnlyLzfse, "LZFSE", null),
-        new(UdifRunType.Lzma, "ULMO", BackupImageFormat.ReadOnlyLzma, "LZMA", null),
+        new(UdifRunType.Adc, "UDCO", BackupImageFormat.ReadOnlyAdc, "ADC", new AdcCodec()),
+        new(UdifRunType.Bzip2, "UDBZ", BackupImageFormat.ReadOnlyBzip2, "bzip2", new Bzip2Codec()),
+        new(UdifRunType.Lzfse, "ULFO", BackupImageFormat.ReadOnlyLzfse, "LZFSE", new LzfseCodec()),
+        new(UdifRunType.Lzma, "ULMO", BackupImageFormat.ReadOnlyLzma, "LZMA", new LzmaCodec()),
     ];
 
     /// <summary>The codec of a run type; null for what is not compressed.</summary>

@@ -1,0 +1,408 @@
+using System.Buffers;
+using System.Buffers.Binary;
+using CCImage.Binary;
+using CCImage.Checksums;
+using CCImage.Diagnostics;
+using CCImage.PropertyLists;
+using CCImage.Storage;
+
+namespace CCImage.Containers.Udif;
+
+/// <summary>A stored checksum that does not fit the data.</summary>
+/// <param name="Place">What it covers: "data fork", "master checksum", or the name of a partition.</param>
+/// <param name="Expected">As stored.</param>
+/// <param name="Actual">As computed.</param>
+internal sealed record UdifChecksumMismatch(string Place, uint Expected, uint Actual);
+
+/// <summary>
+/// The disk in a UDIF image (<c>.dmg</c> with a 'koly' trailer), read-only. Zero runs and sectors that no run covers are
+/// <see cref="ExtentKind.Zero"/>, ignored runs <see cref="ExtentKind.Unused"/>. Layout: docs/formats/udif.md.
+/// </summary>
+internal sealed class UdifStorage : BlockStorage
+{
+    private readonly BlockStorage _file;
+    private readonly bool _ownsFile;
+    private readonly UdifRun[] _runs; // ascending, without overlaps
+    private readonly DecodedRunCache _cache = new(64 << 20);
+
+    private UdifStorage(BlockStorage file, bool ownsFile, UdifTrailer trailer, UdifBlockTable[] tables)
+    {
+        (_file, _ownsFile, Trailer, Tables) = (file, ownsFile, trailer, tables);
+        _runs = [.. tables.SelectMany(t => t.Runs)];
+        if (!IsAscending(_runs)) Array.Sort(_runs, (a, b) => a.FirstSector.CompareTo(b.FirstSector));
+        long end = 0;
+        foreach (UdifRun run in _runs)
+        {
+            if (run.FirstSector < end) throw ImageException.Damaged("Two runs cover the same sector.", $"sector {run.FirstSector}");
+            end = run.EndSector;
+        }
+
+        // Some writers leave the trailer's count at 0: the tables say it as well.
+        foreach (UdifBlockTable table in tables) end = Math.Max(end, (long)((ulong)table.Header.FirstSector + table.Header.SectorCount));
+        Length = Math.Max(end, (long)(ulong)trailer.SectorCount) * UdifConstants.SectorSize;
+        Codec = UdifCodecs.Compressed.FirstOrDefault(c => _runs.Any(r => r.Type == c.RunType)) ?? UdifCodecs.Raw;
+    }
+
+    /// <inheritdoc/>
+    public override long Length { get; }
+
+    /// <summary>The trailer as it is stored.</summary>
+    public UdifTrailer Trailer { get; }
+
+    /// <summary>The block tables in the order of the property list.</summary>
+    public IReadOnlyList<UdifBlockTable> Tables { get; }
+
+    /// <summary>What most likely made the image what it is: the codec of its runs.</summary>
+    public UdifCodec Codec { get; }
+
+    /// <summary>hdiutil's code, by the types of the runs: UDRO, UDZO, UDBZ, ULFO, ULMO, UDCO.</summary>
+    public string FormatCode => Codec.FormatCode;
+
+    /// <summary>Whether a file is a UDIF image: by its trailer, never by name or first bytes.</summary>
+    /// <param name="file">The file.</param>
+    public static bool IsMatch(BlockStorage file)
+    {
+        if (file.Length < UdifTrailer.Size) return false;
+        Span<byte> head = stackalloc byte[4];
+        file.Read(file.Length - UdifTrailer.Size, head);
+        return BinaryPrimitives.ReadUInt32BigEndian(head) == UdifConstants.TrailerSignature;
+    }
+
+    /// <summary>Opens an image.</summary>
+    /// <param name="file">The file for which <see cref="IsMatch"/> holds.</param>
+    /// <param name="ownsFile">Whether disposing the disk disposes the file.</param>
+    /// <exception cref="ImageException">Damaged, or of a kind that is not supported.</exception>
+    public static UdifStorage Open(BlockStorage file, bool ownsFile = false)
+    {
+        if (!IsMatch(file)) throw ImageException.Damaged("The file does not end in a UDIF trailer.", $"byte {Math.Max(0, file.Length - UdifTrailer.Size)}");
+        Span<byte> bytes = stackalloc byte[UdifTrailer.Size];
+        long trailerOffset = file.Length - UdifTrailer.Size;
+        file.Read(trailerOffset, bytes);
+        var trailer = Layout.Read<UdifTrailer>(bytes);
+        string place = $"UDIF trailer at byte {trailerOffset}";
+        if (trailer.Version != UdifConstants.TrailerVersion || trailer.HeaderSize != UdifTrailer.Size)
+            throw ImageException.Unsupported($"The image has a UDIF trailer of version {trailer.Version} and {trailer.HeaderSize} bytes.", place: place);
+        if (trailer.SegmentCount > 1)
+            throw ImageException.Unsupported($"The image is split into {trailer.SegmentCount} files.", "Join it on a Mac: hdiutil convert -format UDZO.", place);
+        if (trailer.SectorCount > UdifConstants.MaximumSectors) throw ImageException.Damaged("The disk has an absurd size.", place);
+        if (trailer.XmlLength == 0)
+        {
+            throw trailer.ResourceForkLength != 0
+                ? ImageException.Unsupported("The image's block tables are in a resource fork only.", "Convert it on a Mac: hdiutil convert -format UDZO.", place)
+                : ImageException.Damaged("The image has no property list.", place);
+        }
+
+        if (trailer.XmlOffset > (ulong)trailerOffset || trailer.XmlLength > (ulong)trailerOffset - trailer.XmlOffset)
+            throw ImageException.Damaged("The property list lies behind the end of the file.", place);
+        if (trailer.XmlLength > PropertyListReader.MaximumBytes) throw ImageException.Damaged("The property list has an absurd size.", place);
+        return new UdifStorage(file, ownsFile, trailer, ReadTables(file, trailer));
+    }
+
+    /// <summary>Compares every stored CRC-32 with the data: data fork, partitions, and the checksum of the partitions' checksums.</summary>
+    /// <param name="observer">Hears of progress, in bytes.</param>
+    /// <param name="cancellation">Ends it.</param>
+    /// <returns>What does not fit; empty when all is well. Checksums of other kinds are passed over.</returns>
+    /// <exception cref="ImageException">A run cannot be decoded at all.</exception>
+    public IReadOnlyList<UdifChecksumMismatch> Verify(IImagingObserver observer, CancellationToken cancellation)
+    {
+        const string Activity = "Verifying checksums";
+        var mismatches = new List<UdifChecksumMismatch>();
+        UdifTrailer trailer = Trailer;
+        long forkLength = trailer.DataForkChecksum.Crc32 is null ? 0 : (long)Math.Min(trailer.DataForkLength, long.MaxValue);
+        long total = forkLength, done = 0;
+        foreach (UdifRun run in _runs) total += run.IsStored ? run.Length : 0;
+        byte[] buffer = ArrayPool<byte>.Shared.Rent(1 << 20);
+        try
+        {
+            if (trailer.DataForkChecksum.Crc32 is uint expectedFork)
+            {
+                if (trailer.DataForkOffset > (ulong)_file.Length || forkLength > _file.Length - (long)(ulong)trailer.DataForkOffset)
+                    throw ImageException.Damaged("The data fork reaches behind the end of the file.", "UDIF trailer");
+                uint crc = 0;
+                for (long at = 0; at < forkLength;)
+                {
+                    Span<byte> part = buffer.AsSpan(0, (int)Math.Min(buffer.Length, forkLength - at));
+                    _file.Read((long)(ulong)trailer.DataForkOffset + at, part);
+                    crc = Crc32.Append(crc, part);
+                    at += part.Length;
+                    Report(part.Length);
+                }
+
+                Compare("data fork", expectedFork, crc);
+            }
+
+            uint master = 0;
+            bool hasAll = true;
+            Span<byte> stored = stackalloc byte[4];
+            foreach (UdifBlockTable table in Tables)
+            {
+                if (table.Header.Checksum.Crc32 is not uint expected)
+                {
+                    hasAll = false;
+                    continue;
+                }
+
+                Compare(table.Name, expected, ChecksumOf(table));
+                BinaryPrimitives.WriteUInt32BigEndian(stored, expected);
+                master = Crc32.Append(master, stored);
+            }
+
+            if (hasAll && trailer.MasterChecksum.Crc32 is uint expectedMaster) Compare("master checksum", expectedMaster, master);
+            return mismatches;
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(buffer);
+        }
+
+        uint ChecksumOf(UdifBlockTable table)
+        {
+            uint crc = 0;
+            foreach (UdifRun run in table.Runs)
+            {
+                if (run.Type == UdifRunType.Ignore) continue;
+                if (run.Type == UdifRunType.Zero)
+                {
+                    crc = Crc32.Combine(crc, Crc32.OfZeros(run.Length), run.Length);
+                    continue;
+                }
+
+                // Compressed runs go through a buffer of their own size, so that each is decoded once; raw ones in pieces.
+                int step = run.Type == UdifRunType.Raw ? 1 << 20 : (int)run.Length;
+                if (buffer.Length < step)
+                {
+                    ArrayPool<byte>.Shared.Return(buffer);
+                    buffer = [];
+                    buffer = ArrayPool<byte>.Shared.Rent(step);
+                }
+
+                for (long at = 0; at < run.Length; at += step)
+                {
+                    Span<byte> part = buffer.AsSpan(0, (int)Math.Min(step, run.Length - at));
+                    ReadRun(run, at, part);
+                    crc = Crc32.Append(crc, part);
+                    Report(part.Length);
+                }
+            }
+
+            return crc;
+        }
+
+        void Compare(string place, uint expected, uint actual)
+        {
+            if (expected != actual) mismatches.Add(new(place, expected, actual));
+        }
+
+        void Report(int bytes)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            observer.OnProgress(new ImagingProgress(Activity, done += bytes, total, "bytes"));
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void ReadCore(long offset, Span<byte> buffer)
+    {
+        for (int i = FindRun(offset / UdifConstants.SectorSize); !buffer.IsEmpty; i++)
+        {
+            // Sectors that no run covers are zeros.
+            long start = i < _runs.Length ? _runs[i].FirstSector * UdifConstants.SectorSize : Length;
+            if (start > offset)
+            {
+                int zeros = (int)Math.Min(start - offset, buffer.Length);
+                buffer[..zeros].Clear();
+                buffer = buffer[zeros..];
+                offset += zeros;
+                if (buffer.IsEmpty) return;
+            }
+
+            UdifRun run = _runs[i];
+            int count = (int)Math.Min(start + run.Length - offset, buffer.Length);
+            if (run.IsStored) ReadRun(run, offset - start, buffer[..count]);
+            else buffer[..count].Clear();
+            buffer = buffer[count..];
+            offset += count;
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override IEnumerable<StorageExtent> GetExtentsCore(long offset, long length)
+    {
+        long at = offset, end = offset + length;
+        StorageExtent open = default;
+        for (int i = FindRun(offset / UdifConstants.SectorSize); at < end;)
+        {
+            long next;
+            ExtentKind kind = ExtentKind.Zero;
+            long start = i < _runs.Length ? _runs[i].FirstSector * UdifConstants.SectorSize : Length;
+            if (start > at)
+            {
+                next = start;
+            }
+            else
+            {
+                UdifRun run = _runs[i++];
+                next = start + run.Length;
+                kind = run.Type switch { UdifRunType.Zero => ExtentKind.Zero, UdifRunType.Ignore => ExtentKind.Unused, _ => ExtentKind.Data };
+            }
+
+            next = Math.Min(next, end);
+            if (open.Length > 0 && open.Kind == kind)
+            {
+                open = open with { Length = next - open.Offset };
+            }
+            else
+            {
+                if (open.Length > 0) yield return open;
+                open = new StorageExtent(at, next - at, kind);
+            }
+
+            at = next;
+        }
+
+        yield return open;
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing && _ownsFile) _file.Dispose();
+        base.Dispose(disposing);
+    }
+
+    private static UdifBlockTable[] ReadTables(BlockStorage file, in UdifTrailer trailer)
+    {
+        byte[] xml = new byte[(int)(ulong)trailer.XmlLength];
+        file.Read((long)(ulong)trailer.XmlOffset, xml);
+        string place = $"property list at byte {trailer.XmlOffset}";
+        IReadOnlyList<PropertyListNode> entries = PropertyListReader.ParseDictionary(xml).GetDictionary("resource-fork")?.GetArray("blkx")
+            ?? throw ImageException.Damaged("The property list holds no block tables.", place);
+        ulong dataForkOffset = trailer.DataForkOffset;
+        return [.. entries.Select((entry, i) => UdifBlockTable.Parse(entry, i, dataForkOffset, file.Length))];
+    }
+
+    private static bool IsAscending(UdifRun[] runs)
+    {
+        for (int i = 1; i < runs.Length; i++)
+            if (runs[i].FirstSector < runs[i - 1].FirstSector) return false;
+        return true;
+    }
+
+    /// <summary>The first run that ends behind a sector.</summary>
+    private int FindRun(long sector)
+    {
+        int low = 0, high = _runs.Length;
+        while (low < high)
+        {
+            int middle = (low + high) / 2;
+            if (_runs[middle].EndSector <= sector) low = middle + 1;
+            else high = middle;
+        }
+
+        return low;
+    }
+
+    /// <summary>Reads a part of a stored run.</summary>
+    private void ReadRun(in UdifRun run, long offset, Span<byte> destination)
+    {
+        if (run.Type == UdifRunType.Raw)
+        {
+            _file.Read(run.StoredOffset + offset, destination);
+            return;
+        }
+
+        if (destination.Length == run.Length)
+        {
+            Decode(run, destination);
+            return;
+        }
+
+        DecodedRunCache.Entry entry = _cache.Get(run.FirstSector, (int)run.Length);
+        byte[] decoded;
+        lock (entry)
+        {
+            if (entry.Bytes is null)
+            {
+                byte[] bytes = GC.AllocateUninitializedArray<byte>((int)run.Length);
+                Decode(run, bytes);
+                entry.Bytes = bytes;
+            }
+
+            decoded = entry.Bytes;
+        }
+
+        decoded.AsSpan((int)offset, destination.Length).CopyTo(destination);
+    }
+
+    private void Decode(in UdifRun run, Span<byte> destination)
+    {
+        string place = $"run at sector {run.FirstSector}, stored at byte {run.StoredOffset}";
+        UdifCodec codec = UdifCodecs.Find(run.Type)!;
+        if (codec.Reader is null)
+        {
+            throw ImageException.Unsupported(
+                $"The image is compressed with {codec.Name} ({codec.FormatCode}), which this version cannot read.",
+                "Convert it on a Mac: hdiutil convert -format UDZO.", place);
+        }
+
+        byte[] stored = ArrayPool<byte>.Shared.Rent((int)run.StoredLength);
+        try
+        {
+            Span<byte> bytes = stored.AsSpan(0, (int)run.StoredLength);
+            _file.Read(run.StoredOffset, bytes);
+            codec.Reader.Decode(bytes, destination);
+        }
+        catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch or ImageErrorId.UnsupportedFormat)
+        {
+            throw new ImageException(e.Id, e.Problem, place: e.Place is null ? place : $"{e.Place} in the {place}", remedy: e.Remedy, innerException: e);
+        }
+        finally
+        {
+            ArrayPool<byte>.Shared.Return(stored);
+        }
+    }
+
+    /// <summary>The decoded runs that were read last, up to a number of bytes (and never fewer than one).</summary>
+    private sealed class DecodedRunCache(long capacity)
+    {
+        private readonly Lock _lock = new();
+        private readonly Dictionary<long, LinkedListNode<Entry>> _entries = [];
+        private readonly LinkedList<Entry> _byAge = new(); // the latest first
+        private long _size;
+
+        /// <summary>The entry of a run. Its bytes are null at first: whoever holds the entry's lock fills them.</summary>
+        public Entry Get(long firstSector, int length)
+        {
+            lock (_lock)
+            {
+                if (_entries.TryGetValue(firstSector, out LinkedListNode<Entry>? node))
+                {
+                    _byAge.Remove(node);
+                    _byAge.AddFirst(node);
+                    return node.Value;
+                }
+
+                node = _byAge.AddFirst(new Entry(firstSector, length));
+                _entries.Add(firstSector, node);
+                _size += length;
+                while (_size > capacity && _byAge.Last is LinkedListNode<Entry> oldest && oldest != node)
+                {
+                    _byAge.Remove(oldest);
+                    _entries.Remove(oldest.Value.FirstSector);
+                    _size -= oldest.Value.Length;
+                }
+
+                return node.Value;
+            }
+        }
+
+        public sealed class Entry(long firstSector, int length)
+        {
+            public long FirstSector { get; } = firstSector;
+
+            public int Length { get; } = length;
+
+            public byte[]? Bytes { get; set; }
+        }
+    }
+}
