@@ -38,10 +38,17 @@ internal abstract class HostDirectory : IDisposable
     /// <param name="expected">Its identity.</param>
     public abstract HostDirectory OpenParent(HostIdentity expected);
 
-    /// <summary>Opens a file for reading; a FIFO or a device is not waited for.</summary>
-    /// <param name="name">A single name.</param>
+    /// <summary>
+    /// Opens a file for reading; a FIFO or a device is not waited for. This one call takes a path of several names too: folders on the way are
+    /// then followed even when they are links, which is for the caller to find out by <paramref name="stat"/>.
+    /// </summary>
+    /// <param name="name">A name, or names with <c>/</c> between.</param>
     /// <param name="stat">What was opened: compare it with what was expected.</param>
     public abstract SafeFileHandle OpenFile(string name, out HostStat stat);
+
+    /// <summary>Opens a file or a folder to have its metadata set by the open file; null where the host goes by names.</summary>
+    /// <param name="name">A single name.</param>
+    public abstract SafeFileHandle? OpenForMetadata(string name);
 
     /// <summary>Opens the resource fork of a file.</summary>
     /// <param name="name">A single name.</param>

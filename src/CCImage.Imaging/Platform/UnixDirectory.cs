@@ -70,6 +70,9 @@ internal abstract class UnixDirectory : HostDirectory
     }
 
     /// <inheritdoc/>
+    public override SafeFileHandle? OpenForMetadata(string name) => OpenFile(name, out _);
+
+    /// <inheritdoc/>
     public override string ReadLink(string name)
     {
         // Linux gives at most 4,095 bytes, macOS 1,023; other file systems behind FUSE may give more.

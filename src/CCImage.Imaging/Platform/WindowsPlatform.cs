@@ -171,6 +171,9 @@ internal sealed class PortableDirectory : HostDirectory
     }
 
     /// <inheritdoc/>
+    public override SafeFileHandle? OpenForMetadata(string name) => null;
+
+    /// <inheritdoc/>
     public override BlockStorage OpenResourceFork(string name) => throw NotHere("resource forks");
 
     /// <inheritdoc/>

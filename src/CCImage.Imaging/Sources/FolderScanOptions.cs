@@ -3,7 +3,7 @@ namespace CCImage.Sources;
 /// <summary>How a folder is scanned.</summary>
 public sealed record FolderScanOptions
 {
-    /// <summary>What to leave out; see <see cref="ExclusionPatterns"/>.</summary>
+    /// <summary>What to leave out; see <see cref="PathPatterns"/>.</summary>
     public IReadOnlyList<string> Exclude { get; init; } = [];
 
     /// <summary>

@@ -12,9 +12,8 @@ public sealed class FolderScanner
     private readonly IHostPlatform _platform;
     private readonly IImagingObserver _observer;
     private readonly CancellationToken _cancellation;
-    private readonly ExclusionPatterns _patterns;
-    private readonly HashSet<string> _excludedPaths;
-    private readonly HashSet<string> _excludedNames;
+    private readonly PathPatterns _patterns;
+    private readonly Dictionary<string, HashSet<HostIdentity>> _excludedNames;
     private readonly List<ImagingWarning> _skipped = [];
     private readonly AttributePool _pool = new();
     private readonly Dictionary<HostIdentity, SourceEntry> _firstNames = [];
@@ -28,8 +27,8 @@ public sealed class FolderScanner
         (_rootPath, _options, _platform, _observer, _cancellation) = (rootPath, options, platform, observer, cancellation);
         _patterns = new(options.Exclude);
         StringComparer comparer = OperatingSystem.IsLinux() ? StringComparer.Ordinal : StringComparer.OrdinalIgnoreCase;
-        _excludedPaths = new(options.ExcludePaths.SelectMany(p => new[] { p, p + ".partial" }).Select(ResolvedPath), comparer);
-        _excludedNames = new(_excludedPaths.Select(p => Path.GetFileName(p)), comparer);
+        _excludedNames = new(comparer);
+        foreach (string path in options.ExcludePaths) ExcludePath(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)));
     }
 
     /// <summary>
@@ -56,9 +55,8 @@ public sealed class FolderScanner
         HostTree? tree = null;
         try
         {
-            SourceEntry rootEntry = MakeEntry(root, HostNode.Self, "", root.Stat) ??
-                throw Failure(_rootPath, "The attributes of the folder cannot be read.", null);
-            tree = new HostTree(_platform, root, _rootPath, rootEntry);
+            SourceEntry rootEntry = MakeRoot(root);
+            tree = new HostTree(root, _rootPath, rootEntry);
 
             // The tree keeps its folder open; the walk has its own.
             using var path = new HostPath(OpenRoot());
@@ -72,6 +70,18 @@ public sealed class FolderScanner
         {
             root.Dispose();
             throw;
+        }
+    }
+
+    private SourceEntry MakeRoot(HostDirectory root)
+    {
+        try
+        {
+            return MakeEntry(root, HostNode.Self, "", root.Stat);
+        }
+        catch (HostException e)
+        {
+            throw Failure(_rootPath, "The metadata of the source folder cannot be read.", e);
         }
     }
 
@@ -177,8 +187,8 @@ public sealed class FolderScanner
         {
             HostStat stat = folder.GetStat(name);
             bool isFolder = stat.Kind == EntryKind.Directory;
-            if (!_patterns.IsEmpty && _patterns.IsExcluded(name, isFolder, () => RelativePath(parent, name))) return null;
-            if (_excludedNames.Contains(name) && _excludedPaths.Contains(Join(parent, name))) return null;
+            if (!_patterns.IsEmpty && _patterns.IsMatch(name, isFolder, () => RelativePath(parent, name))) return null;
+            if (_excludedNames.TryGetValue(name, out HashSet<HostIdentity>? folders) && folders.Contains(folder.Stat.Identity)) return null;
             if (stat.Kind is null)
             {
                 Skip(Join(parent, name), "The entry is of a kind that no Mac volume has.", null);
@@ -204,8 +214,7 @@ public sealed class FolderScanner
                 return FurtherName(first, name);
             }
 
-            SourceEntry? entry = MakeEntry(folder, new(name), name, stat);
-            if (entry is null) return null;
+            SourceEntry entry = MakeEntry(folder, new(name), name, stat);
             if (isLink) _firstNames.Add(stat.Identity, entry);
             _bytes += entry.Size + entry.ResourceForkSize;
             enter = isFolder && !(_options.OneFileSystem && stat.Identity.Device != rootDevice);
@@ -292,9 +301,24 @@ public sealed class FolderScanner
 
     private static string RelativePath(SourceEntry parent, string name) => parent.Parent is null ? name : $"{parent.RelativePath}/{name}";
 
-    // The walk's paths begin with the root as it was given; a path that leads into it by another way is brought to the same form where the
-    // last folder on its way is a link.
-    private static string ResolvedPath(string path) => Path.TrimEndingDirectorySeparator(Path.GetFullPath(path));
+    // By its folder's identity and its name: it may not exist yet, and the way to its folder may lead over links.
+    private void ExcludePath(string path)
+    {
+        if (Path.GetDirectoryName(path) is not string folderPath) return;
+        try
+        {
+            using HostDirectory folder = _platform.OpenDirectory(folderPath);
+            foreach (string name in (ReadOnlySpan<string>)[Path.GetFileName(path), Path.GetFileName(path) + ".partial"])
+            {
+                if (!_excludedNames.TryGetValue(name, out HashSet<HostIdentity>? folders)) _excludedNames.Add(name, folders = []);
+                folders.Add(folder.Stat.Identity);
+            }
+        }
+        catch (HostException)
+        {
+            // No such folder: nothing in the source lies in it.
+        }
+    }
 
     /// <summary>Attributes repeat a thousandfold (a label of SELinux, a flag of quarantine): equal small ones are kept once.</summary>
     private sealed class AttributePool

@@ -1,4 +1,3 @@
-using System.Text;
 using CCImage.Diagnostics;
 using CCImage.Platform;
 using CCImage.Storage;
@@ -9,12 +8,11 @@ namespace CCImage.Sources;
 /// <summary>A folder of the host, as <see cref="FolderScanner"/> found it. It holds the root folder open.</summary>
 public sealed class HostTree : SourceTree
 {
-    private readonly IHostPlatform _platform;
     private readonly HostDirectory _root;
 
-    internal HostTree(IHostPlatform platform, HostDirectory root, string rootPath, SourceEntry rootEntry)
+    internal HostTree(HostDirectory root, string rootPath, SourceEntry rootEntry)
     {
-        (_platform, _root, RootPath, Root) = (platform, root, rootPath, rootEntry);
+        (_root, RootPath, Root) = (root, rootPath, rootEntry);
     }
 
     /// <inheritdoc/>
@@ -71,7 +69,7 @@ public sealed class HostTree : SourceTree
         base.Dispose(disposing);
     }
 
-    private BlockStorage OpenData(SourceEntry entry)
+    private HostFileStorage OpenData(SourceEntry entry)
     {
         SafeFileHandle file;
         HostStat stat;

@@ -4,7 +4,7 @@ using System.Text.RegularExpressions;
 namespace CCImage.Sources;
 
 /// <summary>
-/// Patterns of what to leave out. They are a part of gitignore's language:
+/// Patterns that select entries of a tree: what a backup leaves out, what a restore takes. They are a part of gitignore's language:
 /// <list type="bullet">
 /// <item><c>*</c> stands for any characters of one name, <c>?</c> for one, <c>[abc]</c>, <c>[a-z]</c> and <c>[!abc]</c> for one of (or none of) a set;
 /// a backslash takes the character behind it as it is.</item>
@@ -13,10 +13,10 @@ namespace CCImage.Sources;
 /// <item><c>**</c> as a whole part of a path stands for any number of folders, none included: <c>**/node_modules/cache</c>, <c>build/**</c>.</item>
 /// <item>A slash at the end restricts the pattern to folders: <c>Caches/</c>.</item>
 /// </list>
-/// What matches is left out with everything in it. There are no comments and no <c>!</c> that takes something in again. Letters are compared
+/// What matches is selected with everything in it. There are no comments and no <c>!</c> that reverses an earlier pattern. Letters are compared
 /// as the host's file systems usually do: with case on Linux, without on macOS and Windows.
 /// </summary>
-public sealed class ExclusionPatterns
+public sealed class PathPatterns
 {
     private readonly List<(Regex Regex, bool FoldersOnly)> _names = [];
     private readonly List<(Regex Regex, bool FoldersOnly)> _paths = [];
@@ -25,7 +25,7 @@ public sealed class ExclusionPatterns
     /// <param name="patterns">The patterns.</param>
     /// <param name="ignoreCase">Whether letters are compared without case; null for the host's habit.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.InvalidArgument"/>: a pattern is empty or a set is not closed.</exception>
-    public ExclusionPatterns(IEnumerable<string> patterns, bool? ignoreCase = null)
+    public PathPatterns(IEnumerable<string> patterns, bool? ignoreCase = null)
     {
         // No backtracking: the time is proportional to the text, whatever the pattern.
         RegexOptions options = RegexOptions.NonBacktracking | RegexOptions.CultureInvariant | RegexOptions.Singleline;
@@ -44,17 +44,17 @@ public sealed class ExclusionPatterns
     /// <summary>Whether there are none.</summary>
     public bool IsEmpty => _names.Count == 0 && _paths.Count == 0;
 
-    /// <summary>Whether an entry is left out. Asked from the root downward: an entry in a folder that is left out is not asked for.</summary>
+    /// <summary>Whether a pattern matches this very entry. That what lies in a matching folder is selected with it is the caller's business, who goes from the root downward.</summary>
     /// <param name="relativePath">Path from the source's root, with <c>/</c> and no leading one.</param>
     /// <param name="isFolder">Whether it is a folder.</param>
-    public bool IsExcluded(string relativePath, bool isFolder) =>
-        IsExcluded(relativePath[(relativePath.LastIndexOf('/') + 1)..], isFolder, () => relativePath);
+    public bool IsMatch(string relativePath, bool isFolder) =>
+        IsMatch(relativePath[(relativePath.LastIndexOf('/') + 1)..], isFolder, () => relativePath);
 
     /// <summary>The same, for a caller that would have to make up the path and is glad not to.</summary>
     /// <param name="name">The entry's name.</param>
     /// <param name="isFolder">Whether it is a folder.</param>
     /// <param name="relativePath">Gives the path when it is needed.</param>
-    internal bool IsExcluded(string name, bool isFolder, Func<string> relativePath)
+    internal bool IsMatch(string name, bool isFolder, Func<string> relativePath)
     {
         foreach ((Regex regex, bool foldersOnly) in _names)
         {
