@@ -41,7 +41,7 @@ public sealed partial class DiskImageTests : IDisposable
 
             // "bs=4096 blocks=468 free=400 files=5 dirs=3", once a volume of HFS+
             BackupImageVolume[] volumes = [.. facts.Volumes.Where(v => v.Kind is VolumeKind.HfsPlus or VolumeKind.HfsPlusCaseSensitive)];
-            Match[] expected = [.. HfsCounts().Matches(sample.Contents)];
+            Match[] expected = [.. HfsCounts().Matches(sample.Contents).Cast<Match>()];
             Assert.Equal((sample.File, expected.Length), (sample.File, volumes.Length));
             for (int i = 0; i < expected.Length; i++, checkedVolumes++)
             {
