@@ -56,7 +56,6 @@ function Docs {
 
 # An about topic as Get-Help shows it: headings at the margin, text wrapped and indented. (platyPS joins paragraphs and code.)
 function ConvertTo-Topic([IO.FileInfo] $Page) {
-    "TOPIC`n    $($Page.BaseName)`n"
     $heads = 0
     $lines = foreach ($line in Get-Content $Page) {
         if ($line -match '^#+ (.+)$') {
@@ -66,7 +65,7 @@ function ConvertTo-Topic([IO.FileInfo] $Page) {
         elseif ($line -match '^(    |$)') { if ($line) { "    $line" } else { '' } }
         else { [regex]::Matches($line, '.{1,74}(?:\s|$)').Value.TrimEnd() -replace '^', '    ' }
     }
-    ($lines -join "`n").Trim()
+    "TOPIC`n    $($Page.BaseName)`n`n" + ($lines -join "`n").Trim()
 }
 
 function Bench {
@@ -85,7 +84,8 @@ function Package {
     }
     $null = Test-ModuleManifest (Join-Path $stage 'CCImage.psd1')
     $zip = Join-Path $artifacts "CCImage-$version.zip"
-    Compress-Archive $stage $zip -Force
+    Remove-Item $zip -ErrorAction Ignore
+    [IO.Compression.ZipFile]::CreateFromDirectory($stage, $zip, "Optimal", $true)
     Remove-Item $stage -Recurse -Force
     Write-Host "Packaged $zip"
 }

@@ -118,7 +118,7 @@ internal sealed class ConversionPump
         lock (_gate)
         {
             while (!_stopped && _free.Count == 0) Monitor.Wait(_gate);
-            if (_stopped || !_pieces.MoveNext()) return null;
+            if (_stopped || _cancellation.IsCancellationRequested || !_pieces.MoveNext()) return null;
             StorageExtent piece = _pieces.Current;
             Job job = _free.Pop();
             (job.Chunk.Offset, job.Chunk.Length, job.Chunk.Kind) = (piece.Offset, piece.Length, piece.Kind);
@@ -174,39 +174,13 @@ internal sealed class ConversionPump
     }
 
     /// <summary>
-    /// The source's extents, asked for in slices, so that no storage need list all it has at once; the slices grow while they hold little.
-    /// </summary>
-    private static IEnumerable<StorageExtent> Extents(BlockStorage source, CancellationToken cancellation)
-    {
-        long at = 0, slice = 1L << 30;
-        while (at < source.Length)
-        {
-            cancellation.ThrowIfCancellationRequested();
-            long end = at + Math.Min(slice, source.Length - at);
-            int count = 0;
-            foreach (StorageExtent extent in source.GetExtents(at, end - at))
-            {
-                if (extent.Offset != at || extent.Length <= 0 || extent.End > end)
-                    throw new InvalidOperationException($"{source.GetType().Name} lists an extent {extent} where one at {at} is due.");
-                yield return extent;
-                at = extent.End;
-                count++;
-            }
-
-            if (at != end) throw new InvalidOperationException($"{source.GetType().Name} lists no extents from {at} to {end}.");
-            if (count < 1000 && slice < 1L << 60) slice *= 2;
-            else if (count > 10_000 && slice > 1 << 20) slice /= 2;
-        }
-    }
-
-    /// <summary>
     /// The extents as the writer wants them: adjacent gaps of one kind in one, on whole sectors, and those that are too short for it as
     /// data, unless they are all there is between two split points.
     /// </summary>
     private static IEnumerable<StorageExtent> Regions(BlockStorage source, ImageWriter writer, CancellationToken cancellation)
     {
         StorageExtent gap = default;
-        foreach (StorageExtent extent in Extents(source, cancellation))
+        foreach (StorageExtent extent in ExtentWalk.Of(source, cancellation))
         {
             if (gap.Length > 0 && extent.Kind == gap.Kind)
             {

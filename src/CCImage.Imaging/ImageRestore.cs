@@ -1,4 +1,8 @@
+using System.Diagnostics;
 using CCImage.Diagnostics;
+using CCImage.Platform;
+using CCImage.Restoring;
+using CCImage.Sources;
 
 namespace CCImage;
 
@@ -14,7 +18,7 @@ public sealed record ImageRestoreRequest
     /// <summary>Number of the volume among the image's volumes, from 1; null for the only one that can be read.</summary>
     public int? Volume { get; init; }
 
-    /// <summary>Paths or wildcard patterns in the volume to restore; empty for everything.</summary>
+    /// <summary>Paths or wildcard patterns in the volume to restore (see <see cref="Sources.PathPatterns"/>); empty for everything.</summary>
     public IReadOnlyList<string> Include { get; init; } = [];
 
     /// <summary>Whether to replace files that exist.</summary>
@@ -39,6 +43,13 @@ public static class ImageRestore
     /// <param name="observer">Hears of progress and of what could not be kept.</param>
     /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException">The image cannot be read, or the destination not written.</exception>
-    public static ImageRestoreResult Run(ImageRestoreRequest request, IImagingObserver observer, CancellationToken cancellation) =>
-        throw new NotImplementedException();
+    public static ImageRestoreResult Run(ImageRestoreRequest request, IImagingObserver observer, CancellationToken cancellation)
+    {
+        var clock = Stopwatch.StartNew();
+        using DiskImage image = DiskImage.Open(request.Path);
+        using SourceTree tree = image.ReadTree(request.Volume, cancellation);
+        var options = new TreeRestoreOptions { DestinationPath = request.DestinationPath, Include = request.Include, Overwrite = request.Overwrite };
+        TreeRestoreReport report = TreeRestorer.Restore(tree, options, HostPlatform.Current, observer, cancellation);
+        return new(request.Path, request.DestinationPath, report.Entries, report.Bytes, clock.Elapsed, report.Warnings);
+    }
 }

@@ -109,7 +109,7 @@ public sealed class SourceEntry
     /// 0 for an entry that is the only name of its file; otherwise all entries of the tree with the same number are names of one file,
     /// with the same metadata and content.
     /// </summary>
-    public long HardLinkId { get; init; }
+    public long HardLinkId { get; internal set; }
 
     /// <summary>
     /// The tree's own handle on the file: inode number on a host, catalog node id in a volume. 0 where there is none.

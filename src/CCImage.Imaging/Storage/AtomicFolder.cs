@@ -75,6 +75,9 @@ internal sealed class AtomicFolder : IDisposable
         }
     }
 
+    /// <summary>Whether the host's exchange in one step may be used; tests of the other way say no.</summary>
+    internal bool MayExchange { get; init; } = true;
+
     /// <summary>Gives the folder its name, durably, and removes the one it replaces.</summary>
     /// <exception cref="ImageException">
     /// <see cref="ImageErrorId.DestinationExists"/>: something has come to the destination meanwhile and must not be overwritten.
@@ -124,7 +127,7 @@ internal sealed class AtomicFolder : IDisposable
     /// <returns>Where the old one is now.</returns>
     private string Replace(string parent)
     {
-        if (FileSystemCalls.Exchange(PartialPath, Destination) == FileSystemCalls.RenameOutcome.Done) return PartialPath;
+        if (MayExchange && FileSystemCalls.Exchange(PartialPath, Destination) == FileSystemCalls.RenameOutcome.Done) return PartialPath;
         string replaced = Destination + ReplacedSuffix;
         if (Directory.Exists(replaced)) Directory.Delete(replaced, recursive: true);
         Directory.Move(Destination, replaced);

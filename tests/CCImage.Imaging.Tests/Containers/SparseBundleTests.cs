@@ -169,8 +169,9 @@ public class SparseBundleStorageTests : BlockStorageContract
         {
             foreach (int at in new[] { 40_000, 100, 4096 * 50, 40_100, Band - 1 })
             {
-                disk.Write(at, [5, 6][..Math.Min(2, Band - at)]);
-                new byte[] { 5, 6 }.AsSpan(0, Math.Min(2, Band - at)).CopyTo(expected.AsSpan(at));
+                ReadOnlySpan<byte> bytes = new byte[] { 5, 6 }.AsSpan(0, Math.Min(2, Band - at));
+                disk.Write(at, bytes);
+                bytes.CopyTo(expected.AsSpan(at));
                 Assert.Equal(expected, ReadAll(disk));
             }
         }
@@ -192,7 +193,7 @@ public class SparseBundleStorageTests : BlockStorageContract
             using SparseBundleStorage disk = SparseBundleStorage.Open(path, writable: false);
             Assert.Equal(row[4], disk.Length.ToString(System.Globalization.CultureInfo.InvariantCulture));
             Assert.Equal(row[5], Convert.ToHexStringLower(SHA256.HashData(ReadAll(disk))));
-            Assert.True(disk.GetExtents(0, disk.Length).Any(e => e.Kind == ExtentKind.Data));
+            Assert.Contains(disk.GetExtents(0, disk.Length), e => e.Kind == ExtentKind.Data);
             compared++;
         }
 
@@ -253,7 +254,11 @@ public class SparseBundleStorageTests : BlockStorageContract
             inner.Write(offset, copy);
         }
 
-        protected override void Dispose(bool disposing) => inner.Dispose();
+        protected override void Dispose(bool disposing)
+        {
+            inner.Dispose();
+            base.Dispose(disposing);
+        }
     }
 }
 

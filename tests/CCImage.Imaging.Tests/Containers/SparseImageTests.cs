@@ -242,17 +242,12 @@ public sealed class SparseImageStorageTests : BlockStorageContract
         {
             byte[] bytes = new byte[Math.Min(1 << 20, disk.Length - (band << 20))];
             disk.Read(band << 20, bytes);
+            ours.Write(band << 20, [1]); // some of Apple's bands hold nothing but zeros
             ours.Write(band << 20, bytes);
         }
 
         ours.Flush();
-        byte[] made = _file.ToArray();
-        Assert.Equal(apple.Length, made.Length);
-
-        // Apple's tool leaves old memory behind the end of the disk in the last band.
-        long end = 4096 + (5 << 20) + (disk.Length - (0x27 << 20)), next = 4096 + (6 << 20);
-        Assert.True(apple.AsSpan(0, (int)end).SequenceEqual(made.AsSpan(0, (int)end)), "The header or a band differs.");
-        Assert.True(apple.AsSpan((int)next).SequenceEqual(made.AsSpan((int)next)), "The last band differs.");
+        Assert.True(apple.AsSpan().SequenceEqual(_file.ToArray()), "The files differ.");
     }
 
     [OracleFact("modiinfo")]
@@ -268,7 +263,7 @@ public sealed class SparseImageStorageTests : BlockStorageContract
         (int exitCode, string output, string error) = Oracle.Run("modiinfo", path);
         Assert.True(exitCode == 0, error);
         Assert.Contains("40960000", output, StringComparison.Ordinal);
-        Assert.Contains("parse", output, StringComparison.OrdinalIgnoreCase);
+        Assert.Contains("sparse", output, StringComparison.OrdinalIgnoreCase);
     }
 
     protected override BlockStorage Make(int seed, out byte[] content)

@@ -120,12 +120,13 @@ public sealed class AtomicFolderTests : IDisposable
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [Theory]
-    [InlineData(false)]
-    [InlineData(true)]
-    public void AppearsWithItsCommitOnly(bool replacing)
+    [InlineData(false, true)]
+    [InlineData(true, true)]
+    [InlineData(true, false)]
+    public void AppearsWithItsCommitOnly(bool replacing, bool mayExchange)
     {
         if (replacing) Fill(Target, "old");
-        using (var folder = new AtomicFolder(Target + "/", replacing))
+        using (var folder = new AtomicFolder(Target + "/", replacing) { MayExchange = mayExchange })
         {
             Fill(folder.PartialPath, "new");
             Assert.Equal(replacing ? "old" : null, ContentOf(Target));

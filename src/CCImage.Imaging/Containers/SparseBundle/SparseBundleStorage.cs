@@ -259,8 +259,7 @@ internal sealed class SparseBundleStorage : BlockStorage
         {
             foreach (Band band in open)
             {
-                band.Storage!.Flush();
-                SaveMap(band);
+                FlushBand(band);
                 done++;
             }
 
@@ -506,9 +505,7 @@ internal sealed class SparseBundleStorage : BlockStorage
         if (band.Storage is null) return;
         if (band.MapChanged)
         {
-            // A bit must not come to the medium before what it stands for.
-            band.Storage.Flush();
-            SaveMap(band);
+            FlushBand(band);
         }
         else if (band.Written)
         {
@@ -574,15 +571,28 @@ internal sealed class SparseBundleStorage : BlockStorage
         return map;
     }
 
-    private void SaveMap(Band band)
+    /// <summary>Flushes a band, then its bits as they were before: none comes to the medium before what it stands for.</summary>
+    private void FlushBand(Band band)
     {
+        byte[]? map = null;
         lock (band.Gate)
         {
-            if (!band.MapChanged) return;
-            using FileStorage file = FileStorage.CreateNew(MapPath(band.Number), FileMode.OpenOrCreate);
-            file.Write(0, band.Map);
-            file.Flush();
+            if (band.MapChanged) map = (byte[])band.Map!.Clone();
             band.MapChanged = false;
+        }
+
+        try
+        {
+            band.Storage!.Flush();
+            if (map is null) return;
+            using FileStorage file = FileStorage.CreateNew(MapPath(band.Number), FileMode.OpenOrCreate);
+            file.Write(0, map);
+            file.Flush();
+        }
+        catch
+        {
+            lock (band.Gate) band.MapChanged |= map is not null;
+            throw;
         }
     }
 

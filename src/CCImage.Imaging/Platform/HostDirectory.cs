@@ -1,0 +1,148 @@
+using CCImage.Storage;
+using Microsoft.Win32.SafeHandles;
+
+namespace CCImage.Platform;
+
+/// <summary>An entry of a folder, to have its metadata set: by its open file, or else by its name, never followed when it is a link.</summary>
+/// <param name="Name">A single name, or <c>.</c> for the folder itself.</param>
+/// <param name="File">The open file, if there is one.</param>
+internal readonly record struct HostNode(string Name, SafeFileHandle? File = null)
+{
+    /// <summary>The folder itself.</summary>
+    public static HostNode Self => new(".");
+}
+
+/// <summary>
+/// A folder held open. Its entries are reached by single names, and no link is ever followed: whoever holds one cannot be led out of it, and
+/// a path of any depth can be walked. Safe to use from several threads at once. Every refusal is a <see cref="HostException"/>.
+/// </summary>
+internal abstract class HostDirectory : IDisposable
+{
+    /// <summary>What the open folder is.</summary>
+    public abstract HostStat Stat { get; }
+
+    /// <summary>Lists the names, without <c>.</c> and <c>..</c>, in the host's order.</summary>
+    /// <param name="names">Receives the names.</param>
+    /// <param name="undecodable">Receives the names that are not text, with the offending bytes as <c>\xNN</c>: nobody may lose them in silence.</param>
+    public abstract void ReadNames(ICollection<string> names, ICollection<string> undecodable);
+
+    /// <summary>What an entry is.</summary>
+    /// <param name="name">A single name.</param>
+    public abstract HostStat GetStat(string name);
+
+    /// <summary>Opens a folder in this one.</summary>
+    /// <param name="name">A single name.</param>
+    public abstract HostDirectory OpenDirectory(string name);
+
+    /// <summary>Opens the folder this one lies in, provided it still is the one that is expected.</summary>
+    /// <param name="expected">Its identity.</param>
+    public abstract HostDirectory OpenParent(HostIdentity expected);
+
+    /// <summary>
+    /// Opens a file for reading; a FIFO or a device is not waited for. This one call takes a path of several names too: folders on the way are
+    /// then followed even when they are links, which is for the caller to find out by <paramref name="stat"/>.
+    /// </summary>
+    /// <param name="name">A name, or names with <c>/</c> between.</param>
+    /// <param name="stat">What was opened: compare it with what was expected.</param>
+    public abstract SafeFileHandle OpenFile(string name, out HostStat stat);
+
+    /// <summary>Opens a file or a folder to have its metadata set by the open file; null where the host goes by names.</summary>
+    /// <param name="name">A single name.</param>
+    public abstract SafeFileHandle? OpenForMetadata(string name);
+
+    /// <summary>Opens the resource fork of a file.</summary>
+    /// <param name="name">A single name.</param>
+    public abstract BlockStorage OpenResourceFork(string name);
+
+    /// <summary>Where a symbolic link points.</summary>
+    /// <param name="name">A single name.</param>
+    public abstract string ReadLink(string name);
+
+    /// <summary>Whether this user may read a file, as far as a cheap question tells.</summary>
+    /// <param name="name">A single name.</param>
+    /// <param name="stat">What it is.</param>
+    public abstract bool CanRead(string name, in HostStat stat);
+
+    /// <summary>Reads the extended attributes of an entry.</summary>
+    /// <param name="node">The entry.</param>
+    /// <param name="stat">What it is.</param>
+    public abstract HostAttributes ReadAttributes(HostNode node, in HostStat stat);
+
+    /// <summary>Reads one attribute.</summary>
+    /// <param name="node">The entry.</param>
+    /// <param name="attribute">The attribute's name in the model.</param>
+    public abstract byte[] ReadAttribute(HostNode node, string attribute);
+
+    /// <summary>Makes a folder that only this user can enter until <see cref="SetMode"/>.</summary>
+    /// <param name="name">A single name.</param>
+    public abstract void CreateDirectory(string name);
+
+    /// <summary>Makes a file that only this user can open until <see cref="SetMode"/>; never opens one that exists.</summary>
+    /// <param name="name">A single name.</param>
+    public abstract SafeFileHandle CreateFile(string name);
+
+    /// <summary>Makes a symbolic link.</summary>
+    /// <param name="name">A single name.</param>
+    /// <param name="target">Where it points.</param>
+    public abstract void CreateSymbolicLink(string name, string target);
+
+    /// <summary>Makes a FIFO, a socket or a device node.</summary>
+    /// <param name="name">A single name.</param>
+    /// <param name="stat">Kind and device numbers.</param>
+    public abstract void CreateNode(string name, in HostStat stat);
+
+    /// <summary>Gives a file a further name here.</summary>
+    /// <param name="name">The new name.</param>
+    /// <param name="folder">The folder of the existing name.</param>
+    /// <param name="existing">The existing name.</param>
+    public abstract void CreateLink(string name, HostDirectory folder, string existing);
+
+    /// <summary>Removes an entry that is not a folder.</summary>
+    /// <param name="name">A single name.</param>
+    public abstract void Remove(string name);
+
+    /// <summary>Sets owner and group.</summary>
+    /// <param name="node">The entry.</param>
+    /// <param name="user">Owner's number.</param>
+    /// <param name="group">Group's number.</param>
+    public abstract void SetOwner(HostNode node, uint user, uint group);
+
+    /// <summary>Sets the permission bits (of anything but a symbolic link).</summary>
+    /// <param name="node">The entry.</param>
+    /// <param name="mode">The bits.</param>
+    public abstract void SetMode(HostNode node, uint mode);
+
+    /// <summary>Sets the times; one that is not known stays.</summary>
+    /// <param name="node">The entry.</param>
+    /// <param name="stat">The times.</param>
+    public abstract void SetTimes(HostNode node, in HostStat stat);
+
+    /// <summary>Writes an extended attribute, Finder info included.</summary>
+    /// <param name="node">The entry.</param>
+    /// <param name="attribute">The attribute's name in the model.</param>
+    /// <param name="value">The value.</param>
+    public abstract void SetAttribute(HostNode node, string attribute, ReadOnlySpan<byte> value);
+
+    /// <summary>Writes a piece of the resource fork; the first piece is at 0 and makes it.</summary>
+    /// <param name="node">The file.</param>
+    /// <param name="offset">Where in the fork.</param>
+    /// <param name="bytes">The piece.</param>
+    /// <param name="total">Length of the whole fork in bytes: where it cannot be written in pieces, the host may refuse at once.</param>
+    public abstract void WriteResourceFork(HostNode node, long offset, ReadOnlySpan<byte> bytes, long total);
+
+    /// <summary>Sets the BSD flags.</summary>
+    /// <param name="node">The entry.</param>
+    /// <param name="flags">The flags.</param>
+    public abstract void SetFlags(HostNode node, uint flags);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Closes the folder.</summary>
+    /// <param name="disposing">Always true.</param>
+    protected abstract void Dispose(bool disposing);
+}

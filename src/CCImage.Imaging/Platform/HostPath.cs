@@ -1,0 +1,58 @@
+namespace CCImage.Platform;
+
+/// <summary>
+/// A walk through folders of any depth: a chain of open folders from a start to where one stands. Only so many are held open at once; the
+/// others are reached again from below by <c>..</c>, and taken only when they still are the same folders.
+/// </summary>
+internal sealed class HostPath : IDisposable
+{
+    private const int MaximumOpen = 128;
+
+    private readonly List<(HostDirectory? Folder, HostIdentity Identity)> _chain = [];
+    private int _firstOpen;
+
+    /// <summary>Begins a walk.</summary>
+    /// <param name="start">The folder to begin in; owned from now on.</param>
+    public HostPath(HostDirectory start) => _chain.Add((start, start.Stat.Identity));
+
+    /// <summary>How many folders below the start one stands.</summary>
+    public int Depth => _chain.Count - 1;
+
+    /// <summary>The folder one stands in.</summary>
+    public HostDirectory Current => _chain[^1].Folder!;
+
+    /// <summary>Goes down.</summary>
+    /// <param name="name">A single name.</param>
+    /// <exception cref="HostException">It is not a folder, or cannot be opened; one stands where one stood.</exception>
+    public void Enter(string name)
+    {
+        HostDirectory folder = Current.OpenDirectory(name);
+        _chain.Add((folder, folder.Stat.Identity));
+        if (_chain.Count - _firstOpen <= MaximumOpen) return;
+        _chain[_firstOpen].Folder!.Dispose();
+        _chain[_firstOpen] = (null, _chain[_firstOpen].Identity);
+        _firstOpen++;
+    }
+
+    /// <summary>Goes up.</summary>
+    /// <exception cref="HostException">The folder above was moved.</exception>
+    public void Leave()
+    {
+        int above = _chain.Count - 2;
+        if (_chain[above].Folder is null)
+        {
+            _chain[above] = (Current.OpenParent(_chain[above].Identity), _chain[above].Identity);
+            _firstOpen = above;
+        }
+
+        Current.Dispose();
+        _chain.RemoveAt(above + 1);
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach ((HostDirectory? folder, _) in _chain) folder?.Dispose();
+        _chain.Clear();
+    }
+}

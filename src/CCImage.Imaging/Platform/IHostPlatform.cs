@@ -1,0 +1,54 @@
+namespace CCImage.Platform;
+
+/// <summary>
+/// The machine: volumes, and folders with all the metadata the system keeps. One class per operating system, chosen in
+/// <see cref="HostPlatform.Current"/>; a test puts its own in front. Refusals are <see cref="HostException"/>.
+/// </summary>
+internal interface IHostPlatform
+{
+    /// <summary>Whether this process may give files to other owners and make device nodes.</summary>
+    bool IsPrivileged { get; }
+
+    /// <summary>The volume a path lies on. Links are followed; of a path that does not exist yet, the nearest folder above it counts.</summary>
+    /// <param name="path">A full path.</param>
+    HostVolume GetVolume(string path);
+
+    /// <summary>What a path is, without following it when it is a link.</summary>
+    /// <param name="path">A full path.</param>
+    HostStat GetStat(string path);
+
+    /// <summary>
+    /// Opens a folder to begin with. Links in this path are followed: it is the user's own choice. Everything below is reached from the open
+    /// folder by single names, and no link is followed there.
+    /// </summary>
+    /// <param name="path">A full path.</param>
+    HostDirectory OpenDirectory(string path);
+
+    /// <summary>Why a name cannot be made in a folder of this system, as a sentence; null when it can, as far as the system's rules tell.</summary>
+    /// <param name="name">A single name.</param>
+    string? ObjectionToName(string name);
+}
+
+/// <summary>Chooses the platform.</summary>
+internal static class HostPlatform
+{
+    /// <summary>The machine this runs on.</summary>
+    public static IHostPlatform Current { get; } =
+        OperatingSystem.IsLinux() ? new LinuxPlatform() : OperatingSystem.IsMacOS() ? new MacPlatform() : new WindowsPlatform();
+
+    /// <summary>The rule of every system: one name, that of an entry, in characters that can be encoded.</summary>
+    /// <param name="name">A single name.</param>
+    internal static string? ObjectionToAnyName(string name)
+    {
+        if (name.Length == 0) return "The name is empty.";
+        if (name is "." or "..") return "The name stands for a folder itself.";
+        if (name.AsSpan().IndexOfAny('/', '\0') >= 0) return "The name contains a separator.";
+        for (int i = 0; i < name.Length; i++)
+        {
+            if (char.IsHighSurrogate(name[i]) && i + 1 < name.Length && char.IsLowSurrogate(name[i + 1])) i++;
+            else if (char.IsSurrogate(name[i])) return "The name is not valid Unicode.";
+        }
+
+        return null;
+    }
+}

@@ -1,0 +1,380 @@
+using System.Runtime.InteropServices;
+using CCImage.Sources;
+using CCImage.Storage;
+using Microsoft.Win32.SafeHandles;
+
+namespace CCImage.Platform;
+
+/// <summary>Linux: <c>statx</c>, <c>/proc/self/mountinfo</c>, extended attributes by their namespaces.</summary>
+internal sealed class LinuxPlatform : IHostPlatform
+{
+    /// <inheritdoc/>
+    public bool IsPrivileged => Environment.IsPrivilegedProcess;
+
+    /// <inheritdoc/>
+    public HostVolume GetVolume(string path)
+    {
+        path = Path.GetFullPath(path);
+        LinuxStat stat;
+        while (LinuxCalls.Stat(LinuxCalls.CurrentFolder, path, LinuxCalls.AtNoAutomount, LinuxCalls.BasicStatsAndMount, out stat) != 0)
+        {
+            int error = Marshal.GetLastPInvokeError();
+            if (Path.GetDirectoryName(path) is not string parent || UnixDirectory.CommonFailure(error) is not (HostFailure.NotFound or HostFailure.NotADirectory))
+                throw LinuxDirectory.FailureOf(error);
+            path = parent;
+        }
+
+        ulong? mountId = (stat.Mask & LinuxCalls.MountIdMask) != 0 ? stat.MountId : null;
+        MountEntry? mount = MountTable.Find(MountTable.Parse(File.ReadAllText("/proc/self/mountinfo")), mountId, stat.DeviceMajor, stat.DeviceMinor, path);
+        var space = new DriveInfo(path);
+        string type = mount?.FileSystemType ?? "";
+        string? protocol = HostVolume.NetworkProtocol(type);
+        return new()
+        {
+            MountPoint = mount?.MountPoint ?? "/",
+            FileSystemType = type,
+            Device = mount?.Source ?? "",
+            DeviceId = stat.ToHostStat().Identity.Device,
+            CapacityBytes = space.TotalSize,
+            FreeBytes = space.AvailableFreeSpace,
+            IsNetwork = protocol is not null,
+            Protocol = protocol,
+            MaximumFileSize = HostVolume.MaximumFileSizeOf(type),
+            IsStartupDisk = mount?.MountPoint == "/",
+            IsCaseSensitive = type switch
+            {
+                // A single folder of ext4 and f2fs may be case-insensitive all the same (chattr +F).
+                "ext2" or "ext3" or "ext4" or "xfs" or "btrfs" or "tmpfs" or "f2fs" or "overlay" => true,
+                "vfat" or "msdos" or "exfat" => false,
+                _ => null,
+            },
+            IsReadOnly = mount?.IsReadOnly ?? false,
+        };
+    }
+
+    /// <inheritdoc/>
+    public HostStat GetStat(string path)
+    {
+        if (LinuxCalls.Stat(LinuxCalls.CurrentFolder, path, LinuxCalls.AtNoFollow | LinuxCalls.AtNoAutomount, LinuxCalls.AllStats, out LinuxStat stat) != 0)
+            throw LinuxDirectory.FailureOf(Marshal.GetLastPInvokeError());
+        return stat.ToHostStat();
+    }
+
+    /// <inheritdoc/>
+    public HostDirectory OpenDirectory(string path)
+    {
+        int descriptor = UnixCalls.Open(path, LinuxDirectory.OpenFolderFlags);
+        return descriptor >= 0 ? LinuxDirectory.Take(descriptor) : throw LinuxDirectory.FailureOf(Marshal.GetLastPInvokeError());
+    }
+
+    /// <inheritdoc/>
+    public string? ObjectionToName(string name) => HostPlatform.ObjectionToAnyName(name);
+}
+
+/// <summary>A folder of Linux.</summary>
+internal sealed class LinuxDirectory : UnixDirectory
+{
+    private const int NoData = 61;
+    private const int NotSupported = 95;
+
+    // The namespaces of xattr(7). Of "user" only the rest of the name is kept, as the Mac has it; "osx" is how the kernel's hfsplus driver
+    // shows a Mac's own names. A rest that looks like one of the namespaces keeps its prefix, so that the way back is unambiguous.
+    private static readonly string[] s_namespaces = ["user.", "osx.", "security.", "system.", "trusted.", "btrfs."];
+
+    private static readonly bool s_isArm = RuntimeInformation.ProcessArchitecture is Architecture.Arm64 or Architecture.Arm;
+
+    // asm/fcntl.h: x86-64 takes the generic numbers, arm64 has its own.
+    private static readonly int s_directory = s_isArm ? 0x4000 : 0x10000;
+    private static readonly int s_noFollow = s_isArm ? 0x8000 : 0x20000;
+    private const int CloseOnExec = 0x80000;
+
+    private static readonly UnixNumbers s_numbers = new(
+        Create: 0x40 | 0x80 | 2 | CloseOnExec | s_noFollow, OpenFolder: s_directory | CloseOnExec, OpenFile: 0x800 | CloseOnExec | s_noFollow,
+        NoFollow: s_noFollow, AtNoFollow: 0x100, AtEffectiveAccess: 0x200, OmitTime: 0x3FFFFFFE);
+
+    [ThreadStatic]
+    private static byte[]? s_buffer;
+
+    private LinuxDirectory(SafeFileHandle folder, in HostStat stat)
+        : base(folder, stat)
+    {
+    }
+
+    /// <summary>O_RDONLY | O_DIRECTORY | O_CLOEXEC.</summary>
+    internal static int OpenFolderFlags => s_numbers.OpenFolder;
+
+    /// <inheritdoc/>
+    protected override UnixNumbers Numbers => s_numbers;
+
+    // A value is at most 64 KiB on Linux (XATTR_SIZE_MAX), and so is the list of names (XATTR_LIST_MAX).
+    private static byte[] Buffer => s_buffer ??= new byte[65536];
+
+    /// <inheritdoc/>
+    public override unsafe void ReadNames(ICollection<string> names, ICollection<string> undecodable)
+    {
+        // The stream owns its descriptor and its position: a second one of the same folder.
+        int descriptor = Check(UnixCalls.OpenAt(Handle, ".", OpenFolderFlags));
+        nint stream = LinuxCalls.OpenFolderStream(descriptor);
+        if (stream == 0)
+        {
+            HostException failure = Failure(Marshal.GetLastPInvokeError());
+            _ = UnixCalls.Close(descriptor);
+            throw failure;
+        }
+
+        try
+        {
+            // struct dirent of 64-bit systems (bits/dirent.h): inode 8, offset 8, record length 2, type 1, then the name.
+            const int nameOffset = 19;
+            nint entry;
+            while ((entry = LinuxCalls.ReadFolderStream(stream)) != 0)
+                AddName(MemoryMarshal.CreateReadOnlySpanFromNullTerminated((byte*)entry + nameOffset), names, undecodable);
+            if (Marshal.GetLastPInvokeError() is int error and not 0) throw Failure(error);
+        }
+        finally
+        {
+            _ = UnixCalls.CloseFolder(stream);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override HostStat GetStat(string name)
+    {
+        Check(LinuxCalls.StatAt(Handle, name, LinuxCalls.AtNoFollow | LinuxCalls.AtNoAutomount, LinuxCalls.AllStats, out LinuxStat stat));
+        return stat.ToHostStat();
+    }
+
+    /// <inheritdoc/>
+    public override BlockStorage OpenResourceFork(string name) =>
+        new MemoryStorage(ReadAttribute(new(name), HostAttributes.ResourceForkName));
+
+    /// <inheritdoc/>
+    public override HostAttributes ReadAttributes(HostNode node, in HostStat stat)
+    {
+        string path = PathOf(node);
+        byte[] buffer = Buffer;
+        nint length = LinuxCalls.ListAttributes(path, buffer, (nuint)buffer.Length);
+        if (length < 0)
+        {
+            int error = Marshal.GetLastPInvokeError();
+            return error == NotSupported ? HostAttributes.None : throw Failure(error);
+        }
+
+        if (length == 0) return HostAttributes.None;
+        string[] names = System.Text.Encoding.UTF8.GetString(buffer, 0, (int)length).Split('\0', StringSplitOptions.RemoveEmptyEntries);
+        Array.Sort(names, StringComparer.Ordinal);
+        byte[]? finderInfo = null;
+        long resourceFork = 0;
+        var attributes = new List<ExtendedAttribute>();
+        foreach (string hostName in names)
+        {
+            // The system's own views of other things (a share's access lists); what is stored is only the POSIX access lists.
+            if (hostName.StartsWith("system.", StringComparison.Ordinal) && !hostName.StartsWith("system.posix_acl_", StringComparison.Ordinal)) continue;
+            string name = ToModelName(hostName);
+            bool isFork = name == HostAttributes.ResourceForkName;
+            nint size = LinuxCalls.GetAttribute(path, hostName, buffer, (nuint)buffer.Length);
+            if (size < 0)
+            {
+                int error = Marshal.GetLastPInvokeError();
+                if (error is NoData or NotSupported) continue;
+                throw Failure(error);
+            }
+
+            ReadOnlySpan<byte> value = buffer.AsSpan(0, (int)size);
+            if (isFork) resourceFork = size;
+            else if (name == HostAttributes.FinderInfoName && size == 32) finderInfo = value.ContainsAnyExcept((byte)0) ? value.ToArray() : null;
+            else attributes.Add(new(name, size, size <= HostAttributes.MaximumKeptValue ? value.ToArray() : null));
+        }
+
+        attributes.Sort((a, b) => string.CompareOrdinal(a.Name, b.Name));
+        return new(finderInfo, resourceFork, attributes.Count == 0 ? [] : attributes.ToArray());
+    }
+
+    /// <inheritdoc/>
+    public override byte[] ReadAttribute(HostNode node, string attribute)
+    {
+        byte[] buffer = Buffer;
+        nint size = LinuxCalls.GetAttribute(PathOf(node), ToHostName(attribute), buffer, (nuint)buffer.Length);
+
+        // Only the kernel's hfsplus driver knows the names of the namespace "osx".
+        if (size < 0 && Marshal.GetLastPInvokeError() is NoData or NotSupported)
+            size = LinuxCalls.GetAttribute(PathOf(node), "osx." + attribute, buffer, (nuint)buffer.Length);
+        return buffer.AsSpan(0, (int)CheckLength(size)).ToArray();
+    }
+
+    /// <inheritdoc/>
+    public override void CreateNode(string name, in HostStat stat)
+    {
+        if (HostPlatform.ObjectionToAnyName(name) is string objection) throw new HostException(HostFailure.BadName, objection);
+        Check(LinuxCalls.MakeNodeAt(Handle, name, HostStat.TypeBitsOf(stat.Kind!.Value) | 0x180, LinuxCalls.MakeDevice(stat.DeviceMajor, stat.DeviceMinor)));
+    }
+
+    /// <inheritdoc/>
+    public override void SetAttribute(HostNode node, string attribute, ReadOnlySpan<byte> value) =>
+        Check(node.File is null
+            ? LinuxCalls.SetAttribute(PathOf(node), ToHostName(attribute), value, (nuint)value.Length, 0)
+            : LinuxCalls.SetFileAttribute(node.File, ToHostName(attribute), value, (nuint)value.Length, 0));
+
+    /// <inheritdoc/>
+    public override void WriteResourceFork(HostNode node, long offset, ReadOnlySpan<byte> bytes, long total)
+    {
+        if (offset != 0 || total != bytes.Length || total > 65536)
+            throw new HostException(HostFailure.NotSupported, "A resource fork is kept as an attribute on Linux, and attributes end at 64 KiB.");
+        SetAttribute(node, HostAttributes.ResourceForkName, bytes);
+    }
+
+    /// <inheritdoc/>
+    public override void SetFlags(HostNode node, uint flags) => throw new HostException(HostFailure.NotSupported, "Linux has no BSD flags.");
+
+    /// <summary>The model's name of an attribute.</summary>
+    /// <param name="hostName">Linux' name, with its namespace.</param>
+    internal static string ToModelName(string hostName)
+    {
+        foreach (string prefix in (ReadOnlySpan<string>)["user.", "osx."])
+        {
+            if (hostName.Length > prefix.Length && hostName.StartsWith(prefix, StringComparison.Ordinal) && !HasNamespace(hostName[prefix.Length..]))
+                return hostName[prefix.Length..];
+        }
+
+        return hostName;
+    }
+
+    /// <summary>Linux' name of an attribute.</summary>
+    /// <param name="name">The model's name.</param>
+    internal static string ToHostName(string name) => HasNamespace(name) ? name : "user." + name;
+
+    /// <summary>Takes over a descriptor.</summary>
+    /// <param name="descriptor">An open folder; closed when this fails.</param>
+    internal static LinuxDirectory Take(int descriptor)
+    {
+        var folder = new SafeFileHandle(descriptor, ownsHandle: true);
+        if (LinuxCalls.StatAt(folder, "", LinuxCalls.AtEmptyPath, LinuxCalls.AllStats, out LinuxStat stat) == 0) return new(folder, stat.ToHostStat());
+        HostException failure = FailureOf(Marshal.GetLastPInvokeError());
+        folder.Dispose();
+        throw failure;
+    }
+
+    /// <summary>The exception for one of Linux' error numbers (asm-generic/errno.h).</summary>
+    /// <param name="error">errno.</param>
+    internal static HostException FailureOf(int error) =>
+        new(error switch { 36 => HostFailure.BadName, 38 or NotSupported => HostFailure.NotSupported, 40 => HostFailure.SymbolicLink, 122 => HostFailure.NoSpace, _ => CommonFailure(error) },
+            Marshal.GetPInvokeErrorMessage(error) + ".");
+
+    /// <inheritdoc/>
+    protected override HostDirectory Adopt(int descriptor) => Take(descriptor);
+
+    /// <inheritdoc/>
+    protected override HostStat GetStat(SafeFileHandle file)
+    {
+        Check(LinuxCalls.StatAt(file, "", LinuxCalls.AtEmptyPath, LinuxCalls.AllStats, out LinuxStat stat));
+        return stat.ToHostStat();
+    }
+
+    /// <inheritdoc/>
+    protected override HostException Failure(int error) => FailureOf(error);
+
+    private static bool HasNamespace(string name) => s_namespaces.Any(n => name.StartsWith(n, StringComparison.Ordinal));
+
+    // There is no lgetxattrat before Linux 6.13; a path through the descriptor comes to the same: no component of it is a link but the
+    // kernel's own, and the last one is not followed.
+    private string PathOf(HostNode node) => $"/proc/self/fd/{Handle.DangerousGetHandle()}/{node.Name}";
+}
+
+/// <summary>A <c>struct statx_timestamp</c>: 16 bytes.</summary>
+[StructLayout(LayoutKind.Sequential)]
+internal struct LinuxTime
+{
+    public long Seconds;
+    public uint Nanoseconds;
+    public int Reserved;
+
+    public readonly UnixTime ToUnixTime() => UnixTime.FromSeconds(Seconds, Nanoseconds);
+}
+
+/// <summary>A <c>struct statx</c> (linux/stat.h): 256 bytes, the same on every architecture.</summary>
+[StructLayout(LayoutKind.Sequential, Size = 0x100)]
+internal struct LinuxStat
+{
+    public uint Mask;
+    public uint BlockSize;
+    public ulong Attributes;
+    public uint LinkCount;
+    public uint UserId;
+    public uint GroupId;
+    public ushort Mode;
+    public ushort Padding;
+    public ulong Inode;
+    public ulong Size;
+    public ulong Blocks;
+    public ulong AttributesMask;
+    public LinuxTime AccessTime;
+    public LinuxTime BirthTime;
+    public LinuxTime ChangeTime;
+    public LinuxTime ModifyTime;
+    public uint NodeMajor;
+    public uint NodeMinor;
+    public uint DeviceMajor;
+    public uint DeviceMinor;
+    public ulong MountId;
+
+    public readonly HostStat ToHostStat() => new()
+    {
+        Kind = HostStat.KindOf(Mode),
+        Identity = new(((ulong)DeviceMajor << 32) | DeviceMinor, Inode),
+        LinkCount = LinkCount,
+        Mode = Mode & SourceEntry.PermissionMask,
+        UserId = UserId,
+        GroupId = GroupId,
+        DeviceMajor = NodeMajor,
+        DeviceMinor = NodeMinor,
+        Size = Size <= long.MaxValue ? (long)Size : long.MaxValue,
+        BirthTime = (Mask & LinuxCalls.BirthTimeMask) != 0 ? BirthTime.ToUnixTime() : UnixTime.None,
+        ModifyTime = ModifyTime.ToUnixTime(),
+        ChangeTime = ChangeTime.ToUnixTime(),
+        AccessTime = AccessTime.ToUnixTime(),
+    };
+}
+
+/// <summary>Linux' own calls.</summary>
+internal static partial class LinuxCalls
+{
+    public const int CurrentFolder = -100;
+    public const int AtNoFollow = 0x100;
+    public const int AtNoAutomount = 0x800;
+    public const int AtEmptyPath = 0x1000;
+    public const uint BirthTimeMask = 0x800;
+    public const uint MountIdMask = 0x1000;
+    public const uint AllStats = 0x7FF | BirthTimeMask;
+    public const uint BasicStatsAndMount = 0x7FF | MountIdMask;
+
+    /// <summary>A <c>dev_t</c> as the C library packs it (gnu_dev_makedev; musl does the same).</summary>
+    public static ulong MakeDevice(uint major, uint minor) =>
+        ((major & 0xFFFFF000ul) << 32) | ((major & 0xFFFul) << 8) | ((minor & 0xFFFFFF00ul) << 12) | (minor & 0xFFul);
+
+    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int Stat(int folder, string path, int flags, uint mask, out LinuxStat stat);
+
+    [LibraryImport("libc", EntryPoint = "statx", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int StatAt(SafeFileHandle folder, string name, int flags, uint mask, out LinuxStat stat);
+
+    [LibraryImport("libc", EntryPoint = "fdopendir", SetLastError = true)]
+    public static partial nint OpenFolderStream(int descriptor);
+
+    [LibraryImport("libc", EntryPoint = "readdir", SetLastError = true)]
+    public static partial nint ReadFolderStream(nint stream);
+
+    [LibraryImport("libc", EntryPoint = "mknodat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int MakeNodeAt(SafeFileHandle folder, string name, uint mode, ulong device);
+
+    [LibraryImport("libc", EntryPoint = "llistxattr", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial nint ListAttributes(string path, Span<byte> names, nuint size);
+
+    [LibraryImport("libc", EntryPoint = "lgetxattr", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial nint GetAttribute(string path, string name, Span<byte> value, nuint size);
+
+    [LibraryImport("libc", EntryPoint = "lsetxattr", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int SetAttribute(string path, string name, ReadOnlySpan<byte> value, nuint size, int flags);
+
+    [LibraryImport("libc", EntryPoint = "fsetxattr", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int SetFileAttribute(SafeFileHandle file, string name, ReadOnlySpan<byte> value, nuint size, int flags);
+}

@@ -1,0 +1,232 @@
+using System.Runtime.InteropServices;
+using System.Text;
+using System.Text.Unicode;
+using CCImage.Sources;
+using Microsoft.Win32.SafeHandles;
+
+namespace CCImage.Platform;
+
+/// <summary>The numbers in which Linux and macOS differ.</summary>
+/// <param name="Create">O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW | O_CLOEXEC.</param>
+/// <param name="OpenFolder">O_RDONLY | O_DIRECTORY | O_CLOEXEC.</param>
+/// <param name="OpenFile">O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC.</param>
+/// <param name="NoFollow">O_NOFOLLOW.</param>
+/// <param name="AtNoFollow">AT_SYMLINK_NOFOLLOW.</param>
+/// <param name="AtEffectiveAccess">AT_EACCESS.</param>
+/// <param name="OmitTime">UTIME_OMIT.</param>
+internal sealed record UnixNumbers(int Create, int OpenFolder, int OpenFile, int NoFollow, int AtNoFollow, int AtEffectiveAccess, long OmitTime);
+
+/// <summary>What Linux and macOS have in common: a folder is a descriptor, and everything goes by the calls whose names end in <c>at</c>.</summary>
+internal abstract class UnixDirectory : HostDirectory
+{
+    private const int ReadAccess = 4;
+
+    private readonly HostStat _stat;
+
+    /// <summary>Takes over an open folder.</summary>
+    /// <param name="folder">Its descriptor.</param>
+    /// <param name="stat">What it is.</param>
+    protected UnixDirectory(SafeFileHandle folder, in HostStat stat) => (Handle, _stat) = (folder, stat);
+
+    /// <inheritdoc/>
+    public override HostStat Stat => _stat;
+
+    /// <summary>The descriptor.</summary>
+    protected SafeFileHandle Handle { get; }
+
+    /// <summary>The system's numbers.</summary>
+    protected abstract UnixNumbers Numbers { get; }
+
+    /// <inheritdoc/>
+    public override HostDirectory OpenDirectory(string name)
+    {
+        RequireName(name);
+        return Adopt(Check(UnixCalls.OpenAt(Handle, name, Numbers.OpenFolder | Numbers.NoFollow)));
+    }
+
+    /// <inheritdoc/>
+    public override HostDirectory OpenParent(HostIdentity expected)
+    {
+        HostDirectory parent = Adopt(Check(UnixCalls.OpenAt(Handle, "..", Numbers.OpenFolder)));
+        if (parent.Stat.Identity == expected) return parent;
+        parent.Dispose();
+        throw new HostException(HostFailure.Replaced, "The folder was moved meanwhile.");
+    }
+
+    /// <inheritdoc/>
+    public override SafeFileHandle OpenFile(string name, out HostStat stat)
+    {
+        var file = new SafeFileHandle(Check(UnixCalls.OpenAt(Handle, name, Numbers.OpenFile)), ownsHandle: true);
+        try
+        {
+            stat = GetStat(file);
+            return file;
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public override SafeFileHandle? OpenForMetadata(string name) => OpenFile(name, out _);
+
+    /// <inheritdoc/>
+    public override string ReadLink(string name)
+    {
+        // Linux gives at most 4,095 bytes, macOS 1,023; other file systems behind FUSE may give more.
+        Span<byte> buffer = stackalloc byte[4096];
+        nint length = CheckLength(UnixCalls.ReadLinkAt(Handle, name, buffer, (nuint)buffer.Length));
+        if (length == buffer.Length)
+        {
+            buffer = new byte[65536];
+            length = CheckLength(UnixCalls.ReadLinkAt(Handle, name, buffer, (nuint)buffer.Length));
+        }
+
+        ReadOnlySpan<byte> target = buffer[..(int)length];
+        return Utf8.IsValid(target) ? Encoding.UTF8.GetString(target)
+            : throw new HostException(HostFailure.BadName, $"The link's target is not text: {Escape(target)}");
+    }
+
+    /// <inheritdoc/>
+    public override bool CanRead(string name, in HostStat stat) =>
+        Environment.IsPrivilegedProcess || (stat.Mode & 0x124) == 0x124 || UnixCalls.AccessAt(Handle, name, ReadAccess, Numbers.AtEffectiveAccess) == 0;
+
+    /// <inheritdoc/>
+    public override void CreateDirectory(string name)
+    {
+        RequireName(name);
+        Check(UnixCalls.MakeFolderAt(Handle, name, 0x1C0));
+    }
+
+    /// <inheritdoc/>
+    public override SafeFileHandle CreateFile(string name)
+    {
+        RequireName(name);
+        return new SafeFileHandle(Check(CreateAt(name, Numbers.Create, 0x180)), ownsHandle: true);
+    }
+
+    /// <inheritdoc/>
+    public override void CreateSymbolicLink(string name, string target)
+    {
+        RequireName(name);
+        Check(UnixCalls.SymbolicLinkAt(target, Handle, name));
+    }
+
+    /// <inheritdoc/>
+    public override void CreateLink(string name, HostDirectory folder, string existing)
+    {
+        RequireName(name);
+        Check(UnixCalls.LinkAt(((UnixDirectory)folder).Handle, existing, Handle, name, 0));
+    }
+
+    /// <inheritdoc/>
+    public override void Remove(string name)
+    {
+        RequireName(name);
+        Check(UnixCalls.UnlinkAt(Handle, name, 0));
+    }
+
+    /// <inheritdoc/>
+    public override void SetOwner(HostNode node, uint user, uint group) =>
+        Check(node.File is null ? UnixCalls.ChangeOwnerAt(Handle, node.Name, user, group, Numbers.AtNoFollow) : UnixCalls.ChangeOwner(node.File, user, group));
+
+    /// <inheritdoc/>
+    public override void SetMode(HostNode node, uint mode) =>
+        Check(node.File is null ? UnixCalls.ChangeModeAt(Handle, node.Name, mode, Numbers.AtNoFollow) : UnixCalls.ChangeMode(node.File, mode));
+
+    /// <inheritdoc/>
+    public override void SetTimes(HostNode node, in HostStat stat)
+    {
+        ReadOnlySpan<UnixTimeSpec> times = [ToTimeSpec(stat.AccessTime), ToTimeSpec(stat.ModifyTime)];
+        Check(node.File is null ? UnixCalls.ChangeTimesAt(Handle, node.Name, times, Numbers.AtNoFollow) : UnixCalls.ChangeTimes(node.File, times));
+    }
+
+    /// <summary>Shows the bytes of a name that is not valid UTF-8.</summary>
+    /// <param name="name">The bytes.</param>
+    internal static string Escape(ReadOnlySpan<byte> name)
+    {
+        var text = new StringBuilder(name.Length + 12);
+        while (!name.IsEmpty)
+        {
+            if (Rune.DecodeFromUtf8(name, out Rune rune, out int used) == System.Buffers.OperationStatus.Done)
+            {
+                text.Append(rune.ToString());
+            }
+            else
+            {
+                foreach (byte b in name[..used]) text.Append("\\x").Append(b.ToString("X2", System.Globalization.CultureInfo.InvariantCulture));
+            }
+
+            name = name[used..];
+        }
+
+        return text.ToString();
+    }
+
+    /// <summary>Adds a name that was found, to the one list or the other.</summary>
+    /// <param name="name">The bytes, without the NUL.</param>
+    /// <param name="names">Text.</param>
+    /// <param name="undecodable">No text.</param>
+    protected static void AddName(ReadOnlySpan<byte> name, ICollection<string> names, ICollection<string> undecodable)
+    {
+        if (name.SequenceEqual("."u8) || name.SequenceEqual(".."u8)) return;
+        if (Utf8.IsValid(name)) names.Add(Encoding.UTF8.GetString(name));
+        else undecodable.Add(Escape(name));
+    }
+
+    /// <summary>Makes the system's kind of folder of a descriptor; closes it when that fails.</summary>
+    /// <param name="descriptor">The descriptor.</param>
+    protected abstract HostDirectory Adopt(int descriptor);
+
+    /// <summary>What an open file is.</summary>
+    /// <param name="file">The file.</param>
+    protected abstract HostStat GetStat(SafeFileHandle file);
+
+    /// <summary>Creates and opens a file.</summary>
+    /// <param name="name">A single name.</param>
+    /// <param name="flags">O_ flags with O_CREAT.</param>
+    /// <param name="mode">Permission bits.</param>
+    protected virtual int CreateAt(string name, int flags, uint mode) => UnixCalls.CreateAt(Handle, name, flags, mode);
+
+    /// <summary>Turns a negative result into the exception.</summary>
+    /// <param name="result">What the call returned.</param>
+    protected int Check(int result) => result >= 0 ? result : throw Failure(Marshal.GetLastPInvokeError());
+
+    /// <summary>Turns a negative length into the exception.</summary>
+    /// <param name="result">What the call returned.</param>
+    protected nint CheckLength(nint result) => result >= 0 ? result : throw Failure(Marshal.GetLastPInvokeError());
+
+    /// <summary>The exception for an error number.</summary>
+    /// <param name="error">errno.</param>
+    protected abstract HostException Failure(int error);
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing) => Handle.Dispose();
+
+    /// <summary>The failures whose numbers are the same on both systems.</summary>
+    /// <param name="error">errno.</param>
+    internal static HostFailure CommonFailure(int error) => error switch
+    {
+        1 or 13 => HostFailure.AccessDenied,
+        2 => HostFailure.NotFound,
+        17 => HostFailure.AlreadyExists,
+        20 => HostFailure.NotADirectory,
+        7 or 34 => HostFailure.NotSupported,
+        22 or 84 or 92 => HostFailure.BadName,
+        27 => HostFailure.FileTooLarge,
+        28 => HostFailure.NoSpace,
+        30 => HostFailure.ReadOnly,
+        _ => HostFailure.Other,
+    };
+
+    // The last line of defence: whatever a caller forgot, a name that leaves the folder goes no further.
+    private static void RequireName(string name)
+    {
+        if (HostPlatform.ObjectionToAnyName(name) is string objection) throw new HostException(HostFailure.BadName, objection);
+    }
+
+    private UnixTimeSpec ToTimeSpec(UnixTime time) =>
+        time.IsKnown ? new(time.Seconds, time.Nanoseconds - (time.Seconds * UnixTime.NanosecondsPerSecond)) : new(0, Numbers.OmitTime);
+}

@@ -1,0 +1,352 @@
+using CCImage.Diagnostics;
+using CCImage.Platform;
+
+namespace CCImage.Sources;
+
+/// <summary>Finds out what a folder of the host holds, with all its metadata, and reads no content.</summary>
+public sealed class FolderScanner
+{
+    private const int ProgressInterval = 1000;
+
+    private readonly FolderScanOptions _options;
+    private readonly IHostPlatform _platform;
+    private readonly IImagingObserver _observer;
+    private readonly CancellationToken _cancellation;
+    private readonly PathPatterns _patterns;
+    private readonly Dictionary<string, HashSet<HostIdentity>> _excludedNames;
+    private readonly List<ImagingWarning> _skipped = [];
+    private readonly AttributePool _pool = new();
+    private readonly Dictionary<HostIdentity, SourceEntry> _firstNames = [];
+    private readonly string _rootPath;
+    private long _entries;
+    private long _bytes;
+    private long _lastLinkId;
+
+    private FolderScanner(string rootPath, FolderScanOptions options, IHostPlatform platform, IImagingObserver observer, CancellationToken cancellation)
+    {
+        (_rootPath, _options, _platform, _observer, _cancellation) = (rootPath, options, platform, observer, cancellation);
+        _patterns = new(options.Exclude);
+        StringComparer comparer = OperatingSystem.IsLinux() ? StringComparer.Ordinal : StringComparer.OrdinalIgnoreCase;
+        _excludedNames = new(comparer);
+        foreach (string path in options.ExcludePaths) ExcludePath(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)));
+    }
+
+    /// <summary>
+    /// Scans. Links are never followed, except that the root itself may be one. Entries are in the ordinal order of their names, so the same
+    /// folder gives the same tree. Mac's attributes are taken from where the host keeps them; on Linux from <c>user.</c> attributes.
+    /// </summary>
+    /// <param name="rootPath">The folder.</param>
+    /// <param name="options">What to leave out.</param>
+    /// <param name="observer">Hears of progress (entries) and of what was left out.</param>
+    /// <param name="cancellation">Ends it.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.SourceNotFound"/>; <see cref="ImageErrorId.SourceUnreadable"/> for the first thing
+    /// that cannot be read, unless the options say to leave it out.</exception>
+    public static HostTree Scan(string rootPath, FolderScanOptions options, IImagingObserver observer, CancellationToken cancellation) =>
+        Scan(rootPath, options, HostPlatform.Current, observer, cancellation);
+
+    /// <summary>The same on a given machine.</summary>
+    internal static HostTree Scan(
+        string rootPath, FolderScanOptions options, IHostPlatform platform, IImagingObserver observer, CancellationToken cancellation) =>
+        new FolderScanner(Path.GetFullPath(rootPath), options, platform, observer, cancellation).Scan();
+
+    private HostTree Scan()
+    {
+        HostDirectory root = OpenRoot();
+        HostTree? tree = null;
+        try
+        {
+            SourceEntry rootEntry = MakeRoot(root);
+            tree = new HostTree(root, _rootPath, rootEntry);
+
+            // The tree keeps its folder open; the walk has its own.
+            using var path = new HostPath(OpenRoot());
+            Walk(path, rootEntry, root.Stat.Identity.Device);
+            tree.EntryCount = _entries;
+            tree.TotalBytes = _bytes;
+            tree.Skipped = _skipped;
+            return tree;
+        }
+        catch
+        {
+            root.Dispose();
+            throw;
+        }
+    }
+
+    private SourceEntry MakeRoot(HostDirectory root)
+    {
+        try
+        {
+            return MakeEntry(root, HostNode.Self, "", root.Stat);
+        }
+        catch (HostException e)
+        {
+            throw Failure(_rootPath, "The metadata of the source folder cannot be read.", e);
+        }
+    }
+
+    private HostDirectory OpenRoot()
+    {
+        try
+        {
+            return _platform.OpenDirectory(_rootPath);
+        }
+        catch (HostException e) when (e.Failure == HostFailure.NotFound)
+        {
+            throw new ImageException(
+                ImageErrorId.SourceNotFound, "The source folder does not exist.", _rootPath, remedy: "Check the path, and whether its volume is mounted.", innerException: e);
+        }
+        catch (HostException e) when (e.Failure == HostFailure.NotADirectory)
+        {
+            throw new ImageException(
+                ImageErrorId.SourceNotFound, "The source is not a folder.", _rootPath, remedy: "Name the folder that holds it.", innerException: e);
+        }
+        catch (HostException e)
+        {
+            throw Failure(_rootPath, "The source folder cannot be opened.", e);
+        }
+    }
+
+    // Folders are visited parents first, in order; the path is that of the folder visited last, and the next one's parent is on it.
+    private void Walk(HostPath path, SourceEntry root, ulong rootDevice)
+    {
+        var pending = new Stack<SourceEntry>();
+        pending.Push(root);
+        SourceEntry at = root;
+        var subfolders = new List<SourceEntry>();
+        var names = new List<string>();
+        while (pending.TryPop(out SourceEntry? folder))
+        {
+            _cancellation.ThrowIfCancellationRequested();
+            if (folder.Parent is not null)
+            {
+                for (; at != folder.Parent; at = at.Parent!) path.Leave();
+                if (!Enter(path, folder)) continue;
+                at = folder;
+            }
+
+            subfolders.Clear();
+            names.Clear();
+            List(path.Current, folder, names, subfolders, rootDevice);
+            for (int i = subfolders.Count - 1; i >= 0; i--) pending.Push(subfolders[i]);
+        }
+    }
+
+    private bool Enter(HostPath path, SourceEntry folder)
+    {
+        try
+        {
+            path.Enter(folder.Name);
+            if (unchecked((long)path.Current.Stat.Identity.Inode) == folder.NodeId) return true;
+            path.Leave();
+            Skip(DisplayPath(folder), "The folder was replaced by another one during the scan; its content was left out.", null);
+        }
+        catch (HostException e)
+        {
+            Skip(DisplayPath(folder), "The folder cannot be opened; its content was left out.", e);
+        }
+
+        return false;
+    }
+
+    private void List(HostDirectory folder, SourceEntry entry, List<string> names, List<SourceEntry> subfolders, ulong rootDevice)
+    {
+        var undecodable = new List<string>();
+        try
+        {
+            folder.ReadNames(names, undecodable);
+        }
+        catch (HostException e)
+        {
+            Skip(DisplayPath(entry), "The folder cannot be read to its end; the rest of its content was left out.", e);
+        }
+
+        undecodable.Sort(StringComparer.Ordinal);
+        foreach (string name in undecodable)
+            Skip(Join(entry, name), "The name is not valid UTF-8 (offending bytes are shown as \\xNN), so no Mac volume can hold it.", null);
+
+        names.Sort(StringComparer.Ordinal);
+        foreach (string name in names)
+        {
+            SourceEntry? child = Look(folder, entry, name, rootDevice, out bool enter);
+            if (child is null) continue;
+            entry.Add(child);
+            if (enter) subfolders.Add(child);
+            if (++_entries % ProgressInterval == 0)
+            {
+                _cancellation.ThrowIfCancellationRequested();
+                _observer.OnProgress(new("Scanning", _entries, 0, "entries"));
+            }
+        }
+    }
+
+    private SourceEntry? Look(HostDirectory folder, SourceEntry parent, string name, ulong rootDevice, out bool enter)
+    {
+        enter = false;
+        try
+        {
+            HostStat stat = folder.GetStat(name);
+            bool isFolder = stat.Kind == EntryKind.Directory;
+            if (!_patterns.IsEmpty && _patterns.IsMatch(name, isFolder, () => RelativePath(parent, name))) return null;
+            if (_excludedNames.TryGetValue(name, out HashSet<HostIdentity>? folders) && folders.Contains(folder.Stat.Identity)) return null;
+            if (stat.Kind is null)
+            {
+                Skip(Join(parent, name), "The entry is of a kind that no Mac volume has.", null);
+                return null;
+            }
+
+            if (stat.IsDataless && stat.Kind == EntryKind.File)
+            {
+                Skip(Join(parent, name), "The file's content is in the cloud only; reading it would download it.", null);
+                return null;
+            }
+
+            if (stat.Kind == EntryKind.File && !folder.CanRead(name, stat))
+            {
+                Skip(Join(parent, name), "The file cannot be read: no permission.", null);
+                return null;
+            }
+
+            bool isLink = stat.LinkCount > 1 && !isFolder;
+            if (isLink && _firstNames.TryGetValue(stat.Identity, out SourceEntry? first))
+            {
+                if (first.HardLinkId == 0) first.HardLinkId = ++_lastLinkId;
+                return FurtherName(first, name);
+            }
+
+            SourceEntry entry = MakeEntry(folder, new(name), name, stat);
+            if (isLink) _firstNames.Add(stat.Identity, entry);
+            _bytes += entry.Size + entry.ResourceForkSize;
+            enter = isFolder && !(_options.OneFileSystem && stat.Identity.Device != rootDevice);
+            return entry;
+        }
+        catch (HostException e) when (e.Failure == HostFailure.NotFound)
+        {
+            _observer.OnVerbose($"{Join(parent, name)} was deleted during the scan.");
+            return null;
+        }
+        catch (HostException e)
+        {
+            Skip(Join(parent, name), "The entry's metadata cannot be read.", e);
+            return null;
+        }
+    }
+
+    private SourceEntry MakeEntry(HostDirectory folder, HostNode node, string name, in HostStat stat)
+    {
+        HostAttributes attributes = folder.ReadAttributes(node, stat);
+        bool isFile = stat.Kind == EntryKind.File;
+        return new SourceEntry
+        {
+            Name = name,
+            Kind = stat.Kind!.Value,
+            Size = isFile ? stat.Size : 0,
+            ResourceForkSize = isFile ? attributes.ResourceForkSize : 0,
+            Mode = stat.Mode,
+            UserId = stat.UserId,
+            GroupId = stat.GroupId,
+            Flags = stat.Flags,
+            DeviceMajor = stat.DeviceMajor,
+            DeviceMinor = stat.DeviceMinor,
+            BirthTime = stat.BirthTime,
+            ModifyTime = stat.ModifyTime,
+            ChangeTime = stat.ChangeTime,
+            AccessTime = stat.AccessTime,
+            NodeId = unchecked((long)stat.Identity.Inode),
+            LinkTarget = stat.Kind == EntryKind.SymbolicLink ? folder.ReadLink(name) : null,
+            FinderInfo = attributes.FinderInfo,
+            Attributes = _pool.Intern(attributes.Attributes),
+        };
+    }
+
+    private static SourceEntry FurtherName(SourceEntry first, string name) => new()
+    {
+        Name = name,
+        Kind = first.Kind,
+        Size = first.Size,
+        ResourceForkSize = first.ResourceForkSize,
+        Mode = first.Mode,
+        UserId = first.UserId,
+        GroupId = first.GroupId,
+        Flags = first.Flags,
+        DeviceMajor = first.DeviceMajor,
+        DeviceMinor = first.DeviceMinor,
+        BirthTime = first.BirthTime,
+        ModifyTime = first.ModifyTime,
+        ChangeTime = first.ChangeTime,
+        AccessTime = first.AccessTime,
+        HardLinkId = first.HardLinkId,
+        NodeId = first.NodeId,
+        LinkTarget = first.LinkTarget,
+        FinderInfo = first.FinderInfo,
+        Attributes = first.Attributes,
+    };
+
+    private void Skip(string path, string problem, HostException? cause)
+    {
+        ImageException failure = Failure(path, problem, cause);
+        if (!(_options.OnUnreadable?.Invoke(failure) ?? _options.SkipUnreadable)) throw failure;
+        var warning = new ImagingWarning(ImagingWarningKind.SourceSkipped, path, cause is null ? problem : $"{problem} {cause.Message}");
+        _skipped.Add(warning);
+        _observer.OnWarning(warning);
+    }
+
+    private static ImageException Failure(string path, string problem, HostException? cause) =>
+        new(ImageErrorId.SourceUnreadable, cause is null ? problem : $"{problem} {cause.Message}", path,
+            remedy: "Run with the rights to read it, exclude it, or ask to skip what is unreadable.", innerException: cause);
+
+    private string DisplayPath(SourceEntry entry) => entry.Parent is null ? _rootPath : Path.Join(_rootPath, entry.RelativePath);
+
+    private string Join(SourceEntry parent, string name) => Path.Join(DisplayPath(parent), name);
+
+    private static string RelativePath(SourceEntry parent, string name) => parent.Parent is null ? name : $"{parent.RelativePath}/{name}";
+
+    // By its folder's identity and its name: it may not exist yet, and the way to its folder may lead over links.
+    private void ExcludePath(string path)
+    {
+        if (Path.GetDirectoryName(path) is not string folderPath) return;
+        try
+        {
+            using HostDirectory folder = _platform.OpenDirectory(folderPath);
+            foreach (string name in (ReadOnlySpan<string>)[Path.GetFileName(path), Path.GetFileName(path) + ".partial"])
+            {
+                if (!_excludedNames.TryGetValue(name, out HashSet<HostIdentity>? folders)) _excludedNames.Add(name, folders = []);
+                folders.Add(folder.Stat.Identity);
+            }
+        }
+        catch (HostException)
+        {
+            // No such folder: nothing in the source lies in it.
+        }
+    }
+
+    /// <summary>Attributes repeat a thousandfold (a label of SELinux, a flag of quarantine): equal small ones are kept once.</summary>
+    private sealed class AttributePool
+    {
+        private const int MaximumCount = 4096;
+        private const int MaximumValue = 256;
+
+        private readonly Dictionary<(string Name, string Value), ExtendedAttribute> _attributes = [];
+        private readonly Dictionary<ExtendedAttribute, ExtendedAttribute[]> _single = new(ReferenceEqualityComparer.Instance);
+
+        public IReadOnlyList<ExtendedAttribute> Intern(IReadOnlyList<ExtendedAttribute> attributes)
+        {
+            if (attributes.Count == 0) return attributes;
+            var result = new ExtendedAttribute[attributes.Count];
+            for (int i = 0; i < result.Length; i++) result[i] = Intern(attributes[i]);
+            if (result.Length > 1) return result;
+            if (_single.TryGetValue(result[0], out ExtendedAttribute[]? known)) return known;
+            if (_single.Count < MaximumCount) _single.Add(result[0], result);
+            return result;
+        }
+
+        private ExtendedAttribute Intern(ExtendedAttribute attribute)
+        {
+            if (attribute.Value is null || attribute.Value.Length > MaximumValue) return attribute;
+            (string, string) key = (attribute.Name, Convert.ToHexString(attribute.Value));
+            if (_attributes.TryGetValue(key, out ExtendedAttribute? known)) return known;
+            if (_attributes.Count < MaximumCount) _attributes.Add(key, attribute);
+            return attribute;
+        }
+    }
+}

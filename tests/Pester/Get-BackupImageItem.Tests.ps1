@@ -1,0 +1,40 @@
+BeforeAll {
+    . (Join-Path $PSScriptRoot 'Common.ps1')
+    $source = Join-Path $TestDrive 'Documents'
+    New-SourceTree $source
+    $disk = (New-BackupImage $source (Join-Path $TestDrive 'd.dmg')).Path
+}
+
+Describe 'Get-BackupImageItem' {
+    It 'lists every entry of the source' {
+        $expected = Get-ChildItem $source -Recurse -Force | ForEach-Object { '/' + [IO.Path]::GetRelativePath($source, $_.FullName).Replace('\', '/').Normalize('FormC') } | Sort-Object -CaseSensitive
+        (Get-BackupImageItem $disk).ItemPath.Normalize('FormC') | Sort-Object -CaseSensitive | Should -Be $expected
+    }
+
+    It 'tells size, kind, mode and dates' {
+        $item = Get-BackupImageItem $disk -Include report.txt
+        $file = Get-Item (Join-Path $source 'report.txt')
+        $item.ImagePath | Should -Be $disk
+        $item.Kind | Should -Be 'File'
+        $item.SizeBytes | Should -Be $file.Length
+        $item.ModifyTime.ToUnixTimeSeconds() | Should -Be ([DateTimeOffset]$file.LastWriteTimeUtc).ToUnixTimeSeconds()
+        if (-not $IsWindows) { $item.Mode | Should -Be '-rwxr-x--x' }
+    }
+
+    It 'tells where links point' -Skip:$IsWindows { (Get-BackupImageItem $disk -Include link).LinkTarget | Should -Be 'notes/draft.tmp' }
+
+    It 'filters by names and by paths' {
+        (Get-BackupImageItem $disk -Include *.tmp).ItemPath | Should -Be '/notes/draft.tmp'
+        @(Get-BackupImageItem $disk -Include notes/*).Count | Should -Be 2
+        (Get-BackupImageItem $disk -Include /cache/index, EMPTY).Name | Sort-Object | Should -Be 'empty', 'index'
+        Get-BackupImageItem $disk -Include nosuch | Should -BeNullOrEmpty
+    }
+
+    It 'says VolumeNotFound for a volume that is not there' { { Get-BackupImageItem $disk -Volume 9 -ErrorAction Stop } | Should -Throw -ErrorId 'VolumeNotFound,*' }
+
+    It 'says ImageNotFound for a file that is not there' {
+        { Get-BackupImageItem (Join-Path $TestDrive 'nosuch.dmg') -ErrorAction Stop } | Should -Throw -ErrorId 'ImageNotFound,*'
+    }
+
+    It 'stops when a command further down has enough' { (Get-BackupImageItem $disk | Select-Object -First 2) | Should -HaveCount 2 }
+}

@@ -1,0 +1,139 @@
+BeforeAll {
+    . (Join-Path $PSScriptRoot 'Common.ps1')
+    $source = Join-Path $TestDrive 'Documents'
+    New-SourceTree $source
+    $folder = Join-Path $TestDrive 'out'
+    $null = New-Item $folder -ItemType Directory
+}
+
+Describe 'New-BackupImage' {
+    It 'makes a <Format> that is read back as the same tree' -ForEach @(
+        @{ Format = 'Sparse'; Name = 'a.sparseimage'; Code = 'UDSP' }
+        @{ Format = 'SparseBundle'; Name = 'a.sparsebundle'; Code = 'UDSB' }
+        @{ Format = 'ReadWrite'; Name = 'rw.dmg'; Code = 'UDRW' }
+        @{ Format = 'ReadOnly'; Name = 'ro.dmg'; Code = 'UDRO' }
+        @{ Format = 'ReadOnlyZlib'; Name = 'z.dmg'; Code = 'UDZO' }
+    ) {
+        $image = New-BackupImage $source (Join-Path $folder $Name) -Format $Format -SizeBytes 64MB
+        $image | Should -BeOfType CCImage.BackupImage
+        $image.Format | Should -Be $Format
+        $image.FormatCode | Should -Be $Code
+        $image.Volumes[0].Name | Should -Be 'Documents'
+        $image.Report.Entries | Should -BeGreaterThan 8
+        $restored = Join-Path $TestDrive "restored-$Format"
+        $null = Restore-BackupImage $image.Path $restored
+        Get-TreeDigest $restored | Should -Be (Get-TreeDigest $source)
+    }
+
+    It 'infers <Format> from <Extension>' -ForEach @(
+        @{ Extension = '.sparseimage'; Format = 'Sparse' }, @{ Extension = '.sparsebundle'; Format = 'SparseBundle' }, @{ Extension = '.DMG'; Format = 'ReadOnlyZlib' }
+    ) { (New-BackupImage $source (Join-Path $folder "inferred$Extension") -SizeBytes 64MB).Format | Should -Be $Format }
+
+    It 'takes hdiutil''s codes in any case' { (New-BackupImage $source (Join-Path $folder 'code.img') -Format udro).Format | Should -Be 'ReadOnly' }
+
+    It 'refuses an extension that tells nothing' {
+        $e = { New-BackupImage $source (Join-Path $folder 'a.zip') } | Should -Throw -ErrorId 'InvalidArgument,*' -PassThru
+        $e.CategoryInfo.Category | Should -Be 'InvalidArgument'
+        $e.ErrorDetails.RecommendedAction | Should -Match '-Format'
+    }
+
+    It 'wants a source or a size' { { New-BackupImage -Path (Join-Path $folder 'nothing.dmg') } | Should -Throw -ErrorId 'InvalidArgument,*' }
+
+    It 'makes an empty image' {
+        $image = New-BackupImage -Path (Join-Path $folder 'empty.sparseimage') -SizeBytes 100MB -VolumeName Scratch
+        $image.Volumes[0].Name | Should -Be 'Scratch'
+        @(Get-BackupImageItem $image.Path | Where-Object Name -notlike '.*').Count | Should -Be 0
+    }
+
+    It 'says with -WhatIf what would be written, and writes nothing' {
+        $target = Join-Path $folder 'whatif.dmg'
+        # The what-if message goes to the host, past every stream.
+        $text = & (Get-Process -Id $PID).Path -NoProfile -NonInteractive -Command "Import-Module '$ManifestPath'; New-BackupImage '$source' '$target' -WhatIf" | Out-String
+        $text | Should -Match 'What if: .*entries.*content.*capacity.*on disk.*available'
+        Test-Path $target | Should -BeFalse
+        Get-ChildItem $folder -Filter 'whatif*' -Force | Should -BeNullOrEmpty
+    }
+
+    It 'leaves an image that exists alone unless forced' {
+        $target = Join-Path $folder 'twice.dmg'
+        $null = New-BackupImage $source $target
+        $hash = (Get-FileHash $target).Hash
+        $e = { New-BackupImage $source $target } | Should -Throw -ErrorId 'DestinationExists,*' -PassThru
+        $e.TargetObject | Should -Be $target
+        (Get-FileHash $target).Hash | Should -Be $hash
+        (New-BackupImage $source $target -Force).Path | Should -Be $target
+    }
+
+    It 'names a source that does not exist' {
+        $e = { New-BackupImage (Join-Path $TestDrive 'nosuch') (Join-Path $folder 'n.dmg') } | Should -Throw -ErrorId 'SourceNotFound,*' -PassThru
+        $e.CategoryInfo.Category | Should -Be 'ObjectNotFound'
+    }
+
+    It 'names a folder of the destination that does not exist' {
+        { New-BackupImage $source (Join-Path $folder 'no/such/n.dmg') } | Should -Throw -ErrorId 'DestinationNotFound,*'
+    }
+
+    It 'refuses a capacity that is too small' { { New-BackupImage $source (Join-Path $folder 's.dmg') -SizeBytes 100KB } | Should -Throw -ErrorId 'CapacityTooSmall,*' }
+
+    It 'refuses a format that is not written yet' { { New-BackupImage $source (Join-Path $folder 'l.dmg') -Format ULFO } | Should -Throw -ErrorId 'UnsupportedFormat,*' }
+
+    It 'leaves out what is excluded' {
+        $image = New-BackupImage $source (Join-Path $folder 'ex.dmg') -Exclude *.tmp, cache
+        $names = (Get-BackupImageItem $image.Path).Name
+        $names | Should -Not -Contain 'draft.tmp'
+        $names | Should -Not -Contain 'cache'
+        $names | Should -Not -Contain 'index'
+        $names | Should -Contain 'report.txt'
+    }
+
+    It 'makes an image for each source of a pipeline' {
+        $target = New-Item (Join-Path $folder 'each') -ItemType Directory
+        New-SourceTree (Join-Path $TestDrive 'Projects/Alpha')
+        New-SourceTree (Join-Path $TestDrive 'Projects/Beta')
+        $images = Get-ChildItem (Join-Path $TestDrive 'Projects') | New-BackupImage -Path $target -Format UDZO
+        $images.Path | Should -Be (Join-Path $target 'Alpha.dmg'), (Join-Path $target 'Beta.dmg')
+    }
+
+    It 'does not let a second source replace the image of the first' {
+        $target = Join-Path $folder 'one.dmg'
+        $images = $source, $source | New-BackupImage -Path $target -Force -ErrorAction SilentlyContinue -ErrorVariable errors
+        @($images).Count | Should -Be 1
+        $errors[0].FullyQualifiedErrorId | Should -BeLike 'DestinationExists,*'
+    }
+
+    It 'goes on with the next source after one that fails' {
+        $target = New-Item (Join-Path $folder 'goon') -ItemType Directory
+        $images = (Join-Path $TestDrive 'nosuch'), $source | New-BackupImage -Path $target -Format UDRO -ErrorAction SilentlyContinue -ErrorVariable errors
+        @($images).Count | Should -Be 1
+        $errors[0].FullyQualifiedErrorId | Should -BeLike 'SourceNotFound,*'
+    }
+
+    It 'gives the same bytes for the same source when SOURCE_DATE_EPOCH is set' {
+        $env:SOURCE_DATE_EPOCH = '1700000000'
+        try {
+            $hashes = 1, 2 | ForEach-Object { (Get-FileHash (New-BackupImage $source (Join-Path $folder "same$_.dmg") -VolumeName Same).Path).Hash }
+            $hashes[0] | Should -Be $hashes[1]
+        }
+        finally { $env:SOURCE_DATE_EPOCH = $null }
+    }
+
+    It 'leaves nothing behind when it is stopped, and stops soon' {
+        $big = Join-Path $TestDrive 'big'
+        $null = New-Item $big -ItemType Directory
+        $noise = [byte[]]::new(16MB)
+        1..24 | ForEach-Object { [Random]::new($_).NextBytes($noise); [IO.File]::WriteAllBytes((Join-Path $big "$_.bin"), $noise) }
+        $target = Join-Path (New-Item (Join-Path $folder 'stopped') -ItemType Directory) 'big.dmg'
+        $shell = [powershell]::Create()
+        $null = $shell.AddScript("Import-Module '$ManifestPath'; New-BackupImage '$big' '$target' -CompressionLevel 9")
+        $running = $shell.BeginInvoke()
+        $deadline = [DateTime]::UtcNow.AddSeconds(20)
+        while (-not (Get-ChildItem (Split-Path $target) -Force) -and -not $running.IsCompleted -and [DateTime]::UtcNow -lt $deadline) { Start-Sleep -Milliseconds 20 }
+        $running.IsCompleted | Should -BeFalse
+        $watch = [Diagnostics.Stopwatch]::StartNew()
+        $shell.Stop()
+        $watch.Elapsed.TotalSeconds | Should -BeLessThan 3
+        $shell.InvocationStateInfo.State | Should -Be 'Stopped'
+        Get-ChildItem (Split-Path $target) -Force | Should -BeNullOrEmpty
+        Remove-Item $big -Recurse
+    }
+}
