@@ -1,6 +1,7 @@
 using CCImage.Containers;
 using CCImage.Containers.SparseBundle;
 using CCImage.Containers.SparseImage;
+using CCImage.Containers.Udif;
 using CCImage.Encryption;
 using CCImage.FileSystems;
 using CCImage.Partitions;
@@ -38,7 +39,7 @@ public sealed class DiskImage : IDisposable
     internal IReadOnlyList<FoundVolume> Volumes => _volumes;
 
     /// <summary>The disk as UDIF block tables divide it; adjacent, covering every whole sector.</summary>
-    internal IReadOnlyList<DiskSegment> Segments => _table.Segments;
+    internal IReadOnlyList<UdifSegment> Segments => ToUdifSegments(_table.Segments);
 
     /// <summary>Opens an image for reading.</summary>
     /// <param name="path">File or bundle, as a full path.</param>
@@ -196,6 +197,11 @@ public sealed class DiskImage : IDisposable
         _ => throw new ArgumentOutOfRangeException(nameof(format)),
     };
 
+    /// <summary>The segments of a partition map as the block tables of a UDIF image want them.</summary>
+    /// <param name="segments">Segments of a disk.</param>
+    internal static IReadOnlyList<UdifSegment> ToUdifSegments(IEnumerable<DiskSegment> segments) =>
+        [.. segments.Select(s => new UdifSegment(s.Name, s.Id, unchecked((uint)s.Descriptor), s.StartSector, s.SectorCount))];
+
     private static DiskImage Mount(string path, Container container)
     {
         container = container with { Disk = new NamedStorage(container.Disk, path) };
@@ -262,7 +268,8 @@ public sealed class DiskImage : IDisposable
                     var sparse = SparseImageStorage.Open(file, writable: false, ownsFile: true);
                     return new(sparse, BackupImageFormat.Sparse, encryption, sparse.BandSizeBytes, () => stored);
                 case ContainerKind.Udif:
-                    throw new NotImplementedException();
+                    var udif = UdifStorage.Open(file, ownsFile: true);
+                    return new(udif, FormatOf(udif.FormatCode), encryption, null, () => stored);
                 case ContainerKind.Asif:
                     throw ContainerDetection.AsifUnsupported();
                 default:
