@@ -1,0 +1,89 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using CCImage.Platform;
+using CCImage.Sources;
+
+namespace CCImage.Tests.Platform;
+
+/// <summary>Structures that go to system calls, against the headers of the systems (64-bit, x86-64 and arm64).</summary>
+public class HostLayoutTests
+{
+    /// <summary>linux/stat.h, struct statx.</summary>
+    [Fact]
+    public void Linux_statx()
+    {
+        Assert.Equal(0x100, Marshal.SizeOf<LinuxStat>());
+        Assert.Equal(0x100, Unsafe.SizeOf<LinuxStat>());
+        AssertOffsets<LinuxStat>(
+            (nameof(LinuxStat.Mask), 0x00), (nameof(LinuxStat.BlockSize), 0x04), (nameof(LinuxStat.Attributes), 0x08), (nameof(LinuxStat.LinkCount), 0x10),
+            (nameof(LinuxStat.UserId), 0x14), (nameof(LinuxStat.GroupId), 0x18), (nameof(LinuxStat.Mode), 0x1C), (nameof(LinuxStat.Inode), 0x20),
+            (nameof(LinuxStat.Size), 0x28), (nameof(LinuxStat.Blocks), 0x30), (nameof(LinuxStat.AttributesMask), 0x38), (nameof(LinuxStat.AccessTime), 0x40),
+            (nameof(LinuxStat.BirthTime), 0x50), (nameof(LinuxStat.ChangeTime), 0x60), (nameof(LinuxStat.ModifyTime), 0x70), (nameof(LinuxStat.NodeMajor), 0x80),
+            (nameof(LinuxStat.NodeMinor), 0x84), (nameof(LinuxStat.DeviceMajor), 0x88), (nameof(LinuxStat.DeviceMinor), 0x8C), (nameof(LinuxStat.MountId), 0x90));
+    }
+
+    /// <summary>macOS SDK, sys/stat.h, __DARWIN_STRUCT_STAT64.</summary>
+    [Fact]
+    public void Mac_stat()
+    {
+        Assert.Equal(144, Unsafe.SizeOf<MacStat>());
+        AssertOffsets<MacStat>(
+            (nameof(MacStat.Device), 0), (nameof(MacStat.Mode), 4), (nameof(MacStat.LinkCount), 6), (nameof(MacStat.Inode), 8), (nameof(MacStat.UserId), 16),
+            (nameof(MacStat.GroupId), 20), (nameof(MacStat.NodeDevice), 24), (nameof(MacStat.AccessTime), 32), (nameof(MacStat.ModifyTime), 48),
+            (nameof(MacStat.ChangeTime), 64), (nameof(MacStat.BirthTime), 80), (nameof(MacStat.Size), 96), (nameof(MacStat.Blocks), 104),
+            (nameof(MacStat.BlockSize), 112), (nameof(MacStat.Flags), 116), (nameof(MacStat.Generation), 120), (nameof(MacStat.Spare1), 128));
+    }
+
+    /// <summary>macOS SDK, sys/mount.h, __DARWIN_STRUCT_STATFS64: MFSTYPENAMELEN 16, MAXPATHLEN 1024.</summary>
+    [Fact]
+    public void Mac_statfs()
+    {
+        Assert.Equal(2168, Unsafe.SizeOf<MacVolumeStat>());
+        AssertOffsets<MacVolumeStat>(
+            (nameof(MacVolumeStat.BlockSize), 0), (nameof(MacVolumeStat.BlockCount), 8), (nameof(MacVolumeStat.BlocksFree), 16),
+            (nameof(MacVolumeStat.BlocksAvailable), 24), (nameof(MacVolumeStat.FileSystemId0), 48), (nameof(MacVolumeStat.Owner), 56),
+            (nameof(MacVolumeStat.Type), 60), (nameof(MacVolumeStat.Flags), 64), (nameof(MacVolumeStat.Subtype), 68), (nameof(MacVolumeStat.TypeName), 72),
+            (nameof(MacVolumeStat.MountedOnName), 88), (nameof(MacVolumeStat.MountedFromName), 1112), (nameof(MacVolumeStat.ExtendedFlags), 2136));
+    }
+
+    [Fact]
+    public void Mac_statfs_texts_end_at_their_zero()
+    {
+        var volume = default(MacVolumeStat);
+        "apfs"u8.CopyTo(volume.TypeName);
+        "/System/Volumes/Data"u8.CopyTo(volume.MountedOnName);
+        "/dev/disk3s5"u8.CopyTo(volume.MountedFromName);
+        Assert.Equal(("apfs", "/System/Volumes/Data", "/dev/disk3s5"), (volume.FileSystemType, volume.MountPoint, volume.MountedFrom));
+    }
+
+    [Fact]
+    public void Mac_stat_becomes_the_model()
+    {
+        var stat = new MacStat
+        {
+            Device = 0x01000004, Mode = 0x21B6, LinkCount = 1, Inode = 7, NodeDevice = 0x03000002, Flags = 0x20 | 0x8000,
+            ModifyTime = new(-1, 999_999_999), BirthTime = new(5, 6),
+        };
+        HostStat model = stat.ToHostStat();
+        Assert.Equal(EntryKind.CharacterDevice, model.Kind);
+        Assert.Equal((0x1B6u, 3u, 2u), (model.Mode, model.DeviceMajor, model.DeviceMinor));
+        Assert.Equal(0x8000u, model.Flags); // what is read of a compressed file is not compressed
+        Assert.Equal((-1L, 5_000_000_006L), (model.ModifyTime.Nanoseconds, model.BirthTime.Nanoseconds));
+        Assert.False(model.IsDataless);
+        Assert.True((stat with { Flags = 0x40000000 }).ToHostStat().IsDataless); // SF_DATALESS
+    }
+
+    /// <summary>sys/time.h: timespec, the same on both.</summary>
+    [Fact]
+    public void Timespec() => Assert.Equal(16, Unsafe.SizeOf<UnixTimeSpec>());
+
+    /// <summary>sys/sysmacros.h, gnu_dev_makedev: values of glibc's own function.</summary>
+    [Theory]
+    [InlineData(0x8u, 0x1u, 0x801ul)]
+    [InlineData(0x103u, 0x12Cu, 0x11032Cul)]
+    [InlineData(0x12345u, 0x6789Au, 0x120006783459Aul)]
+    public void Linux_device_numbers(uint major, uint minor, ulong expected) => Assert.Equal(expected, LinuxCalls.MakeDevice(major, minor));
+
+    private static void AssertOffsets<T>(params (string Field, int Offset)[] expected) =>
+        Assert.Equal(expected, expected.Select(e => (e.Field, (int)Marshal.OffsetOf<T>(e.Field))));
+}

@@ -1,0 +1,19 @@
+namespace CCImage.Tests;
+
+/// <summary>A fresh folder for one test, removed with all that is in it.</summary>
+internal sealed class TemporaryFolder : IDisposable
+{
+    /// <summary>Its full path.</summary>
+    public string Path { get; } = Directory.CreateTempSubdirectory("ccimage-").FullName;
+
+    /// <summary>A path in it.</summary>
+    public string this[params string[] names] => System.IO.Path.Combine([Path, .. names]);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        // Trees of 200 long names are beyond what the runtime's own removal takes in one path.
+        if (OperatingSystem.IsWindows()) Directory.Delete(Path, recursive: true);
+        else Oracle.Run("rm", "-rf", Path);
+    }
+}
