@@ -39,7 +39,7 @@ public sealed class DiskImage : IDisposable
     internal IReadOnlyList<FoundVolume> Volumes => _volumes;
 
     /// <summary>The disk as UDIF block tables divide it; adjacent, covering every whole sector.</summary>
-    internal IReadOnlyList<UdifSegment> Segments => ToUdifSegments(_table.Segments);
+    internal IReadOnlyList<DiskSegment> Segments => _table.Segments;
 
     /// <summary>Opens an image for reading.</summary>
     /// <param name="path">File or bundle, as a full path.</param>
@@ -196,11 +196,6 @@ public sealed class DiskImage : IDisposable
         BackupImageFormat.ReadOnlyAdc => "UDCO",
         _ => throw new ArgumentOutOfRangeException(nameof(format)),
     };
-
-    /// <summary>The segments of a partition map as the block tables of a UDIF image want them.</summary>
-    /// <param name="segments">Segments of a disk.</param>
-    internal static IReadOnlyList<UdifSegment> ToUdifSegments(IEnumerable<DiskSegment> segments) =>
-        [.. segments.Select(s => new UdifSegment(s.Name, s.Id, unchecked((uint)s.Descriptor), s.StartSector, s.SectorCount))];
 
     private static DiskImage Mount(string path, Container container)
     {

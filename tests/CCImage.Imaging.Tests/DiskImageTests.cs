@@ -1,8 +1,8 @@
 using System.Security;
 using System.Text.RegularExpressions;
-using CCImage.Containers.Udif;
 using CCImage.Encryption;
 using CCImage.FileSystems.HfsPlus;
+using CCImage.Partitions;
 using CCImage.Sources;
 using CCImage.Storage;
 using CCImage.Tests.FileSystems;
@@ -189,9 +189,9 @@ public sealed partial class DiskImageTests : IDisposable
     private static void AssertCovers(DiskImage image)
     {
         long next = 0;
-        foreach (UdifSegment segment in image.Segments)
+        foreach (DiskSegment segment in image.Segments)
         {
-            Assert.Equal((image.Path, next), (image.Path, segment.FirstSector));
+            Assert.Equal((image.Path, next), (image.Path, segment.StartSector));
             next += segment.SectorCount;
         }
 
