@@ -263,8 +263,8 @@ public sealed class DiskImage : IDisposable
                     var sparse = SparseImageStorage.Open(file, writable: false, ownsFile: true);
                     return new(sparse, BackupImageFormat.Sparse, encryption, sparse.BandSizeBytes, () => stored);
                 case ContainerKind.Udif:
-                    UdifStorage udif = UdifStorage.Open(file, ownsFile: true);
-                    return new(udif, udif.Codec.Format, encryption, null, () => stored);
+                    var udif = UdifStorage.Open(file, ownsFile: true);
+                    return new(udif, FormatOf(udif.FormatCode), encryption, null, () => stored);
                 case ContainerKind.Asif:
                     throw ContainerDetection.AsifUnsupported();
                 default:

@@ -36,7 +36,7 @@ public class ArchitectureTests
     // The words that users and all rows share; every other type of the root namespace is a job or its result.
     private static readonly HashSet<string> Vocabulary =
     [
-        "BackupImageFormat", "BackupImageEncryption", "PartitionScheme", "VolumeKind", "ImageFileSystem", "ImageException", "ImageErrorId",
+        "BackupImageFormat", "BackupImageEncryption", "PartitionScheme", "VolumeKind", "ImageFileSystem", "ImageException", "ImageErrorId", "BackupImagePartition",
     ];
 
     [Fact]
