@@ -1,9 +1,7 @@
-using System.Diagnostics;
 using CCImage.Diagnostics;
 using CCImage.Platform;
 using CCImage.Sources;
 using CCImage.Storage;
-using Microsoft.Win32.SafeHandles;
 
 namespace CCImage.Tests.Sources;
 
@@ -287,58 +285,13 @@ public class FolderScannerTests
         public string? ObjectionToName(string name) => HostPlatform.Current.ObjectionToName(name);
     }
 
-    private sealed class ClosedDirectory(HostDirectory inner, string[] closed) : HostDirectory
+    private sealed class ClosedDirectory(HostDirectory inner, string[] closed) : DirectoryDecorator(inner)
     {
-        public override HostStat Stat => inner.Stat;
-
-        public override void ReadNames(ICollection<string> names, ICollection<string> undecodable) => inner.ReadNames(names, undecodable);
-
-        public override HostStat GetStat(string name) => inner.GetStat(name);
-
-        public override HostDirectory OpenDirectory(string name) => closed.Contains(name)
-            ? throw new HostException(HostFailure.AccessDenied, "Permission denied.")
-            : new ClosedDirectory(inner.OpenDirectory(name), closed);
-
-        public override HostDirectory OpenParent(HostIdentity expected) => new ClosedDirectory(inner.OpenParent(expected), closed);
-
-        public override SafeFileHandle OpenFile(string name, out HostStat stat) => inner.OpenFile(name, out stat);
-
-        public override SafeFileHandle? OpenForMetadata(string name) => inner.OpenForMetadata(name);
-
-        public override BlockStorage OpenResourceFork(string name) => inner.OpenResourceFork(name);
-
-        public override string ReadLink(string name) => inner.ReadLink(name);
+        public override HostDirectory OpenDirectory(string name) =>
+            closed.Contains(name) ? throw new HostException(HostFailure.AccessDenied, "Permission denied.") : base.OpenDirectory(name);
 
         public override bool CanRead(string name, in HostStat stat) => !closed.Contains(name);
 
-        public override HostAttributes ReadAttributes(HostNode node, in HostStat stat) => inner.ReadAttributes(node, stat);
-
-        public override byte[] ReadAttribute(HostNode node, string attribute) => inner.ReadAttribute(node, attribute);
-
-        public override void CreateDirectory(string name) => throw new NotSupportedException();
-
-        public override SafeFileHandle CreateFile(string name) => throw new NotSupportedException();
-
-        public override void CreateSymbolicLink(string name, string target) => throw new NotSupportedException();
-
-        public override void CreateNode(string name, in HostStat stat) => throw new NotSupportedException();
-
-        public override void CreateLink(string name, HostDirectory folder, string existing) => throw new NotSupportedException();
-
-        public override void Remove(string name) => throw new NotSupportedException();
-
-        public override void SetOwner(HostNode node, uint user, uint group) => throw new NotSupportedException();
-
-        public override void SetMode(HostNode node, uint mode) => throw new NotSupportedException();
-
-        public override void SetTimes(HostNode node, in HostStat stat) => throw new NotSupportedException();
-
-        public override void SetAttribute(HostNode node, string attribute, ReadOnlySpan<byte> value) => throw new NotSupportedException();
-
-        public override void WriteResourceFork(HostNode node, long offset, ReadOnlySpan<byte> bytes, long total) => throw new NotSupportedException();
-
-        public override void SetFlags(HostNode node, uint flags) => throw new NotSupportedException();
-
-        protected override void Dispose(bool disposing) => inner.Dispose();
+        protected override HostDirectory Decorate(HostDirectory folder) => new ClosedDirectory(folder, closed);
     }
 }
