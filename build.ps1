@@ -84,7 +84,8 @@ function Package {
     }
     $null = Test-ModuleManifest (Join-Path $stage 'CCImage.psd1')
     $zip = Join-Path $artifacts "CCImage-$version.zip"
-    Compress-Archive $stage $zip -Force
+    Remove-Item $zip -ErrorAction Ignore
+    [IO.Compression.ZipFile]::CreateFromDirectory($stage, $zip, "Optimal", $true)
     Remove-Item $stage -Recurse -Force
     Write-Host "Packaged $zip"
 }

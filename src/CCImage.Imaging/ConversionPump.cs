@@ -118,7 +118,7 @@ internal sealed class ConversionPump
         lock (_gate)
         {
             while (!_stopped && _free.Count == 0) Monitor.Wait(_gate);
-            if (_stopped || !_pieces.MoveNext()) return null;
+            if (_stopped || _cancellation.IsCancellationRequested || !_pieces.MoveNext()) return null;
             StorageExtent piece = _pieces.Current;
             Job job = _free.Pop();
             (job.Chunk.Offset, job.Chunk.Length, job.Chunk.Kind) = (piece.Offset, piece.Length, piece.Kind);

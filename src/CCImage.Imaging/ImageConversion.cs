@@ -1,4 +1,6 @@
+using CCImage.Containers.Udif;
 using CCImage.Diagnostics;
+using CCImage.Storage;
 
 namespace CCImage;
 
@@ -25,17 +27,92 @@ public sealed record ImageConversionRequest
 
     /// <summary>Whether to replace an image that exists.</summary>
     public bool Overwrite { get; init; }
+
+    /// <summary>
+    /// Identifies the new image. Null for an identifier that follows from the source's path and the format, so that converting the same image
+    /// again gives the same bytes.
+    /// </summary>
+    public Guid? SegmentId { get; init; }
 }
 
 /// <summary>Turns any image that can be read into a read-only UDIF.</summary>
 public static class ImageConversion
 {
-    /// <summary>Converts.</summary>
+    /// <summary>Converts. Deleting the source comes last, after the result was read back whole and its checksums agreed.</summary>
     /// <param name="request">What to make of what.</param>
     /// <param name="observer">Hears of progress.</param>
     /// <param name="cancellation">Ends it; nothing stays behind.</param>
     /// <returns>The new image.</returns>
     /// <exception cref="ImageException">The image cannot be read, or the result not written.</exception>
-    public static BackupImage Run(ImageConversionRequest request, IImagingObserver observer, CancellationToken cancellation) =>
-        throw new NotImplementedException();
+    public static BackupImage Run(ImageConversionRequest request, IImagingObserver observer, CancellationToken cancellation)
+    {
+        Check(request);
+        using (DiskImage source = DiskImage.Open(request.Path))
+        {
+            using var masked = request.KeepFreeSpace ? null : new MaskedStorage(source.Disk, source.GetFreeExtents().Select(e => (e.Offset, e.Length)));
+            var output = new ImageOutput
+            {
+                Path = request.DestinationPath,
+                Format = request.Format,
+                CompressionLevel = request.CompressionLevel,
+                Overwrite = request.Overwrite,
+                SegmentId = request.SegmentId ?? ImageRecipe.DeriveUuid(Guid.Empty, $"{request.Format} of {request.Path}"),
+            };
+            output.Write(masked ?? source.Disk, source.Segments, $"Converting {Path.GetFileName(request.Path)}", observer, cancellation);
+        }
+
+        if (request.DeleteSource)
+        {
+            Verify(request.DestinationPath, observer, cancellation);
+            Delete(request.Path);
+        }
+
+        return DiskImage.Inspect(request.DestinationPath);
+    }
+
+    private static void Check(ImageConversionRequest request)
+    {
+        if (!ImageOutput.IsReadOnly(request.Format))
+        {
+            throw new ImageException(
+                ImageErrorId.InvalidArgument, $"{request.Format} is not a read-only format.", remedy: "Choose ReadOnly, or one of the compressed formats.");
+        }
+
+        ImageOutput.CheckWritable(request.Format, request.CompressionLevel);
+        if (string.Equals(request.Path, request.DestinationPath, StringComparison.Ordinal))
+        {
+            throw new ImageException(
+                ImageErrorId.InvalidArgument, "An image cannot be converted onto itself.", request.Path, remedy: "Give another -DestinationPath; -DeleteSource removes the source afterwards.");
+        }
+
+        if (!request.Overwrite && Path.Exists(request.DestinationPath))
+        {
+            throw new ImageException(
+                ImageErrorId.DestinationExists, "Something with the name of the image exists.", request.DestinationPath, remedy: "Choose another name, or replace it with -Force.");
+        }
+
+        string folder = Path.GetDirectoryName(request.DestinationPath)!;
+        if (!Directory.Exists(folder))
+        {
+            throw new ImageException(
+                ImageErrorId.DestinationNotFound, "The folder for the image does not exist.", folder, remedy: "Make the folder, or choose another.");
+        }
+    }
+
+    private static void Verify(string path, IImagingObserver observer, CancellationToken cancellation)
+    {
+        using FileStorage file = FileStorage.OpenRead(path);
+        using UdifStorage result = UdifStorage.Open(file);
+        if (result.Verify(observer, cancellation) is [UdifChecksumMismatch first, ..])
+        {
+            throw new ImageException(
+                ImageErrorId.ChecksumMismatch, "What was written does not read back the same.", path, first.Place, "The source was kept. Check the medium, and convert again.");
+        }
+    }
+
+    private static void Delete(string path)
+    {
+        if (Directory.Exists(path)) Directory.Delete(path, true);
+        else File.Delete(path);
+    }
 }

@@ -1,4 +1,15 @@
+using System.Buffers.Binary;
+using System.Diagnostics;
+using System.Numerics;
+using CCImage.Binary;
+using CCImage.Containers.SparseBundle;
 using CCImage.Diagnostics;
+using CCImage.FileSystems.HfsPlus;
+using CCImage.Partitions;
+using CCImage.Partitions.Gpt;
+using CCImage.Platform;
+using CCImage.Sources;
+using CCImage.Storage;
 
 namespace CCImage;
 
@@ -6,16 +17,34 @@ namespace CCImage;
 /// <param name="Entries">Entries to store.</param>
 /// <param name="SourceBytes">Bytes of file content.</param>
 /// <param name="CapacityBytes">Size of the disk.</param>
-/// <param name="ExpectedBytes">Bytes the image will take at most (before compression).</param>
+/// <param name="ExpectedBytes">Bytes the image will take on the host, before compression.</param>
 /// <param name="AvailableBytes">Bytes free where it goes.</param>
 public sealed record ImageCreationEstimate(long Entries, long SourceBytes, long CapacityBytes, long ExpectedBytes, long AvailableBytes);
 
 /// <summary>
 /// Makes a new image: prepares (scan, plan, check the room), and then writes. Between the two nothing has touched the destination.
+/// The road of a byte: recipe → scanner → tree → planner → volume that is computed from the plan → partitioned disk → pump → container.
 /// </summary>
 public sealed class ImageCreation : IDisposable
 {
-    private ImageCreation(ImageCreationEstimate estimate) => Estimate = estimate;
+    /// <summary>The article behind this product asks people to think again above this size.</summary>
+    private const long LargeImageBytes = 4L << 40;
+
+    /// <summary>Disks are whole allocation blocks long.</summary>
+    private const int BlockAlignment = 4096;
+
+    private readonly ImageRecipe _recipe;
+    private readonly WarningRecorder _observer;
+    private readonly Stopwatch _clock;
+    private readonly SourceTree _tree;
+    private readonly HfsPlusPlan _plan;
+    private readonly GptLayout _layout;
+
+    private ImageCreation(
+        ImageRecipe recipe, WarningRecorder observer, Stopwatch clock, SourceTree tree, HfsPlusPlan plan, GptLayout layout, ImageCreationEstimate estimate)
+    {
+        (_recipe, _observer, _clock, _tree, _plan, _layout, Estimate) = (recipe, observer, clock, tree, plan, layout, estimate);
+    }
 
     /// <summary>What will be written.</summary>
     public ImageCreationEstimate Estimate { get; }
@@ -24,17 +53,196 @@ public sealed class ImageCreation : IDisposable
     /// <param name="recipe">The request.</param>
     /// <param name="observer">Hears of progress and of what is skipped.</param>
     /// <param name="cancellation">Ends it.</param>
-    /// <exception cref="ImageException">The source cannot be read, the plan does not fit, the destination is taken.</exception>
-    public static ImageCreation Prepare(ImageRecipe recipe, IImagingObserver observer, CancellationToken cancellation) =>
-        throw new NotImplementedException();
+    /// <exception cref="ImageException">The source cannot be read, the plan does not fit, the destination is taken or too small.</exception>
+    public static ImageCreation Prepare(ImageRecipe recipe, IImagingObserver observer, CancellationToken cancellation)
+    {
+        var clock = Stopwatch.StartNew();
+        var recorder = new WarningRecorder(observer);
+        CheckRequest(recipe);
+        HostVolume host = HostPlatform.Current.GetVolume(Path.GetDirectoryName(recipe.Path)!);
+        SourceTree tree = recipe.SourcePath is null ? new EmptyTree(recipe.CreationTime) : Scan(recipe, recorder, cancellation);
+        try
+        {
+            HfsPlusPlan plan = PlanVolume(recipe, tree, host, recorder, cancellation, out GptLayout layout);
+            var estimate = new ImageCreationEstimate(
+                plan.Entries, plan.ContentBytes, DiskLength(layout), ExpectedBytes(recipe, plan, layout), host.FreeBytes);
+            CheckRoom(recipe, host, estimate, recorder);
+            return new ImageCreation(recipe, recorder, clock, tree, plan, layout, estimate);
+        }
+        catch
+        {
+            tree.Dispose();
+            throw;
+        }
+    }
 
     /// <summary>Writes the image.</summary>
     /// <param name="cancellation">Ends it; nothing stays behind.</param>
     /// <returns>The finished image, with its report.</returns>
-    public BackupImage Run(CancellationToken cancellation) => throw new NotImplementedException();
+    /// <exception cref="ImageException">The destination cannot be written.</exception>
+    public BackupImage Run(CancellationToken cancellation)
+    {
+        using (var volume = new HfsPlusRenderer(_plan, _tree, _observer))
+        using (BlockStorage disk = Compose(volume))
+        {
+            var output = new ImageOutput
+            {
+                Path = _recipe.Path,
+                Format = _recipe.Format,
+                CompressionLevel = _recipe.CompressionLevel,
+                BandSizeBytes = _recipe.BandSizeBytes,
+                Preallocate = _recipe.Preallocate,
+                Overwrite = _recipe.Overwrite,
+                SegmentId = _recipe.DeriveUuid("udif segment"),
+            };
+            output.Write(disk, _layout.Segments, $"Writing {Path.GetFileName(_recipe.Path)}", _observer, cancellation);
+        }
+
+        return DiskImage.Inspect(_recipe.Path) with
+        {
+            Report = new BackupReport(
+                Estimate.Entries,
+                Estimate.SourceBytes,
+                _clock.Elapsed,
+                _observer.Of(ImagingWarningKind.SourceSkipped),
+                _observer.Of(ImagingWarningKind.SourceChanged)),
+        };
+    }
 
     /// <inheritdoc/>
-    public void Dispose()
+    public void Dispose() => _tree.Dispose();
+
+    private static void CheckRequest(ImageRecipe recipe)
     {
+        string folder = Path.GetDirectoryName(recipe.Path) ?? throw Invalid("The path of the image names no file.", "Give a file name.");
+        if (!Directory.Exists(folder))
+        {
+            throw new ImageException(
+                ImageErrorId.DestinationNotFound, "The folder for the image does not exist.", folder, remedy: "Make the folder, or choose another.");
+        }
+
+        if (!recipe.Overwrite && Path.Exists(recipe.Path))
+        {
+            throw new ImageException(
+                ImageErrorId.DestinationExists, "Something with the name of the image exists.", recipe.Path, remedy: "Choose another name, or replace it with -Force.");
+        }
+
+        if (recipe.SourcePath is null && recipe.SizeBytes is null)
+            throw Invalid("An image without a source needs a size.", "Give -SizeBytes, or a source.");
+        if (recipe.SizeBytes is <= 0) throw Invalid("The size of the image must be positive.", "Give -SizeBytes in bytes, such as 10GB.");
+        if (recipe.BandSizeBytes is long band)
+        {
+            if (recipe.Format != BackupImageFormat.SparseBundle) throw Invalid("Only a sparse bundle has a band size.", "Leave -BandSizeBytes out, or choose SparseBundle.");
+            if (band is < SparseBundleInfo.MinimumBandSize or > SparseBundleInfo.MaximumBandSize || !BitOperations.IsPow2(band))
+                throw Invalid($"A band of {band} bytes is not possible.", "Give a power of two from 1MB to 8GB.");
+        }
+
+        ImageOutput.CheckWritable(recipe.Format, recipe.CompressionLevel);
+
+        static ImageException Invalid(string message, string remedy) => new(ImageErrorId.InvalidArgument, message, remedy: remedy);
+    }
+
+    private static HostTree Scan(ImageRecipe recipe, WarningRecorder observer, CancellationToken cancellation) =>
+        FolderScanner.Scan(
+            recipe.SourcePath!,
+            new FolderScanOptions
+            {
+                Exclude = recipe.Exclude,
+                OneFileSystem = recipe.OneFileSystem,
+                SkipUnreadable = recipe.SkipUnreadable,
+                ExcludePaths = [recipe.Path, recipe.Path + AtomicFile.PartialSuffix],
+            },
+            observer,
+            cancellation);
+
+    private static HfsPlusPlan PlanVolume(
+        ImageRecipe recipe, SourceTree tree, HostVolume host, WarningRecorder observer, CancellationToken cancellation, out GptLayout layout)
+    {
+        var options = new HfsPlusPlanOptions
+        {
+            VolumeName = recipe.VolumeName ?? DefaultVolumeName(recipe),
+            CaseSensitive = recipe.FileSystem == ImageFileSystem.HfsPlusCaseSensitive,
+            CreationTime = recipe.CreationTime,
+            VolumeId = BinaryPrimitives.ReadUInt64BigEndian(recipe.DeriveUuid("hfs volume").ToByteArray(bigEndian: true)),
+        };
+        Guid diskId = recipe.DeriveUuid("gpt disk");
+        Guid partitionId = recipe.DeriveUuid("gpt partition");
+
+        // Images that grow get the free space of the underlying disk: the source has to fit into that anyway.
+        long? diskBytes = recipe.SizeBytes ?? (ImageOutput.Grows(recipe.Format) ? host.FreeBytes : null);
+        if (diskBytes is long bytes)
+        {
+            layout = GptLayout.Create(Layout.RoundUp(bytes, BlockAlignment), diskId, partitionId);
+            return HfsPlusPlanner.Plan(tree, options with { VolumeSizeBytes = layout.PartitionLength }, observer, cancellation);
+        }
+
+        HfsPlusPlan plan = HfsPlusPlanner.Plan(tree, options, observer, cancellation);
+        layout = GptLayout.Create(GptLayout.DiskLengthFor(plan.VolumeBytes), diskId, partitionId);
+        return plan;
+    }
+
+    private static long DiskLength(GptLayout layout) => layout.SectorCount * PartitionTable.SectorSize;
+
+    /// <summary>The disk: the map's pieces, and between them the volume.</summary>
+    private CompositeStorage Compose(BlockStorage volume) => new(
+        DiskLength(_layout),
+        _layout.Pieces.Select(p => new CompositeStorage.Piece(p.Offset, new MemoryStorage(p.Bytes), Owned: true))
+            .Append(new CompositeStorage.Piece(_layout.PartitionOffset, volume))
+            .OrderBy(p => p.Offset),
+        ExtentKind.Unused);
+
+    private static string DefaultVolumeName(ImageRecipe recipe)
+    {
+        string name = Path.GetFileName(Path.TrimEndingDirectorySeparator(recipe.SourcePath ?? ""));
+        return name.Length > 0 ? name : Path.GetFileNameWithoutExtension(recipe.Path);
+    }
+
+    private static long ExpectedBytes(ImageRecipe recipe, HfsPlusPlan plan, GptLayout layout) =>
+        recipe.Format == BackupImageFormat.ReadWrite && recipe.Preallocate
+            ? DiskLength(layout)
+            : Math.Min(DiskLength(layout), plan.UsedBytes + GptLayout.OverheadBytes);
+
+    private static void CheckRoom(ImageRecipe recipe, HostVolume host, ImageCreationEstimate estimate, WarningRecorder observer)
+    {
+        if (estimate.CapacityBytes > LargeImageBytes && !ImageOutput.Grows(recipe.Format) || estimate.SourceBytes > LargeImageBytes)
+        {
+            observer.OnWarning(new ImagingWarning(
+                ImagingWarningKind.Advice, recipe.Path, "This is more than 4 TB: consider whether a disk image is the right fit for it."));
+        }
+
+        // A read/write image is one file as long as the disk, even where most of it is a hole.
+        long fileBytes = recipe.Format == BackupImageFormat.ReadWrite ? estimate.CapacityBytes : estimate.ExpectedBytes;
+        bool compressed = recipe.Format > BackupImageFormat.ReadOnly;
+        if (recipe.Format != BackupImageFormat.SparseBundle && host.MaximumFileSize is long limit && fileBytes > limit && !compressed)
+        {
+            throw new ImageException(
+                ImageErrorId.DestinationFileSizeLimit,
+                $"The image would be a file of {fileBytes} bytes, and the file system there ({host.FileSystemType}) ends at {limit}.",
+                recipe.Path,
+                remedy: "Choose -Format SparseBundle, which keeps the disk in small files, or another volume.");
+        }
+
+        if (estimate.ExpectedBytes <= estimate.AvailableBytes) return;
+        string text = $"About {estimate.ExpectedBytes} bytes are to be written, and {estimate.AvailableBytes} are free on {host.MountPoint}.";
+        if (!compressed)
+            throw new ImageException(ImageErrorId.DestinationFull, text, recipe.Path, remedy: "Free some space, exclude something, or choose another volume or a compressed format.");
+        observer.OnWarning(new ImagingWarning(ImagingWarningKind.Advice, recipe.Path, text + " Compression may make it fit."));
+    }
+
+    /// <summary>The tree of an image that is to be empty: a root folder and nothing else.</summary>
+    private sealed class EmptyTree(UnixTime created) : SourceTree
+    {
+        public override SourceEntry Root { get; } = new()
+        {
+            Name = "",
+            Kind = EntryKind.Directory,
+            Mode = 0x1ED, // rwxr-xr-x
+            BirthTime = created,
+            ModifyTime = created,
+            ChangeTime = created,
+            AccessTime = created,
+        };
+
+        public override BlockStorage OpenFork(SourceEntry entry, ForkKind fork) => throw new InvalidOperationException("An empty tree has no files.");
     }
 }

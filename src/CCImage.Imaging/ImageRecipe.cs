@@ -68,10 +68,15 @@ public sealed record ImageRecipe
 
     /// <summary>A UUID that follows from the seed and the purpose it is for.</summary>
     /// <param name="purpose">For example <c>"gpt disk"</c>.</param>
-    public Guid DeriveUuid(string purpose)
+    public Guid DeriveUuid(string purpose) => DeriveUuid(Seed, purpose);
+
+    /// <summary>A random-looking (version 4) UUID that follows from a seed and a purpose.</summary>
+    /// <param name="seed">The seed.</param>
+    /// <param name="purpose">What it is for.</param>
+    internal static Guid DeriveUuid(Guid seed, string purpose)
     {
         Span<byte> bytes = System.Security.Cryptography.SHA256.HashData(
-            [.. Seed.ToByteArray(bigEndian: true), .. System.Text.Encoding.UTF8.GetBytes(purpose)]).AsSpan(0, 16);
+            [.. seed.ToByteArray(bigEndian: true), .. System.Text.Encoding.UTF8.GetBytes(purpose)]).AsSpan(0, 16);
         bytes[6] = (byte)((bytes[6] & 0x0F) | 0x40);
         bytes[8] = (byte)((bytes[8] & 0x3F) | 0x80);
         return new Guid(bytes, bigEndian: true);

@@ -39,3 +39,15 @@ public sealed class OracleFactAttribute : FactAttribute
         if (missing.Length > 0) Skip = "Not on the PATH: " + string.Join(", ", missing);
     }
 }
+
+/// <summary>A theory that needs programs on the PATH; skipped with a reason where one is absent.</summary>
+public sealed class OracleTheoryAttribute : TheoryAttribute
+{
+    /// <summary>Decides at discovery.</summary>
+    /// <param name="tools">Names of the programs.</param>
+    public OracleTheoryAttribute(params string[] tools)
+    {
+        string[] missing = [.. tools.Where(t => Oracle.Find(t) is null)];
+        if (missing.Length > 0) Skip = "Not on the PATH: " + string.Join(", ", missing);
+    }
+}

@@ -7,7 +7,10 @@ namespace CCImage.Tests;
 internal static class Oracle
 {
     /// <summary>Full path of a program on the PATH, or null.</summary>
-    public static string? Find(string tool) =>
+    public static string? Find(string tool) => tool == "7z" ? FindExactly("7z") ?? FindExactly("7zz") : FindExactly(tool);
+
+    // Debian's 7zip calls its program 7zz.
+    private static string? FindExactly(string tool) =>
         (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
             .SelectMany(folder => OperatingSystem.IsWindows() ? [Path.Combine(folder, tool + ".exe")] : new[] { Path.Combine(folder, tool) })
             .FirstOrDefault(File.Exists);

@@ -89,7 +89,7 @@ internal static class PowerShell
     public static (int ExitCode, string Text) Run(string script, TimeSpan limit)
     {
         var start = new ProcessStartInfo(Executable!) { RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true, StandardOutputEncoding = Encoding.UTF8 };
-        foreach (string argument in (string[])["-NoProfile", "-NonInteractive", "-EncodedCommand", Convert.ToBase64String(Encoding.Unicode.GetBytes(script))])
+        foreach (string argument in (string[])["-NoProfile", "-NonInteractive", "-Command", script])
             start.ArgumentList.Add(argument);
         start.Environment["NO_COLOR"] = "1";
 

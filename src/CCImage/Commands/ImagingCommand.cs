@@ -53,6 +53,7 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         using var cancellation = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token);
         T result = default!;
         ExceptionDispatchInfo? failure = null;
+        bool ended = false;
         var worker = new Thread(() =>
         {
             try
@@ -65,6 +66,7 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
             }
             finally
             {
+                Volatile.Write(ref ended, true);
                 _observer.Signal();
             }
         })
@@ -72,7 +74,7 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         worker.Start();
         try
         {
-            while (worker.IsAlive)
+            while (!Volatile.Read(ref ended))
             {
                 _observer.Wait();
                 WritePosted();

@@ -11,7 +11,7 @@ internal sealed record CorpusManifest(long Offset, long Length, IReadOnlyDiction
     {
         var volumes = new List<CorpusManifest>();
         Dictionary<string, string> files = [], links = [];
-        foreach (string line in File.ReadLines(Path.Combine(CorpusLocation.Folder!, "manifests", image.Replace("/", "__", StringComparison.Ordinal) + ".txt")))
+        foreach (string line in File.ReadLines(PathOf(image)))
         {
             if (line.StartsWith("## ", StringComparison.Ordinal))
             {
@@ -33,6 +33,10 @@ internal sealed record CorpusManifest(long Offset, long Length, IReadOnlyDiction
 
         return volumes;
     }
+
+    /// <summary>Path of a manifest.</summary>
+    /// <param name="image">As for <see cref="Read"/>.</param>
+    public static string PathOf(string image) => Path.Combine(CorpusLocation.Folder!, "manifests", image.Replace("/", "__", StringComparison.Ordinal) + ".txt");
 
     private static long ToLong(string text) => long.Parse(text, System.Globalization.CultureInfo.InvariantCulture);
 

@@ -22,7 +22,9 @@ public sealed class HfsPlusReaderTests
         foreach (string name in RawSamples)
         {
             using BlockStorage disk = Corpus.OpenRaw(name);
-            AssertHoldsTheManifest(disk, name.Replace(".gz", "", StringComparison.Ordinal));
+            using HfsPlusVolume volume = OpenOnly(disk);
+            using SourceTree tree = volume.ReadTree();
+            AssertHoldsTheManifest(tree, name.Replace(".gz", "", StringComparison.Ordinal));
         }
     }
 
@@ -54,10 +56,8 @@ public sealed class HfsPlusReaderTests
         Assert.True(end <= volume.CapacityBytes - 1024);
     }
 
-    internal static void AssertHoldsTheManifest(BlockStorage disk, string image)
+    internal static void AssertHoldsTheManifest(SourceTree tree, string image)
     {
-        using HfsPlusVolume volume = OpenOnly(disk);
-        using SourceTree tree = volume.ReadTree();
         CorpusManifest expected = Assert.Single(CorpusManifest.Read(image), m => m.Files.Count > 0);
         Dictionary<string, string> files = [], links = [];
         foreach (SourceEntry entry in tree.Enumerate())

@@ -108,7 +108,10 @@ internal sealed class UdifStorage : BlockStorage
         const string Activity = "Verifying checksums";
         var mismatches = new List<UdifChecksumMismatch>();
         UdifTrailer trailer = Trailer;
-        long forkLength = trailer.DataForkChecksum.Crc32 is null ? 0 : (long)Math.Min(trailer.DataForkLength, long.MaxValue);
+        ulong fileLength = (ulong)_file.Length;
+        if (trailer.DataForkOffset > fileLength || trailer.DataForkLength > fileLength - trailer.DataForkOffset)
+            throw ImageException.Damaged("The data fork reaches behind the end of the file.", "UDIF trailer");
+        long forkLength = trailer.DataForkChecksum.Crc32 is null ? 0 : (long)(ulong)trailer.DataForkLength;
         long total = forkLength, done = 0;
         foreach (UdifRun run in _runs) total += run.IsStored ? run.Length : 0;
         byte[] buffer = ArrayPool<byte>.Shared.Rent(1 << 20);
@@ -116,8 +119,6 @@ internal sealed class UdifStorage : BlockStorage
         {
             if (trailer.DataForkChecksum.Crc32 is uint expectedFork)
             {
-                if (trailer.DataForkOffset > (ulong)_file.Length || forkLength > _file.Length - (long)(ulong)trailer.DataForkOffset)
-                    throw ImageException.Damaged("The data fork reaches behind the end of the file.", "UDIF trailer");
                 uint crc = 0;
                 for (long at = 0; at < forkLength;)
                 {

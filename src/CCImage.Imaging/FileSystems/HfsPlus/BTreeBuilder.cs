@@ -174,7 +174,7 @@ internal abstract class BTreePlan(BTreeKind kind)
     {
         long bits = Math.Clamp(UsedNodes - firstNode, 0, map.Length * 8L);
         map[..(int)(bits / 8)].Fill(0xFF);
-        if (bits % 8 != 0) map[(int)(bits / 8)] = (byte)(0xFF00 >> (int)(bits % 8));
+        if (bits % 8 != 0) map[(int)(bits / 8)] = (byte)((0xFF00 >> (int)(bits % 8)) & 0xFF);
     }
 }
 

@@ -119,6 +119,7 @@ internal sealed class CatalogRecords(HfsPlusPlanNodes plan) : BTreeRecords<Catal
             record.AccessDate = Date(entry.AccessTime, ModifyDate(entry));
             record.BackupDate = Date(entry.BackupTime, 0);
             record.Permissions = Permissions(entry, 0x4000, number == 0 ? 0u : 1u);
+            if (number == 0) record.TextEncoding = 0x7E; // Unicode, as newfs_hfs writes it
         }
         else
         {

@@ -1,0 +1,129 @@
+using CCImage.Compression;
+using CCImage.Containers;
+using CCImage.Containers.SparseBundle;
+using CCImage.Containers.SparseImage;
+using CCImage.Containers.Udif;
+using CCImage.Diagnostics;
+using CCImage.Partitions;
+using CCImage.Platform;
+using CCImage.Storage;
+
+namespace CCImage;
+
+/// <summary>Where and how a disk is to be written: what creating and converting have in common.</summary>
+internal sealed record ImageOutput
+{
+    /// <summary>The smallest unit a sparse image grows by, and the piece in which files and bundles are written.</summary>
+    private const int StorageChunkSize = 1 << 20;
+
+    /// <summary>The image to make, as a full path.</summary>
+    public required string Path { get; init; }
+
+    /// <summary>The format.</summary>
+    public required BackupImageFormat Format { get; init; }
+
+    /// <summary>The codec's level; null for its default.</summary>
+    public int? CompressionLevel { get; init; }
+
+    /// <summary>Bytes in a band of a bundle; null scales with the capacity.</summary>
+    public long? BandSizeBytes { get; init; }
+
+    /// <summary>Whether the blocks of a read/write image are reserved at once.</summary>
+    public bool Preallocate { get; init; }
+
+    /// <summary>Whether to replace an image that exists.</summary>
+    public bool Overwrite { get; init; }
+
+    /// <summary>Identifies a UDIF; taken from the recipe so that the same recipe gives the same bytes.</summary>
+    public Guid SegmentId { get; init; }
+
+    /// <summary>Refuses what cannot be written, before anything is read or made.</summary>
+    /// <param name="format">The format.</param>
+    /// <param name="compressionLevel">The level that was asked for, if any.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.UnsupportedFormat"/> or <see cref="ImageErrorId.InvalidArgument"/>.</exception>
+    public static void CheckWritable(BackupImageFormat format, int? compressionLevel)
+    {
+        if (compressionLevel is not null && format is not BackupImageFormat.ReadOnlyZlib)
+        {
+            throw new ImageException(
+                ImageErrorId.InvalidArgument, $"{format} has no compression level.", remedy: "Leave -CompressionLevel out, or choose ReadOnlyZlib.");
+        }
+
+        if (compressionLevel is < 1 or > 9)
+            throw new ImageException(ImageErrorId.InvalidArgument, $"There is no compression level {compressionLevel}.", remedy: "Give a level from 1 to 9.");
+        if (IsReadOnly(format)) CompressorOf(CodecOf(format), compressionLevel);
+    }
+
+    /// <summary>Whether the format grows with what is written to it.</summary>
+    public static bool Grows(BackupImageFormat format) => format is BackupImageFormat.Sparse or BackupImageFormat.SparseBundle;
+
+    /// <summary>Whether the format is read-only UDIF.</summary>
+    public static bool IsReadOnly(BackupImageFormat format) => !Grows(format) && format != BackupImageFormat.ReadWrite;
+
+    /// <summary>
+    /// Writes the disk into the container, under a temporary name that becomes the image's in one rename at the very end: at any moment the
+    /// destination is absent, or what it was, or whole.
+    /// </summary>
+    /// <param name="disk">The disk; holes in it are not read.</param>
+    /// <param name="segments">How the partition map divides it, for formats that keep a table for each segment.</param>
+    /// <param name="activity">What to call it in progress reports.</param>
+    /// <param name="observer">Hears of progress.</param>
+    /// <param name="cancellation">Ends it; nothing stays behind.</param>
+    public void Write(
+        BlockStorage disk, IReadOnlyList<DiskSegment> segments, string activity, IImagingObserver observer, CancellationToken cancellation)
+    {
+        if (Format == BackupImageFormat.SparseBundle)
+        {
+            using var folder = new AtomicFolder(Path, Overwrite);
+            using (var bundle = SparseBundleStorage.Create(folder.PartialPath, disk.Length, BandSizeBytes ?? 0))
+            {
+                Pump(new StorageImageWriter(bundle, StorageChunkSize));
+            }
+
+            folder.Commit();
+            return;
+        }
+
+        using var file = new AtomicFile(Path, Overwrite, Format == BackupImageFormat.ReadWrite && Preallocate ? disk.Length : 0);
+        switch (Format)
+        {
+            case BackupImageFormat.Sparse:
+                using (var sparse = SparseImageStorage.Create(file.Storage, disk.Length))
+                {
+                    Pump(new StorageImageWriter(sparse, StorageChunkSize));
+                }
+
+                break;
+            case BackupImageFormat.ReadWrite:
+                file.Storage.SetLength(disk.Length);
+                Pump(new StorageImageWriter(file.Storage, StorageChunkSize));
+                break;
+            default:
+                UdifCodec codec = CodecOf(Format);
+                var settings = new UdifWriterSettings { Codec = codec, Compressor = CompressorOf(codec, CompressionLevel), SegmentId = SegmentId };
+                Pump(new UdifWriter(file.Storage, disk.Length, ToUdif(segments), settings.FittedTo(disk, segments.Count, cancellation)));
+                break;
+        }
+
+        file.Commit();
+
+        void Pump(ImageWriter writer)
+        {
+            using (writer) ConversionPump.Run(disk, writer, activity, observer, cancellation);
+        }
+    }
+
+    private static List<UdifSegment> ToUdif(IReadOnlyList<DiskSegment> segments) =>
+        [.. segments.Select(s => new UdifSegment(s.Name, s.Id, unchecked((uint)s.Descriptor), s.StartSector, s.SectorCount))];
+
+    private static UdifCodec CodecOf(BackupImageFormat format) =>
+        format == BackupImageFormat.ReadOnly ? UdifCodecs.Raw : UdifCodecs.Compressed.First(c => c.Format == format);
+
+    private static ZlibCodec? CompressorOf(UdifCodec codec, int? level) => codec.Format switch
+    {
+        BackupImageFormat.ReadOnly => null,
+        BackupImageFormat.ReadOnlyZlib => new ZlibCodec(level ?? ZlibCodec.DefaultLevel),
+        _ => throw ImageException.Unsupported(
+            $"Images of format {codec.Format} can be read, but not written yet.", "Choose ReadOnly or ReadOnlyZlib."),
+    };
+}

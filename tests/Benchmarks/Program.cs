@@ -1,0 +1,211 @@
+using System.Diagnostics;
+using System.Globalization;
+using CCImage;
+using CCImage.Benchmarks;
+using CCImage.Diagnostics;
+
+// Side by side with peers: the same work, in the same run, on the same disk; medians of five, printed as ratios.
+// Usage: CCImage.Benchmarks [FOLDER] [--only NAME]; FOLDER holds about 12 GB of samples and results and is kept for the next run.
+// Every measurement of ours is a process of its own, so that its peak memory and start-up are in it as they are in the peers'.
+if (args is ["--job", ..]) return Jobs.Run(args[1..]);
+
+string folder = Path.GetFullPath(args.FirstOrDefault(a => !a.StartsWith('-')) ?? Path.Combine(Path.GetTempPath(), "ccimage-bench"));
+int only = Array.IndexOf(args, "--only");
+var bench = new Bench(folder, only >= 0 ? args[only + 1] : null);
+return bench.Run();
+
+internal static class Jobs
+{
+    public static int Run(string[] arguments)
+    {
+        switch (arguments)
+        {
+            case ["new", var format, var level, var source, var destination]:
+                using (var creation = ImageCreation.Prepare(
+                    new ImageRecipe
+                    {
+                        SourcePath = source, Path = destination, Format = Enum.Parse<BackupImageFormat>(format), Overwrite = true, CompressionLevel = ParseLevel(level),
+                    },
+                    SilentObserver.Instance,
+                    CancellationToken.None))
+                {
+                    creation.Run(CancellationToken.None);
+                }
+
+                break;
+            case ["convert", var format, var level, var source, var destination]:
+                ImageConversion.Run(
+                    new ImageConversionRequest
+                    {
+                        Path = source, DestinationPath = destination, Format = Enum.Parse<BackupImageFormat>(format), Overwrite = true, CompressionLevel = ParseLevel(level),
+                    },
+                    SilentObserver.Instance,
+                    CancellationToken.None);
+                break;
+            default:
+                Console.Error.WriteLine("Unknown job.");
+                return 2;
+        }
+
+        using Process self = Process.GetCurrentProcess();
+        Console.WriteLine(self.PeakWorkingSet64.ToString(CultureInfo.InvariantCulture));
+        return 0;
+    }
+
+    private static int? ParseLevel(string level) => level == "-" ? null : int.Parse(level, CultureInfo.InvariantCulture);
+}
+
+internal sealed record Measurement(double Seconds, long OutputBytes, long PeakBytes);
+
+internal sealed class Bench(string folder, string? only)
+{
+    private const int Rounds = 5;
+    private readonly List<string> _rows = [];
+
+    public int Run()
+    {
+        Directory.CreateDirectory(folder);
+        string tree = Path.Combine(folder, "tree");
+        string disk = Path.Combine(folder, "disk.img");
+        string output = Path.Combine(folder, "out");
+        SampleTree.Make(tree, 20_000, 2L << 30);
+        Directory.CreateDirectory(output);
+        Warm(tree);
+
+        Compare("bundle", "New-BackupImage SparseBundle", "cp -a", "<= 1.0 (stretch 0.7)",
+            Ours("new", "SparseBundle", "-", tree, Path.Combine(output, "t.sparsebundle")),
+            Shell($"cp -a '{tree}' '{output}/copy'", Path.Combine(output, "copy"), "cp"));
+        Compare("udzo", "New-BackupImage ReadOnlyZlib", "tar | pigz -1 -p 2", "<= 0.75, no larger",
+            Ours("new", "ReadOnlyZlib", "-", tree, Path.Combine(output, "t.dmg")),
+            Shell($"tar -C '{tree}' -cf - . | pigz -1 -p 2 > '{output}/t.tgz'", Path.Combine(output, "t.tgz"), "pigz"));
+
+        if (only is null or "convert-dmg" or "convert-pigz" && !File.Exists(disk))
+        {
+            // A read/write image of a gigabyte: a volume whose files are half text-like, half random.
+            string smaller = Path.Combine(folder, "tree1g");
+            SampleTree.Make(smaller, 2_000, 1L << 30);
+            if (!File.Exists(disk)) RunSelf("new", "ReadWrite", "-", smaller, disk);
+        }
+
+        Warm(disk);
+        Compare("convert-dmg", "ConvertTo raw -> UDZO", "libdmg-hfsplus dmg build", "<= 1/3.4, no larger",
+            Ours("convert", "ReadOnlyZlib", "-", disk, Path.Combine(output, "c.dmg")),
+            Shell($"dmg build '{disk}' '{output}/peer.dmg'", Path.Combine(output, "peer.dmg"), "dmg"));
+        Compare("convert-pigz", "ConvertTo raw -> UDZO", "pigz -p 2", "<= 1/1.3, no larger",
+            Ours("convert", "ReadOnlyZlib", "-", disk, Path.Combine(output, "c.dmg")),
+            Shell($"pigz -p 2 -c '{disk}' > '{output}/peer.gz'", Path.Combine(output, "peer.gz"), "pigz"));
+        Import();
+
+        Console.WriteLine();
+        Console.WriteLine("| work | peer | ours s | peer s | ratio | target | ours MB | peer MB | our peak MB |");
+        Console.WriteLine("|---|---|---|---|---|---|---|---|---|");
+        foreach (string row in _rows) Console.WriteLine(row);
+        Directory.Delete(output, true);
+        return 0;
+    }
+
+    private static void Warm(string path)
+    {
+        byte[] buffer = new byte[1 << 20];
+        IEnumerable<string> files = Directory.Exists(path) ? Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories) : File.Exists(path) ? [path] : [];
+        foreach (string file in files)
+        {
+            using FileStream stream = File.OpenRead(file);
+            while (stream.Read(buffer) > 0)
+            {
+            }
+        }
+    }
+
+    private void Compare(string name, string work, string peer, string target, Func<Measurement?> ours, Func<Measurement?> theirs)
+    {
+        if (only is not null && only != name) return;
+        var mine = new List<Measurement>();
+        var other = new List<Measurement>();
+        for (int i = 0; i < Rounds; i++)
+        {
+            // Turn about, so that a slow minute of the machine falls on both.
+            if (theirs() is { } t) other.Add(t);
+            if (ours() is { } o) mine.Add(o);
+        }
+
+        Measurement? m = Median(mine);
+        Measurement? p = Median(other);
+        _rows.Add(string.Create(
+            CultureInfo.InvariantCulture,
+            $"| {work} | {peer}{(p is null ? " (absent)" : "")} | {m?.Seconds:F2} | {p?.Seconds:F2} | {(m?.Seconds / p?.Seconds):F2} | {target} | {m?.OutputBytes / 1e6:F1} | {p?.OutputBytes / 1e6:F1} | {m?.PeakBytes / 1e6:F0} |"));
+        Console.WriteLine(_rows[^1]);
+    }
+
+    private void Import()
+    {
+        if (only is not null and not "import") return;
+        string? manifest = FindUpwards("CCImage.psd1");
+        if (manifest is null || !OnPath("pwsh")) return;
+        var bare = new List<Measurement>();
+        var with = new List<Measurement>();
+        for (int i = 0; i < Rounds; i++)
+        {
+            bare.Add(Time("pwsh", null, "-NoProfile", "-NonInteractive", "-Command", "exit"));
+            with.Add(Time("pwsh", null, "-NoProfile", "-NonInteractive", "-Command", $"Import-Module '{manifest}'"));
+        }
+
+        (Measurement b, Measurement w) = (Median(bare)!, Median(with)!);
+        _rows.Add(string.Create(CultureInfo.InvariantCulture, $"| Import-Module | empty pwsh | {w.Seconds:F3} | {b.Seconds:F3} | +{(w.Seconds - b.Seconds) * 1000:F0} ms | < 150 ms more | | | |"));
+    }
+
+    private static Func<Measurement?> Ours(params string[] job) => () =>
+    {
+        string result = job[^1];
+        Delete(result);
+        return RunSelf(job) with { OutputBytes = SizeOf(result) };
+    };
+
+    private static Measurement RunSelf(params string[] job) => Time(Environment.ProcessPath!, null, ["--job", .. job]);
+
+    private static Func<Measurement?> Shell(string command, string result, string tool) => () =>
+    {
+        if (!OnPath(tool)) return null;
+        Delete(result);
+        Measurement m = Time("/bin/sh", null, "-c", command) with { OutputBytes = SizeOf(result) };
+        Delete(result);
+        return m;
+    };
+
+    private static Measurement Time(string program, string? workingFolder, params string[] arguments)
+    {
+        var start = new ProcessStartInfo(program) { RedirectStandardOutput = true, WorkingDirectory = workingFolder ?? "" };
+        foreach (string argument in arguments) start.ArgumentList.Add(argument);
+        var clock = Stopwatch.StartNew();
+        using Process process = Process.Start(start)!;
+        string text = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        double seconds = clock.Elapsed.TotalSeconds;
+        if (process.ExitCode != 0) throw new InvalidOperationException($"{program} {string.Join(' ', arguments)} exited with {process.ExitCode}.");
+        return new Measurement(seconds, 0, long.TryParse(text.Trim(), CultureInfo.InvariantCulture, out long peak) ? peak : 0);
+    }
+
+    private static Measurement? Median(List<Measurement> list) => list.Count == 0 ? null : list.OrderBy(m => m.Seconds).ElementAt(list.Count / 2);
+
+    private static bool OnPath(string tool) =>
+        (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Any(f => File.Exists(Path.Combine(f, tool)));
+
+    private static string? FindUpwards(string name)
+    {
+        for (DirectoryInfo? d = new(AppContext.BaseDirectory); d is not null; d = d.Parent)
+        {
+            if (File.Exists(Path.Combine(d.FullName, name))) return Path.Combine(d.FullName, name);
+        }
+
+        return null;
+    }
+
+    private static long SizeOf(string path) =>
+        File.Exists(path) ? new FileInfo(path).Length : new DirectoryInfo(path).EnumerateFiles("*", SearchOption.AllDirectories).Sum(f => f.Length);
+
+    private static void Delete(string path)
+    {
+        if (Directory.Exists(path)) Directory.Delete(path, true);
+        else File.Delete(path);
+    }
+}

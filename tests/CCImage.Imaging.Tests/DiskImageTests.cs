@@ -1,0 +1,210 @@
+using System.Security;
+using System.Text.RegularExpressions;
+using CCImage.Encryption;
+using CCImage.FileSystems.HfsPlus;
+using CCImage.Sources;
+using CCImage.Storage;
+using CCImage.Tests.FileSystems;
+using CCImage.Tests.Partitions;
+
+namespace CCImage.Tests;
+
+public sealed partial class DiskImageTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("ccimage-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, recursive: true);
+
+    [CorpusFact]
+    public void EveryImageIsDescribedAsTheInventorySays()
+    {
+        int checkedVolumes = 0;
+        foreach (CorpusImage sample in CorpusImage.All.Where(IsReadable))
+        {
+            using DiskImage image = Open(sample);
+            BackupImage facts = image.Describe();
+            Assert.Equal((sample.File, FormatOf(sample)), (sample.File, facts.Format));
+            Assert.Equal((sample.File, sample.CapacityBytes), (sample.File, facts.CapacityBytes));
+            Assert.Equal((sample.File, sample.IsEncrypted), (sample.File, facts.Encryption != BackupImageEncryption.None));
+            Assert.False(facts.IsLocked);
+            Assert.True(facts.StoredBytes > 0, sample.File);
+            PartitionScheme scheme = sample.Contents switch
+            {
+                ['G', 'P', 'T', ..] => PartitionScheme.Gpt,
+                ['A', 'P', 'M', ..] => PartitionScheme.ApplePartitionMap,
+                ['M', 'B', 'R', ..] => PartitionScheme.Mbr,
+                _ => PartitionScheme.None,
+            };
+            Assert.Equal((sample.File, scheme), (sample.File, facts.PartitionScheme));
+            GptTests.AssertCovers(image.Segments, image.Disk.Length / 512);
+            AssertInsideTheDisk(image);
+
+            // "bs=4096 blocks=468 free=400 files=5 dirs=3", once a volume of HFS+
+            BackupImageVolume[] volumes = [.. facts.Volumes.Where(v => v.Kind is VolumeKind.HfsPlus or VolumeKind.HfsPlusCaseSensitive)];
+            Match[] expected = [.. HfsCounts().Matches(sample.Contents)];
+            Assert.Equal((sample.File, expected.Length), (sample.File, volumes.Length));
+            for (int i = 0; i < expected.Length; i++, checkedVolumes++)
+            {
+                long[] n = [.. expected[i].Groups.Values.Skip(1).Select(g => long.Parse(g.Value, System.Globalization.CultureInfo.InvariantCulture))];
+                Assert.Equal(
+                    (sample.File, n[0] * n[1], n[0] * n[2], n[3], n[4], sample.Contents.Contains("journaled", StringComparison.Ordinal)),
+                    (sample.File, volumes[i].CapacityBytes, volumes[i].FreeBytes, volumes[i].FileCount, volumes[i].FolderCount, volumes[i].IsJournaled));
+            }
+
+            foreach ((string word, VolumeKind kind) in new[]
+            {
+                ("APFS container", VolumeKind.Apfs), ("FAT12", VolumeKind.Fat12), ("FAT16", VolumeKind.Fat16), ("FAT32", VolumeKind.Fat32), ("exFAT", VolumeKind.ExFat), ("HFS (classic)", VolumeKind.Hfs),
+            })
+            {
+                if (sample.Contents.Contains(word, StringComparison.Ordinal)) Assert.Contains(facts.Volumes, v => v.Kind == kind);
+            }
+        }
+
+        Assert.True(checkedVolumes > 10, $"{checkedVolumes} volumes");
+    }
+
+    [CorpusFact]
+    public void EveryHfsPlusVolumeHoldsWhatSevenZipRead()
+    {
+        int trees = 0;
+        foreach (CorpusImage sample in CorpusImage.All.Where(s => IsReadable(s) && HfsCounts().IsMatch(s.Contents)))
+        {
+            string name = sample.File.Replace(".gz", "", StringComparison.Ordinal);
+            using DiskImage image = Open(sample);
+            var volume = (HfsPlusVolume)image.Volumes.Single(v => v.Volume is HfsPlusVolume).Volume;
+            HfsPlusReaderTests.AssertFreeSpace(volume, sample.File);
+            using SourceTree tree = image.ReadTree(null, default);
+            Assert.NotEmpty(tree.Root.Children);
+            if (!File.Exists(CorpusManifest.PathOf(name))) continue;
+            HfsPlusReaderTests.AssertHoldsTheManifest(tree, name);
+            trees++;
+        }
+
+        Assert.True(trees > 10, $"{trees} trees");
+    }
+
+    [CorpusFact]
+    public void EncryptedImagesAreDescribedWithoutTheirPassphrase()
+    {
+        foreach (CorpusImage sample in CorpusImage.All.Where(s => s.IsEncrypted && !s.File.StartsWith("tmc", StringComparison.Ordinal)))
+        {
+            BackupImage facts = DiskImage.Inspect(sample.FullPath);
+            Assert.Equal((sample.File, true, null, 0), (sample.File, facts.IsLocked, facts.PartitionScheme, facts.Volumes.Count));
+            Assert.Equal((sample.File, sample.File.Contains("aes256", StringComparison.Ordinal)), (sample.File, facts.Encryption == BackupImageEncryption.Aes256));
+            if (Directory.Exists(sample.FullPath)) Assert.Equal((sample.File, sample.CapacityBytes), (sample.File, facts.CapacityBytes));
+            ImageException error = Assert.Throws<ImageException>(() => DiskImage.Open(sample.FullPath));
+            Assert.Equal((sample.File, ImageErrorId.PassphraseRequired, sample.FullPath), (sample.File, error.Id, error.Path));
+            using Passphrase wrong = PassphraseOf("certainly not it");
+            if (sample.Passphrase.Length > 0) Assert.Equal(ImageErrorId.WrongPassphrase, Assert.Throws<ImageException>(() => DiskImage.Open(sample.FullPath, wrong)).Id);
+        }
+    }
+
+    [CorpusFact]
+    public void WhatIsNotSupportedIsRefusedWithItsPath()
+    {
+        foreach (CorpusImage sample in CorpusImage.All.Where(s => s.File.StartsWith("tmc", StringComparison.Ordinal) || s.File.Contains("asif", StringComparison.Ordinal)))
+        {
+            string path = sample.Materialise(_folder);
+            foreach (Action open in new Action[] { () => DiskImage.Open(path), () => DiskImage.Inspect(path) })
+            {
+                ImageException error = Assert.Throws<ImageException>(open);
+                Assert.Equal((sample.File, ImageErrorId.UnsupportedFormat, path), (sample.File, error.Id, error.Path));
+            }
+        }
+    }
+
+    [Fact]
+    public void WhatIsNoImageIsRefused()
+    {
+        string path = Path.Combine(_folder, "zeros");
+        Assert.Equal(ImageErrorId.ImageNotFound, Assert.Throws<ImageException>(() => DiskImage.Open(path)).Id);
+        foreach (int length in new[] { 0, 100, 512, 1 << 20 })
+        {
+            File.WriteAllBytes(path, new byte[length]);
+            Assert.Equal((length, ImageErrorId.UnknownFormat), (length, Assert.Throws<ImageException>(() => DiskImage.Open(path)).Id));
+        }
+    }
+
+    [CorpusFact]
+    public void AVolumeIsChosenByItsNumber()
+    {
+        using DiskImage image = Open(CorpusImage.All.Single(s => s.File.EndsWith("etcher-test.img.gz", StringComparison.Ordinal)));
+        Assert.Equal(2, image.Describe().Volumes.Count);
+        Assert.Null(image.Describe().UsedBytes);
+        Assert.Empty(image.GetFreeExtents());
+        Assert.Equal(ImageErrorId.VolumeNotFound, Assert.Throws<ImageException>(() => image.ReadTree(null, default)).Id);
+        Assert.Equal(ImageErrorId.VolumeNotFound, Assert.Throws<ImageException>(() => image.ReadTree(3, default)).Id);
+        ImageException error = Assert.Throws<ImageException>(() => image.ReadTree(1, default));
+        Assert.Equal((ImageErrorId.UnsupportedFormat, image.Path), (error.Id, error.Path));
+    }
+
+    [CorpusFact]
+    public void ADamagedVolumeIsListedAndItsTreeRefused()
+    {
+        string path = Path.Combine(_folder, "damaged.dmg");
+        File.Copy(Path.Combine(CorpusLocation.Folder!, "balena-io__etcher/raw.img"), path);
+        File.SetAttributes(path, FileAttributes.Normal);
+        using (FileStream file = File.OpenWrite(path))
+        {
+            foreach (long offset in new[] { 1024 + 40, file.Length - 1024 + 40 }) // the block size of both headers
+            {
+                file.Position = offset;
+                file.Write([1, 2, 3, 4]);
+            }
+        }
+
+        using DiskImage image = DiskImage.Open(path);
+        Assert.Equal(VolumeKind.HfsPlus, Assert.Single(image.Describe().Volumes).Kind);
+        Assert.Null(image.Describe().FreeBytes);
+        Assert.Empty(image.GetFreeExtents());
+        ImageException error = Assert.Throws<ImageException>(() => image.ReadTree(null, default));
+        Assert.Equal((ImageErrorId.ImageDamaged, path), (error.Id, error.Path));
+    }
+
+    [GeneratedRegex(@"HFS\+[^;]*bs=(\d+) blocks=(\d+) free=(\d+) files=(\d+) dirs=(\d+)")]
+    private static partial Regex HfsCounts();
+
+    // Left out: what needs a codec that is not there yet, what is refused, what has no passphrase, and a disk that was cut short.
+    private static bool IsReadable(CorpusImage sample) =>
+        (!sample.IsEncrypted || sample.Passphrase.Length > 0)
+        && !sample.File.Contains("asif", StringComparison.Ordinal) && !sample.File.Contains("aj_bundle_joined", StringComparison.Ordinal)
+        && !sample.Container.Contains("UDIF", StringComparison.Ordinal);
+
+    private static BackupImageFormat FormatOf(CorpusImage sample) => sample.Container.Split(" > ")[^1] switch
+    {
+        "sparseimage" => BackupImageFormat.Sparse,
+        "sparsebundle" => BackupImageFormat.SparseBundle,
+        "UDIF UDRO" => BackupImageFormat.ReadOnly,
+        "UDIF UDZO" => BackupImageFormat.ReadOnlyZlib,
+        "UDIF UDBZ" => BackupImageFormat.ReadOnlyBzip2,
+        "UDIF ULFO" => BackupImageFormat.ReadOnlyLzfse,
+        "UDIF ULMO" => BackupImageFormat.ReadOnlyLzma,
+        "UDIF UDCO" => BackupImageFormat.ReadOnlyAdc,
+        _ => BackupImageFormat.ReadWrite,
+    };
+
+    private static void AssertInsideTheDisk(DiskImage image)
+    {
+        long end = 0;
+        foreach (StorageExtent extent in image.GetFreeExtents())
+        {
+            Assert.True(extent.Length > 0 && extent.Offset >= end);
+            end = extent.End;
+        }
+
+        Assert.True(end <= image.Disk.Length);
+    }
+
+    private static Passphrase PassphraseOf(string text)
+    {
+        using var secret = new SecureString();
+        foreach (char c in text) secret.AppendChar(c);
+        return Passphrase.From(secret);
+    }
+
+    private DiskImage Open(CorpusImage sample)
+    {
+        using Passphrase passphrase = PassphraseOf(sample.Passphrase);
+        return DiskImage.Open(sample.Materialise(_folder), sample.IsEncrypted ? passphrase : null);
+    }
+}

@@ -1,0 +1,219 @@
+using System.Globalization;
+using System.Security.Cryptography;
+using System.Text;
+using CCImage.Diagnostics;
+
+namespace CCImage.Tests.EndToEnd;
+
+/// <summary>The main job on real input, judged by readers that are not ours.</summary>
+public sealed class EndToEndTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("ccimage-e2e-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, true);
+
+    [OracleFact("7z", "fls", "icat", "qemu-img", "python3", "mkfifo")]
+    public void Foreign_readers_find_every_file_of_an_odd_tree_in_all_five_formats()
+    {
+        if (OperatingSystem.IsWindows()) return;
+        string source = Path.Combine(_folder, "Source");
+        OddTree.Make(source);
+        foreach (BackupImageFormat format in new[]
+                 {
+                     BackupImageFormat.ReadOnlyZlib, BackupImageFormat.ReadOnly, BackupImageFormat.ReadWrite, BackupImageFormat.Sparse, BackupImageFormat.SparseBundle,
+                 })
+        {
+            string image = Back(source, format);
+            Compare(source, image, format);
+        }
+    }
+
+    [OracleFact("7z", "fls", "icat", "qemu-img")]
+    public void Foreign_readers_find_every_file_of_a_large_tree()
+    {
+        const string Source = "/usr/share";
+        if (!Directory.Exists(Source)) return;
+        string image = Back(Source, BackupImageFormat.ReadOnlyZlib);
+        Compare(Source, image, BackupImageFormat.ReadOnlyZlib);
+    }
+
+    [OracleFact("fsck_hfs")]
+    public void Apples_own_checker_has_no_complaint()
+    {
+        if (OperatingSystem.IsWindows()) return;
+        string source = Path.Combine(_folder, "Source");
+        OddTree.Make(source);
+        foreach (ImageFileSystem fileSystem in Enum.GetValues<ImageFileSystem>())
+        {
+            string image = Back(source, BackupImageFormat.ReadWrite, fileSystem);
+            string window = Path.Combine(_folder, "window");
+            ForeignReaders.CopyWindow(image, window);
+            (int exitCode, string output, string error) = Oracle.Run("fsck_hfs", "-fn", window);
+            Assert.True(exitCode == 0, output + error);
+            Assert.Contains("appears to be OK", output + error, StringComparison.Ordinal);
+            File.Delete(image);
+        }
+    }
+
+    [Theory]
+    [InlineData(BackupImageFormat.ReadOnlyZlib)]
+    [InlineData(BackupImageFormat.ReadOnly)]
+    [InlineData(BackupImageFormat.Sparse)]
+    [InlineData(BackupImageFormat.SparseBundle)]
+    [InlineData(BackupImageFormat.ReadWrite)]
+    public void The_same_recipe_gives_the_same_bytes(BackupImageFormat format)
+    {
+        if (OperatingSystem.IsWindows()) return;
+        string source = Path.Combine(_folder, "Source");
+        OddTree.Make(source);
+        var recipe = new ImageRecipe
+        {
+            SourcePath = source, Path = Path.Combine(_folder, "a"), Format = format, SizeBytes = ImageOutput.IsReadOnly(format) ? null : 200_000_000,
+        };
+        Dictionary<string, string> first = Make(recipe);
+        Dictionary<string, string> second = Make(recipe with { Path = Path.Combine(_folder, "b") });
+        Assert.Equal(first, second);
+
+        static Dictionary<string, string> Make(ImageRecipe recipe)
+        {
+            using ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None);
+            creation.Run(CancellationToken.None);
+            return File.Exists(recipe.Path)
+                ? new() { [""] = Hash(recipe.Path) }
+                : Directory.EnumerateFiles(recipe.Path, "*", SearchOption.AllDirectories).ToDictionary(f => Path.GetRelativePath(recipe.Path, f), Hash);
+        }
+    }
+
+    [Fact]
+    public void A_conversion_without_free_space_holds_the_same_files_and_with_it_the_same_disk()
+    {
+        if (OperatingSystem.IsWindows()) return;
+        string source = Path.Combine(_folder, "Source");
+        OddTree.Make(source);
+        string image = Back(source, BackupImageFormat.SparseBundle);
+        string small = Path.Combine(_folder, "small.dmg");
+        string exact = Path.Combine(_folder, "exact.dmg");
+        Convert(image, small, keepFreeSpace: false);
+        Convert(image, exact, keepFreeSpace: true);
+        using DiskImage original = DiskImage.Open(image);
+        using DiskImage whole = DiskImage.Open(exact);
+        Assert.Equal(original.Disk.Length, whole.Disk.Length);
+        byte[] left = new byte[1 << 20];
+        byte[] right = new byte[1 << 20];
+        for (long at = 0; at < original.Disk.Length; at += left.Length)
+        {
+            int count = (int)Math.Min(left.Length, original.Disk.Length - at);
+            original.Disk.Read(at, left.AsSpan(0, count));
+            whole.Disk.Read(at, right.AsSpan(0, count));
+            Assert.True(left.AsSpan(0, count).SequenceEqual(right.AsSpan(0, count)), $"byte {at} and on");
+        }
+
+        string restored = Path.Combine(_folder, "restored");
+        ImageRestore.Run(new ImageRestoreRequest { Path = small, DestinationPath = restored }, SilentObserver.Instance, CancellationToken.None);
+        Assert.Equal(HashTree(source), HashTree(restored));
+
+        static void Convert(string from, string to, bool keepFreeSpace) => ImageConversion.Run(
+            new ImageConversionRequest { Path = from, DestinationPath = to, Format = BackupImageFormat.ReadOnlyZlib, KeepFreeSpace = keepFreeSpace },
+            SilentObserver.Instance,
+            CancellationToken.None);
+    }
+
+    private static string Hash(string file)
+    {
+        using FileStream stream = File.OpenRead(file);
+        return System.Convert.ToHexStringLower(SHA256.HashData(stream));
+    }
+
+    private static Dictionary<string, string> HashTree(string root) =>
+        Walk(root).Where(f => f is FileInfo { LinkTarget: null } file && (file.Attributes & FileAttributes.Device) == 0 && IsRegular(file.FullName))
+            .ToDictionary(f => Path.GetRelativePath(root, f.FullName), f => Hash(f.FullName));
+
+    private static IEnumerable<FileSystemInfo> Walk(string root) => new DirectoryInfo(root).EnumerateFileSystemInfos(
+        "*", new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = 0, IgnoreInaccessible = false });
+
+    // A FIFO would wait for ever to be read.
+    private static bool IsRegular(string path) => Oracle.Run("stat", "-c", "%F", path).Output.StartsWith("regular", StringComparison.Ordinal);
+
+    private static string Permissions(UnixFileMode mode)
+    {
+        var text = new StringBuilder();
+        for (int i = 8; i >= 0; i--) text.Append(((int)mode >> i & 1) == 0 ? '-' : "xwr"[i % 3]);
+        Special(UnixFileMode.SetUser, 2, 's');
+        Special(UnixFileMode.SetGroup, 5, 's');
+        Special(UnixFileMode.StickyBit, 8, 't');
+        return text.ToString();
+
+        void Special(UnixFileMode bit, int at, char letter)
+        {
+            if ((mode & bit) != 0) text[at] = text[at] == 'x' ? letter : char.ToUpperInvariant(letter);
+        }
+    }
+
+    private string Back(string source, BackupImageFormat format, ImageFileSystem fileSystem = ImageFileSystem.HfsPlus)
+    {
+        string image = Path.Combine(_folder, "image-" + format);
+        using ImageCreation creation = ImageCreation.Prepare(
+            new ImageRecipe
+            {
+                SourcePath = source,
+                Path = image,
+                Format = format,
+                FileSystem = fileSystem,
+                SizeBytes = ImageOutput.Grows(format) ? 400_000_000 : null,
+                Overwrite = true,
+            },
+            SilentObserver.Instance,
+            CancellationToken.None);
+        BackupImage result = creation.Run(CancellationToken.None);
+        Assert.Equal(format, result.Format);
+        return image;
+    }
+
+    private void Compare(string source, string image, BackupImageFormat format)
+    {
+        if (ImageOutput.IsReadOnly(format)) ForeignReaders.TestUdif(image);
+        string raw = Path.Combine(_folder, "raw");
+        File.Delete(raw);
+        ForeignReaders.Decode(image, format, raw);
+        Dictionary<string, ForeignEntry> listed = ForeignReaders.List(raw);
+        Dictionary<string, string> hashes = ForeignReaders.ExtractAndHash(raw, Directory.CreateTempSubdirectory("ccimage-x-").FullName);
+        var problems = new List<string>();
+        int files = 0;
+        foreach (FileSystemInfo entry in Walk(source))
+        {
+            string name = Path.GetRelativePath(source, entry.FullName).Normalize(NormalizationForm.FormC);
+
+            // The Sleuth Kit shows control characters as ^.
+            string shown = new([.. name.Select(c => c < ' ' ? '^' : c)]);
+            if (!listed.TryGetValue(shown, out ForeignEntry? found))
+            {
+                problems.Add($"{name}: not listed");
+                continue;
+            }
+
+            bool isLink = entry.LinkTarget is not null;
+            if (isLink)
+            {
+                string target = Encoding.UTF8.GetString(ForeignReaders.Content(raw, found.Inode));
+                if (found.Type != 'l' || target != entry.LinkTarget) problems.Add($"{name}: link to '{target}' ({found.Type})");
+                continue;
+            }
+
+            if (found.Permissions != Permissions(entry.UnixFileMode)) problems.Add($"{name}: mode {found.Permissions}, not {Permissions(entry.UnixFileMode)}");
+            long seconds = new DateTimeOffset(entry.LastWriteTimeUtc).ToUnixTimeSeconds();
+            if (found.ModifySeconds != seconds) problems.Add($"{name}: modified {found.ModifySeconds}, not {seconds}");
+            if (entry is FileInfo file && found.Type == 'r')
+            {
+                files++;
+                if (found.Size != file.Length) problems.Add($"{name}: {found.Size} bytes, not {file.Length}");
+                if (!hashes.TryGetValue(name, out string? hash)) problems.Add($"{name}: not extracted");
+                else if (hash != Hash(file.FullName)) problems.Add($"{name}: other content");
+            }
+        }
+
+        Assert.True(problems.Count == 0, $"{format}: {problems.Count} problems\n" + string.Join('\n', problems.Take(20)));
+        Assert.True(files > 100, files.ToString(CultureInfo.InvariantCulture));
+        if (Directory.Exists(image)) Directory.Delete(image, true);
+        else File.Delete(image);
+    }
+}
