@@ -1,5 +1,4 @@
 using CCImage.Platform;
-using CCImage.Storage;
 using Microsoft.Win32.SafeHandles;
 
 namespace CCImage.Tests;
@@ -21,7 +20,7 @@ internal abstract class DirectoryDecorator(HostDirectory inner) : HostDirectory
 
     public override SafeFileHandle? OpenForMetadata(string name) => inner.OpenForMetadata(name);
 
-    public override BlockStorage OpenResourceFork(string name) => inner.OpenResourceFork(name);
+    public override HostFork OpenResourceFork(string name) => inner.OpenResourceFork(name);
 
     public override string ReadLink(string name) => inner.ReadLink(name);
 

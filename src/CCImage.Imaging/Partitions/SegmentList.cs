@@ -1,3 +1,4 @@
+using CCImage.Storage;
 namespace CCImage.Partitions;
 
 /// <summary>Collects what a partition map says of a disk, and turns it into segments that cover the disk without a gap.</summary>

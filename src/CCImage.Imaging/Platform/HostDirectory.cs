@@ -1,4 +1,3 @@
-using CCImage.Storage;
 using Microsoft.Win32.SafeHandles;
 
 namespace CCImage.Platform;
@@ -10,6 +9,32 @@ internal readonly record struct HostNode(string Name, SafeFileHandle? File = nul
 {
     /// <summary>The folder itself.</summary>
     public static HostNode Self => new(".");
+}
+
+/// <summary>A resource fork held open for reading; safe to use from several threads at once.</summary>
+internal abstract class HostFork : IDisposable
+{
+    /// <summary>Length in bytes when it was opened.</summary>
+    public abstract long Length { get; }
+
+    /// <summary>Reads up to the buffer's length.</summary>
+    /// <param name="offset">Where in the fork, below its length.</param>
+    /// <param name="buffer">Receives the bytes.</param>
+    /// <returns>How many; 0 when the fork became shorter.</returns>
+    public abstract int Read(long offset, Span<byte> buffer);
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Dispose(true);
+        GC.SuppressFinalize(this);
+    }
+
+    /// <summary>Closes the fork.</summary>
+    /// <param name="disposing">Always true.</param>
+    protected virtual void Dispose(bool disposing)
+    {
+    }
 }
 
 /// <summary>
@@ -52,7 +77,7 @@ internal abstract class HostDirectory : IDisposable
 
     /// <summary>Opens the resource fork of a file.</summary>
     /// <param name="name">A single name.</param>
-    public abstract BlockStorage OpenResourceFork(string name);
+    public abstract HostFork OpenResourceFork(string name);
 
     /// <summary>Where a symbolic link points.</summary>
     /// <param name="name">A single name.</param>

@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using CCImage.Sources;
-using CCImage.Storage;
 using Microsoft.Win32.SafeHandles;
 
 namespace CCImage.Platform;
@@ -147,8 +146,7 @@ internal sealed class LinuxDirectory : UnixDirectory
     }
 
     /// <inheritdoc/>
-    public override BlockStorage OpenResourceFork(string name) =>
-        new MemoryStorage(ReadAttribute(new(name), HostAttributes.ResourceForkName));
+    public override HostFork OpenResourceFork(string name) => new LinuxFork(ReadAttribute(new(name), HostAttributes.ResourceForkName));
 
     /// <inheritdoc/>
     public override HostAttributes ReadAttributes(HostNode node, in HostStat stat)
@@ -296,6 +294,22 @@ internal sealed class LinuxDirectory : UnixDirectory
     // There is no getxattrat before Linux 6.13; a path through the descriptor comes to the same: no component of it is a link but the
     // kernel's own, and the last one is not followed.
     private string PathOf(HostNode node) => $"/proc/self/fd/{Handle.DangerousGetHandle()}/{node.Name}";
+}
+
+/// <summary>A resource fork that is an attribute, and so small.</summary>
+internal sealed class LinuxFork(byte[] bytes) : HostFork
+{
+    /// <inheritdoc/>
+    public override long Length => bytes.Length;
+
+    /// <inheritdoc/>
+    public override int Read(long offset, Span<byte> buffer)
+    {
+        ReadOnlySpan<byte> rest = bytes.AsSpan((int)Math.Min(offset, bytes.Length));
+        rest = rest[..Math.Min(rest.Length, buffer.Length)];
+        rest.CopyTo(buffer);
+        return rest.Length;
+    }
 }
 
 /// <summary>A <c>struct statx_timestamp</c>: 16 bytes.</summary>

@@ -1,7 +1,6 @@
 using System.Runtime.InteropServices;
 using System.Text;
 using CCImage.Sources;
-using CCImage.Storage;
 using Microsoft.Win32.SafeHandles;
 
 namespace CCImage.Platform;
@@ -142,12 +141,12 @@ internal sealed class MacDirectory : UnixDirectory
     }
 
     /// <inheritdoc/>
-    public override BlockStorage OpenResourceFork(string name)
+    public override HostFork OpenResourceFork(string name)
     {
         SafeFileHandle file = OpenFile(name, out _);
         try
         {
-            return new MacResourceFork(file, CheckLength(MacCalls.GetAttribute(file, HostAttributes.ResourceForkName, [], 0, 0, 0)));
+            return new MacFork(file, CheckLength(MacCalls.GetAttribute(file, HostAttributes.ResourceForkName, [], 0, 0, 0)));
         }
         catch
         {
@@ -288,22 +287,16 @@ internal sealed class MacDirectory : UnixDirectory
 }
 
 /// <summary>A resource fork, read through the one attribute that can be read in pieces.</summary>
-internal sealed class MacResourceFork(SafeFileHandle file, long length) : BlockStorage
+internal sealed class MacFork(SafeFileHandle file, long length) : HostFork
 {
     /// <inheritdoc/>
     public override long Length => length;
 
     /// <inheritdoc/>
-    protected override void ReadCore(long offset, Span<byte> buffer)
+    public override int Read(long offset, Span<byte> buffer)
     {
-        while (!buffer.IsEmpty)
-        {
-            nint count = MacCalls.GetAttribute(file, HostAttributes.ResourceForkName, buffer, (nuint)buffer.Length, checked((uint)offset), 0);
-            if (count <= 0)
-                throw new ImageException(ImageErrorId.SourceUnreadable, "The resource fork cannot be read or became shorter.", place: $"byte {offset}");
-            buffer = buffer[(int)count..];
-            offset += count;
-        }
+        nint count = MacCalls.GetAttribute(file, HostAttributes.ResourceForkName, buffer, (nuint)buffer.Length, checked((uint)offset), 0);
+        return count >= 0 ? (int)count : throw MacDirectory.FailureOf(Marshal.GetLastPInvokeError());
     }
 
     /// <inheritdoc/>

@@ -1,6 +1,5 @@
 using System.Runtime.InteropServices;
 using CCImage.Sources;
-using CCImage.Storage;
 using Microsoft.Win32.SafeHandles;
 
 namespace CCImage.Platform;
@@ -174,7 +173,7 @@ internal sealed class PortableDirectory : HostDirectory
     public override SafeFileHandle? OpenForMetadata(string name) => null;
 
     /// <inheritdoc/>
-    public override BlockStorage OpenResourceFork(string name) => throw NotHere("resource forks");
+    public override HostFork OpenResourceFork(string name) => throw NotHere("resource forks");
 
     /// <inheritdoc/>
     public override string ReadLink(string name) =>

@@ -38,7 +38,7 @@ public sealed class HostTree : SourceTree
     {
         try
         {
-            return fork == ForkKind.Resource ? InFolderOf(entry, folder => folder.OpenResourceFork(entry.Name)) : OpenData(entry);
+            return fork == ForkKind.Resource ? new HostForkStorage(InFolderOf(entry, folder => folder.OpenResourceFork(entry.Name)), DisplayPath(entry)) : OpenData(entry);
         }
         catch (HostException e)
         {

@@ -9,6 +9,8 @@ namespace CCImage.Tests.EndToEnd;
 /// <summary>The main job on real input, judged by readers that are not ours.</summary>
 public sealed class EndToEndTests : IDisposable
 {
+    private static readonly string s_hashOfNothing = System.Convert.ToHexStringLower(SHA256.HashData([]));
+
     private readonly string _folder = Directory.CreateTempSubdirectory("ccimage-e2e-").FullName;
 
     public void Dispose() => Directory.Delete(_folder, true);
@@ -191,7 +193,7 @@ public sealed class EndToEndTests : IDisposable
         Dictionary<string, string> hashes = ForeignReaders.ExtractAndHash(raw, Directory.CreateDirectory(Path.Combine(_folder, "extracted")).FullName);
         Directory.Delete(Path.Combine(_folder, "extracted"), true);
         var problems = new List<string>();
-        int files = 0;
+        int files = 0, links = 0;
         foreach (FileSystemInfo entry in Walk(source))
         {
             string name = Path.GetRelativePath(source, entry.FullName).Normalize(NormalizationForm.FormC);
@@ -205,6 +207,7 @@ public sealed class EndToEndTests : IDisposable
             }
 
             bool isLink = entry.LinkTarget is not null;
+            if (isLink && found.Type == 'l' && links++ > 300) continue; // a process for each
             if (isLink)
             {
                 string target = Encoding.UTF8.GetString(ForeignReaders.Content(raw, found.Inode));
@@ -219,8 +222,12 @@ public sealed class EndToEndTests : IDisposable
             {
                 files++;
                 if (found.Size != file.Length) problems.Add($"{name}: {found.Size} bytes, not {file.Length}");
-                if (!hashes.TryGetValue(name, out string? hash)) problems.Add($"{name}: not extracted");
-                else if (hash != Hash(file.FullName)) problems.Add($"{name}: other content");
+                string expected = Hash(file.FullName);
+
+                // 7-Zip renames what has a colon on the Mac, and gives an empty file for the second name of one: The Sleuth Kit reads those.
+                if (!hashes.TryGetValue(name, out string? hash) || (hash != expected && file.Length > 0 && hash == s_hashOfNothing))
+                    hash = System.Convert.ToHexStringLower(SHA256.HashData(ForeignReaders.Content(raw, found.Inode)));
+                if (hash != expected) problems.Add($"{name}: other content");
             }
         }
 

@@ -1,3 +1,4 @@
+using CCImage.Storage;
 using CCImage.Binary;
 using CCImage.Checksums;
 using CCImage.Partitions.Mbr;

@@ -1,4 +1,4 @@
-namespace CCImage.Partitions;
+namespace CCImage.Storage;
 
 /// <summary>
 /// A stretch of a disk as a UDIF image divides it: partition map, free space and partitions, one block table each. The segments of a disk
