@@ -33,8 +33,24 @@ internal sealed class VolumeFile : IDisposable
         var warnings = new Listener();
         HfsPlusPlan plan = HfsPlusPlanner.Plan(tree, options ?? Options, warnings, default);
         var file = new VolumeFile(place) { Plan = plan };
-        using (var renderer = new HfsPlusRenderer(plan, tree, warnings))
-        using (FileStream output = File.Create(file.Path))
+        try
+        {
+            file.Render(tree, warnings);
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+
+        file.Warnings.AddRange(warnings.Warnings);
+        return file;
+    }
+
+    private void Render(TestTree tree, Listener warnings)
+    {
+        using (var renderer = new HfsPlusRenderer(Plan, tree, warnings))
+        using (FileStream output = File.Create(Path))
         {
             output.SetLength(renderer.Length);
             byte[] buffer = new byte[1 << 20];
@@ -56,9 +72,6 @@ internal sealed class VolumeFile : IDisposable
 
             Assert.Equal(renderer.Length, at);
         }
-
-        file.Warnings.AddRange(warnings.Warnings);
-        return file;
     }
 
     /// <summary>Apple's checker must find nothing to say.</summary>
