@@ -26,9 +26,9 @@ internal sealed class SharpZipLibCodecs : IExternalCodecs
             decompressor.ReadExactly(plain);
             if (decompressor.ReadByte() >= 0) throw new InvalidDataException("The bzip2 stream holds more bytes than it should.");
         }
-        catch (Exception e) when (e is BZip2Exception or EndOfStreamException or IndexOutOfRangeException or OverflowException)
+        catch (Exception e) when (e is BZip2Exception or EndOfStreamException or IndexOutOfRangeException or OverflowException or NullReferenceException)
         {
-            // A damaged stream leads the package out of its own tables' bounds as well.
+            // A damaged stream leads the package out of its own tables' bounds as well, or to a block it never read.
             throw new InvalidDataException("The bzip2 stream is damaged.", e);
         }
 

@@ -76,6 +76,7 @@ internal abstract unsafe class SystemLzma
 
         public override int Encode(ReadOnlySpan<byte> source, Span<byte> destination, int level)
         {
+            if (destination.IsEmpty) return 0; // an error of the caller to the library
             ulong* options = stackalloc ulong[OptionsSize / sizeof(ulong)];
             if (_preset((byte*)options, (uint)level) != 0) throw new InvalidOperationException($"liblzma does not know the preset {level}.");
 

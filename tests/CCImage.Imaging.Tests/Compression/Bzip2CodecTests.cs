@@ -1,0 +1,40 @@
+using CCImage.Compression;
+
+namespace CCImage.Tests.Compression;
+
+public sealed class Bzip2CodecTests : BlockCodecContract
+{
+    private protected override BlockCodec[] Codecs { get; } = [new Bzip2Codec(1), new Bzip2Codec(2)];
+
+    // The package takes a millisecond and some MB a block.
+    private protected override int DamageCount => 3000;
+
+    private protected override bool FindsAllDamage => true;
+
+    [OracleFact("bzip2")]
+    public void Bzip2ReadsWhatIsWritten() => WithFolder(folder =>
+    {
+        string file = Path.Combine(folder, "block.bz2");
+        for (int seed = 0; seed < 40; seed++)
+        {
+            byte[] plain = GeneratedBlocks.Make(seed + 50_000), room = new byte[plain.Length + 2000];
+            int used = new Bzip2Codec(1 + (seed % 9)).Encode(plain, room);
+            File.WriteAllBytes(file, room[..used]);
+            Assert.Equal(plain, Oracle.RunForBytes("bzip2", "-dc", file));
+        }
+    });
+
+    [OracleFact("bzip2")]
+    public void WhatBzip2WritesIsRead() => WithFolder(folder =>
+    {
+        string file = Path.Combine(folder, "plain");
+        for (int seed = 0; seed < 40; seed++)
+        {
+            byte[] plain = seed == 0 ? BlockSamples.Text(1 << 20, 1) : GeneratedBlocks.Make(seed + 60_000);
+            File.WriteAllBytes(file, plain);
+            byte[] block = Oracle.RunForBytes("bzip2", "-zkc", "-" + (1 + (seed % 9)), file);
+            Assert.Equal(plain, Decode(new Bzip2Codec(), block, plain.Length, out ImageException? problem));
+            Assert.Null(problem);
+        }
+    });
+}
