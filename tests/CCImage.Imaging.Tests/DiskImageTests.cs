@@ -139,6 +139,15 @@ public sealed partial class DiskImageTests : IDisposable
     }
 
     [CorpusFact]
+    public void FreeExtentsAreCountedFromTheStartOfTheDisk()
+    {
+        using DiskImage image = Open(CorpusImage.All.Single(s => s.File == "autopkg__autopkg/Test.dmg"));
+        StorageExtent[] inVolume = [.. HfsPlusReaderTests.OpenOnly(image.Disk).GetFreeExtents()];
+        Assert.NotEmpty(inVolume);
+        Assert.Equal(inVolume.Select(e => e with { Offset = e.Offset + (40 * 512) }), image.GetFreeExtents());
+    }
+
+    [CorpusFact]
     public void ADamagedVolumeIsListedAndItsTreeRefused()
     {
         string path = Path.Combine(_folder, "damaged.dmg");

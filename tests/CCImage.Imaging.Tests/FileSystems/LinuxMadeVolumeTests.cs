@@ -18,6 +18,9 @@ public sealed class LinuxMadeVolumeTests
         ln d/a d/b
         ln d/a third
         ln -s ../a d/e/sym
+        echo once > once
+        ln once twice
+        rm once
         mknod d/chr c 1 3
         mknod d/blk b 8 17
         mkfifo d/fifo
@@ -77,7 +80,7 @@ public sealed class LinuxMadeVolumeTests
         HfsPlusReaderTests.AssertFreeSpace(volume, image);
         using SourceTree tree = volume.ReadTree();
         Dictionary<string, SourceEntry> entries = tree.Enumerate().ToDictionary(e => e.RelativePath);
-        Assert.Equal(1 + 2 + 300 + 10, entries.Count);
+        Assert.Equal(1 + 2 + 300 + 11, entries.Count);
 
         SourceEntry[] links = [entries["d/a"], entries["d/b"], entries["third"]];
         Assert.NotEqual(0, links[0].HardLinkId);
@@ -89,6 +92,7 @@ public sealed class LinuxMadeVolumeTests
             Assert.Equal(new DateTimeOffset(2001, 2, 3, 4, 5, 6, TimeSpan.Zero), link.ModifyTime.ToDateTimeOffset());
         }
 
+        Assert.Equal((0L, "once\n"), (entries["twice"].HardLinkId, TextOf(tree, entries["twice"]))); // a link record still, but the only name
         Assert.Equal("../a", entries["d/e/sym"].LinkTarget);
         Assert.Equal((EntryKind.CharacterDevice, EntryKind.BlockDevice, EntryKind.Fifo), (entries["d/chr"].Kind, entries["d/blk"].Kind, entries["d/fifo"].Kind));
         Assert.Equal("x\n", TextOf(tree, entries["d/été 한글 :colon"]));
