@@ -24,7 +24,7 @@ internal sealed class ConversionPump
     private readonly CancellationToken _cancellation;
     private readonly long _totalData;
 
-    // The gate guards everything below it. Whoever finds the next piece in order finished, and nobody appending, appends it, outside the gate.
+    // The gate guards everything below it. Whoever takes the next piece in order out of its slot appends it, outside the gate.
     private readonly object _gate = new();
     private readonly IEnumerator<StorageExtent> _pieces;
     private readonly Stack<Job> _free = new();
@@ -32,7 +32,6 @@ internal sealed class ConversionPump
     private long _taken;
     private long _appended;
     private long _doneData;
-    private bool _appending;
     private bool _stopped;
     private ExceptionDispatchInfo? _failure;
 
@@ -145,18 +144,17 @@ internal sealed class ConversionPump
             lock (_gate)
             {
                 long slot = _appended % _finished.Length;
-                if (_appending || _stopped || _finished[slot] is not Job next) return;
+                if (_stopped || _finished[slot] is not Job next) return;
                 job = next;
                 _finished[slot] = null;
-                _appending = true;
             }
 
-            _writer.Append(job.Chunk); // if this throws, _appending stays true and nobody appends ever again
+            // The slot is empty and still the next one: nobody else appends meanwhile, nor ever again if this throws.
+            _writer.Append(job.Chunk);
             lock (_gate)
             {
                 _doneData += job.DataLength;
                 if (job.DataLength > 0) _observer.OnProgress(new ImagingProgress(_activity, _doneData, _totalData, "bytes"));
-                _appending = false;
                 _appended++;
                 _free.Push(job);
                 Monitor.Pulse(_gate);

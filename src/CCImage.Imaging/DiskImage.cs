@@ -1,6 +1,7 @@
 using CCImage.Containers;
 using CCImage.Containers.SparseBundle;
 using CCImage.Containers.SparseImage;
+using CCImage.Containers.Udif;
 using CCImage.Encryption;
 using CCImage.FileSystems;
 using CCImage.Partitions;
@@ -262,7 +263,8 @@ public sealed class DiskImage : IDisposable
                     var sparse = SparseImageStorage.Open(file, writable: false, ownsFile: true);
                     return new(sparse, BackupImageFormat.Sparse, encryption, sparse.BandSizeBytes, () => stored);
                 case ContainerKind.Udif:
-                    throw new NotImplementedException();
+                    var udif = UdifStorage.Open(file, ownsFile: true);
+                    return new(udif, FormatOf(udif.FormatCode), encryption, null, () => stored);
                 case ContainerKind.Asif:
                     throw ContainerDetection.AsifUnsupported();
                 default:

@@ -12,6 +12,7 @@ function Get-OwnParameter([Management.Automation.CommandInfo] $Command) {
 
 # A tree with the oddities that every host can hold, and some that only POSIX hosts can.
 function New-SourceTree([string] $Path) {
+    $Path = $ExecutionContext.SessionState.Path.GetUnresolvedProviderPathFromPSPath($Path)
     $null = New-Item $Path, (Join-Path $Path 'notes'), (Join-Path $Path 'cache'), (Join-Path $Path 'empty folder') -ItemType Directory -Force
     Set-Content (Join-Path $Path 'report.txt') ('The quarterly report. ' * 500)
     Set-Content (Join-Path $Path 'notes/ünïcode — ℃.txt') 'Names are decomposed on HFS+.'

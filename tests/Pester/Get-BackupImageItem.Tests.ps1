@@ -26,7 +26,8 @@ Describe 'Get-BackupImageItem' {
     It 'filters by names and by paths' {
         (Get-BackupImageItem $disk -Include *.tmp).ItemPath | Should -Be '/notes/draft.tmp'
         @(Get-BackupImageItem $disk -Include notes/*).Count | Should -Be 2
-        (Get-BackupImageItem $disk -Include /cache/index, EMPTY).Name | Sort-Object | Should -Be 'empty', 'index'
+        (Get-BackupImageItem $disk -Include /cache/index, empty).Name | Sort-Object | Should -Be 'empty', 'index'
+        (Get-BackupImageItem $disk -Include notes/).ItemPath | Should -Contain '/notes/draft.tmp' -Because 'a folder is taken with what is in it'
         Get-BackupImageItem $disk -Include nosuch | Should -BeNullOrEmpty
     }
 

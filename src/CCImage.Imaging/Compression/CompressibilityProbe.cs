@@ -18,8 +18,8 @@ internal static class CompressibilityProbe
 
     // Among 256 bytes of even distribution, 127.5 pairs are equal, give or take 11.3; bytes of six bits have 510, text has some 2,000. Deflated data
     // has places with 200 and more, and gets hardly smaller for it; data that is a little uneven all over is for the sum of all samples to find.
-    private const int MostEqualPairs = 300;
-    private const int OneSampleIn = 40;
+    private const int MostEqualPairs = 400;
+    private const int OneSampleIn = 128;
 
     // In a sample of 64 KiB over all: an entropy below 7.95 bits shows in more equal pairs than this part of the even distribution's.
     private const double MostEqualPairsOverAll = 1.06;
@@ -34,7 +34,7 @@ internal static class CompressibilityProbe
     public static bool IsCompressible(ReadOnlySpan<byte> block) =>
         block.Length < ShortestBlock || HasUnevenBytes(block) || RepeatsItself(block);
 
-    /// <summary>Order 0: whether one sample in 40 is uneven by itself, or all of them together.</summary>
+    /// <summary>Order 0: whether more than one sample in 128 is uneven by itself, or all of them together.</summary>
     private static bool HasUnevenBytes(ReadOnlySpan<byte> block)
     {
         Span<ushort> counts = stackalloc ushort[256];

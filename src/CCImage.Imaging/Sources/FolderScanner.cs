@@ -174,8 +174,8 @@ public sealed class FolderScanner
             if (enter) subfolders.Add(child);
             if (++_entries % ProgressInterval == 0)
             {
-                _cancellation.ThrowIfCancellationRequested();
                 _observer.OnProgress(new("Scanning", _entries, 0, "entries"));
+                _cancellation.ThrowIfCancellationRequested();
             }
         }
     }

@@ -15,7 +15,7 @@ public sealed class GetBackupImageItemCommand : ImagePathCommand
     [ValidateRange(1, int.MaxValue)]
     public int? Volume { get; set; }
 
-    /// <summary>Patterns of names, or of paths where they have a slash.</summary>
+    /// <summary>Patterns of what to list; see <c>about_CCImage</c>.</summary>
     [Parameter(Position = 1)]
     [SupportsWildcards]
     [SuppressMessage("Performance", "CA1819", Justification = "Parameters are arrays.")]

@@ -30,9 +30,12 @@ internal static class ErrorMapping
     {
         ImageException error = ToImageException(exception, target);
         string? path = error.Path ?? target;
+
+        // The remedy apart from the text: hosts show it on a line of its own.
+        string text = (path is null ? "" : $"{path}: ") + error.Problem + (error.Place is null ? "" : $" (at {error.Place})");
         return new ErrorRecord(error, error.Id.ToString(), Category(error.Id), path)
         {
-            ErrorDetails = new ErrorDetails(error.Message) { RecommendedAction = error.Remedy ?? "" },
+            ErrorDetails = new ErrorDetails(text) { RecommendedAction = error.Remedy ?? "" },
         };
     }
 

@@ -1,23 +1,24 @@
-using System.Management.Automation;
 using CCImage.Sources;
 
 namespace CCImage.Parameters;
 
-/// <summary>Chooses entries of a volume by PowerShell's wildcards; without patterns, all of them.</summary>
-/// <param name="patterns">Patterns of names, or of whole paths where they have a slash.</param>
-internal sealed class ItemFilter(IReadOnlyCollection<string> patterns)
+/// <summary>
+/// Chooses entries of a volume by the patterns that <c>Restore-BackupImage</c> and <c>-Exclude</c> take; without patterns, all of them.
+/// </summary>
+/// <param name="patterns">The patterns.</param>
+internal sealed class ItemFilter(IEnumerable<string> patterns)
 {
-    private const WildcardOptions Options = WildcardOptions.IgnoreCase | WildcardOptions.CultureInvariant;
+    private readonly PathPatterns _patterns = new(patterns);
+    private readonly HashSet<SourceEntry> _chosenFolders = new(ReferenceEqualityComparer.Instance);
 
-    private readonly WildcardPattern[] _names = [.. patterns.Where(p => !p.Contains('/', StringComparison.Ordinal)).Select(p => new WildcardPattern(p, Options))];
-
-    private readonly WildcardPattern[] _paths =
-        [.. patterns.Where(p => p.Contains('/', StringComparison.Ordinal)).Select(p => new WildcardPattern(p.Trim('/'), Options))];
-
-    /// <summary>Whether an entry is chosen.</summary>
-    /// <param name="entry">The entry.</param>
-    public bool Matches(SourceEntry entry) =>
-        (_names.Length == 0 && _paths.Length == 0)
-        || Array.Exists(_names, name => name.IsMatch(entry.Name))
-        || (_paths.Length > 0 && entry.RelativePath is var path && Array.Exists(_paths, pattern => pattern.IsMatch(path)));
+    /// <summary>Whether an entry is chosen, by itself or with a folder above it.</summary>
+    /// <param name="entry">The entry. Folders must be asked about before what is in them.</param>
+    public bool Matches(SourceEntry entry)
+    {
+        if (_patterns.IsEmpty) return true;
+        bool isFolder = entry.Kind == EntryKind.Directory;
+        bool matches = (entry.Parent is { } parent && _chosenFolders.Contains(parent)) || _patterns.IsMatch(entry.Name, isFolder, () => entry.RelativePath);
+        if (matches && isFolder) _chosenFolders.Add(entry);
+        return matches;
+    }
 }

@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using CCImage.Diagnostics;
+using CCImage.Sources;
 
 namespace CCImage.Tests.EndToEnd;
 
@@ -33,7 +34,7 @@ public sealed class EndToEndTests : IDisposable
     {
         const string Source = "/usr/share";
         if (!Directory.Exists(Source)) return;
-        string image = Back(Source, BackupImageFormat.ReadOnlyZlib);
+        string image = Back(Source, BackupImageFormat.ReadOnlyZlib, ImageFileSystem.HfsPlusCaseSensitive);
         Compare(Source, image, BackupImageFormat.ReadOnlyZlib);
     }
 
@@ -124,15 +125,26 @@ public sealed class EndToEndTests : IDisposable
         return System.Convert.ToHexStringLower(SHA256.HashData(stream));
     }
 
-    private static Dictionary<string, string> HashTree(string root) =>
-        Walk(root).Where(f => f is FileInfo { LinkTarget: null } file && (file.Attributes & FileAttributes.Device) == 0 && IsRegular(file.FullName))
-            .ToDictionary(f => Path.GetRelativePath(root, f.FullName), f => Hash(f.FullName));
+    // Our own scanner tells files from FIFOs, which would wait for ever to be read.
+    private static Dictionary<string, string> HashTree(string root)
+    {
+        using HostTree tree = FolderScanner.Scan(root, new FolderScanOptions(), SilentObserver.Instance, CancellationToken.None);
+        return tree.Enumerate().Where(e => e.Kind == EntryKind.File).ToDictionary(e => e.RelativePath, e => Hash(tree.DisplayPath(e)));
+    }
 
-    private static IEnumerable<FileSystemInfo> Walk(string root) => new DirectoryInfo(root).EnumerateFileSystemInfos(
-        "*", new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = 0, IgnoreInaccessible = false });
-
-    // A FIFO would wait for ever to be read.
-    private static bool IsRegular(string path) => Oracle.Run("stat", "-c", "%F", path).Output.StartsWith("regular", StringComparison.Ordinal);
+    // Every entry below the folder; links are not followed.
+    private static IEnumerable<FileSystemInfo> Walk(string root)
+    {
+        var pending = new Stack<DirectoryInfo>([new DirectoryInfo(root)]);
+        while (pending.TryPop(out DirectoryInfo? folder))
+        {
+            foreach (FileSystemInfo entry in folder.EnumerateFileSystemInfos("*", new EnumerationOptions { AttributesToSkip = 0, IgnoreInaccessible = false }))
+            {
+                yield return entry;
+                if (entry is DirectoryInfo { LinkTarget: null } below) pending.Push(below);
+            }
+        }
+    }
 
     private static string Permissions(UnixFileMode mode)
     {
@@ -176,7 +188,8 @@ public sealed class EndToEndTests : IDisposable
         File.Delete(raw);
         ForeignReaders.Decode(image, format, raw);
         Dictionary<string, ForeignEntry> listed = ForeignReaders.List(raw);
-        Dictionary<string, string> hashes = ForeignReaders.ExtractAndHash(raw, Directory.CreateTempSubdirectory("ccimage-x-").FullName);
+        Dictionary<string, string> hashes = ForeignReaders.ExtractAndHash(raw, Directory.CreateDirectory(Path.Combine(_folder, "extracted")).FullName);
+        Directory.Delete(Path.Combine(_folder, "extracted"), true);
         var problems = new List<string>();
         int files = 0;
         foreach (FileSystemInfo entry in Walk(source))

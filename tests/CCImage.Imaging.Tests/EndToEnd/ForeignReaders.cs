@@ -58,7 +58,7 @@ internal static class ForeignReaders
             string name = string.Join('|', cells[1..^9]).TrimStart('/');
             int link = name.IndexOf(" -> ", StringComparison.Ordinal);
             if (link >= 0) name = name[..link];
-            if (name.StartsWith("$", StringComparison.Ordinal) || name.StartsWith('^') || name.Contains("HFS+ Private", StringComparison.Ordinal)) continue;
+            if (name.StartsWith('$') || name.StartsWith('^') || name.Contains("HFS+ Private", StringComparison.Ordinal)) continue;
             if (name.EndsWith("-rsrc", StringComparison.Ordinal) || name.StartsWith(".journal", StringComparison.Ordinal) || name.Contains("Private Directory Data", StringComparison.Ordinal)) continue;
             string mode = cells[^8];
             result[name.Normalize(NormalizationForm.FormC)] = new ForeignEntry(

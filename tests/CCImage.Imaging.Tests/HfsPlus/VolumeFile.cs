@@ -7,11 +7,10 @@ namespace CCImage.Tests.HfsPlus;
 /// <summary>A rendered volume in a temporary file, with holes where it holds zeros.</summary>
 internal sealed class VolumeFile : IDisposable
 {
-    private readonly DirectoryInfo _folder = Directory.CreateTempSubdirectory("ccimage-hfs-");
+    private readonly DirectoryInfo _folder;
 
-    private VolumeFile()
-    {
-    }
+    private VolumeFile(string? place) =>
+        _folder = place is null ? Directory.CreateTempSubdirectory("ccimage-hfs-") : Directory.CreateDirectory(System.IO.Path.Combine(place, "ccimage-hfs-" + Guid.NewGuid()));
 
     public string Path => System.IO.Path.Combine(_folder.FullName, "volume.img");
 
@@ -29,11 +28,11 @@ internal sealed class VolumeFile : IDisposable
     };
 
     /// <summary>Plans and renders.</summary>
-    public static VolumeFile Write(TestTree tree, HfsPlusPlanOptions? options = null)
+    public static VolumeFile Write(TestTree tree, HfsPlusPlanOptions? options = null, string? place = null)
     {
         var warnings = new Listener();
         HfsPlusPlan plan = HfsPlusPlanner.Plan(tree, options ?? Options, warnings, default);
-        var file = new VolumeFile { Plan = plan };
+        var file = new VolumeFile(place) { Plan = plan };
         using (var renderer = new HfsPlusRenderer(plan, tree, warnings))
         using (FileStream output = File.Create(file.Path))
         {

@@ -15,24 +15,22 @@ internal static class HfsPlusNames
     /// <param name="stored">UTF-16 units as on disk.</param>
     public static string FromDisk(string stored)
     {
-        string name = stored;
-        if (stored.AsSpan().ContainsAnyExceptInRange('\u0001', '\u007F'))
-        {
-            string? composed = Normalize(stored, NormalizationForm.FormC);
-            if (composed is not null && Normalize(composed, NormalizationForm.FormD) == stored) name = composed;
-        }
-
-        return name.AsSpan().ContainsAny('/', ':', '\0')
-            ? string.Create(name.Length, name, static (target, source) =>
-            {
-                for (int i = 0; i < source.Length; i++) target[i] = source[i] switch { '/' => ':', ':' => '/', '\0' => NulSymbol, char c => c };
-            })
-            : name;
+        string name = Exchange(stored);
+        if (!stored.AsSpan().ContainsAnyExceptInRange('\u0000', '\u007F')) return name;
+        string? composed = Compose(name);
+        return composed is not null && HfsPlusUnicode.ToVolumeName(composed) == stored ? composed : name;
     }
 
-    // Characters that HFS+ never decomposes would be changed (the compatibility ideographs): the text between them is normalised alone.
+    private static string Exchange(string stored) => !stored.AsSpan().ContainsAny('/', ':', '\0')
+        ? stored
+        : string.Create(stored.Length, stored, static (target, source) =>
+        {
+            for (int i = 0; i < target.Length; i++) target[i] = source[i] switch { '/' => ':', ':' => '/', '\0' => NulSymbol, char c => c };
+        });
+
+    // Characters that HFS+ never decomposes would be changed (the compatibility ideographs): the text between them is composed alone.
     // Null for half a surrogate pair, which has no normalisation form.
-    private static string? Normalize(string text, NormalizationForm form)
+    private static string? Compose(string text)
     {
         try
         {
@@ -41,7 +39,7 @@ internal static class HfsPlusNames
             for (int i = 0; i <= text.Length; i++)
             {
                 if (i < text.Length && !IsNeverDecomposed(text[i])) continue;
-                if (i > start) result.Append(text[start..i].Normalize(form));
+                if (i > start) result.Append(text[start..i].Normalize(NormalizationForm.FormC));
                 if (i < text.Length) result.Append(text[i]);
                 start = i + 1;
             }

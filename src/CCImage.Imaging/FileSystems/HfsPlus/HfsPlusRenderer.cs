@@ -361,7 +361,7 @@ internal sealed class HfsPlusRenderer : BlockStorage
                 try
                 {
                     done = (int)Math.Clamp(open.Storage.Length - offset, 0, wanted);
-                    open.Storage.Read(offset, buffer[..done]);
+                    if (done > 0) open.Storage.Read(offset, buffer[..done]);
                 }
                 catch (Exception e) when (IsReadProblem(e))
                 {
@@ -388,7 +388,7 @@ internal sealed class HfsPlusRenderer : BlockStorage
             try
             {
                 long known = Math.Clamp(Math.Min(size, open.Storage.Length), offset, end);
-                var extents = open.Storage.GetExtents(offset, known - offset)
+                var extents = (known > offset ? open.Storage.GetExtents(offset, known - offset) : [])
                     .Select(e => e with { Kind = e.Kind == ExtentKind.Data ? ExtentKind.Data : ExtentKind.Zero }).ToList();
                 if (known < end) extents.Add(new StorageExtent(known, end - known, ExtentKind.Zero));
                 return extents;

@@ -1,0 +1,62 @@
+using CCImage.Platform;
+using CCImage.Storage;
+using Microsoft.Win32.SafeHandles;
+
+namespace CCImage.Tests;
+
+/// <summary>A real folder, one behaviour of which a test replaces.</summary>
+internal abstract class DirectoryDecorator(HostDirectory inner) : HostDirectory
+{
+    public override HostStat Stat => inner.Stat;
+
+    public override void ReadNames(ICollection<string> names, ICollection<string> undecodable) => inner.ReadNames(names, undecodable);
+
+    public override HostStat GetStat(string name) => inner.GetStat(name);
+
+    public override HostDirectory OpenDirectory(string name) => Decorate(inner.OpenDirectory(name));
+
+    public override HostDirectory OpenParent(HostIdentity expected) => Decorate(inner.OpenParent(expected));
+
+    public override SafeFileHandle OpenFile(string name, out HostStat stat) => inner.OpenFile(name, out stat);
+
+    public override SafeFileHandle? OpenForMetadata(string name) => inner.OpenForMetadata(name);
+
+    public override BlockStorage OpenResourceFork(string name) => inner.OpenResourceFork(name);
+
+    public override string ReadLink(string name) => inner.ReadLink(name);
+
+    public override bool CanRead(string name, in HostStat stat) => inner.CanRead(name, stat);
+
+    public override HostAttributes ReadAttributes(HostNode node, in HostStat stat) => inner.ReadAttributes(node, stat);
+
+    public override byte[] ReadAttribute(HostNode node, string attribute) => inner.ReadAttribute(node, attribute);
+
+    public override void CreateDirectory(string name) => inner.CreateDirectory(name);
+
+    public override SafeFileHandle CreateFile(string name) => inner.CreateFile(name);
+
+    public override void CreateSymbolicLink(string name, string target) => inner.CreateSymbolicLink(name, target);
+
+    public override void CreateNode(string name, in HostStat stat) => inner.CreateNode(name, stat);
+
+    public override void CreateLink(string name, HostDirectory folder, string existing) => inner.CreateLink(name, folder, existing);
+
+    public override void Remove(string name) => inner.Remove(name);
+
+    public override void SetOwner(HostNode node, uint user, uint group) => inner.SetOwner(node, user, group);
+
+    public override void SetMode(HostNode node, uint mode) => inner.SetMode(node, mode);
+
+    public override void SetTimes(HostNode node, in HostStat stat) => inner.SetTimes(node, stat);
+
+    public override void SetAttribute(HostNode node, string attribute, ReadOnlySpan<byte> value) => inner.SetAttribute(node, attribute, value);
+
+    public override void WriteResourceFork(HostNode node, long offset, ReadOnlySpan<byte> bytes, long total) =>
+        inner.WriteResourceFork(node, offset, bytes, total);
+
+    public override void SetFlags(HostNode node, uint flags) => inner.SetFlags(node, flags);
+
+    protected abstract HostDirectory Decorate(HostDirectory folder);
+
+    protected override void Dispose(bool disposing) => inner.Dispose();
+}
