@@ -90,7 +90,7 @@ internal sealed record ImageOutput
             case BackupImageFormat.Sparse:
                 using (var sparse = SparseImageStorage.Create(file.Storage, disk.Length))
                 {
-                    Pump(new StorageImageWriter(sparse, StorageChunkSize));
+                    Pump(new StorageImageWriter(sparse, StorageChunkSize, inOrder: true));
                 }
 
                 break;
@@ -101,7 +101,7 @@ internal sealed record ImageOutput
             default:
                 UdifCodec codec = CodecOf(Format);
                 var settings = new UdifWriterSettings { Codec = codec, Compressor = CompressorOf(codec, CompressionLevel), SegmentId = SegmentId };
-                Pump(new UdifWriter(file.Storage, disk.Length, ToUdif(segments), settings.FittedTo(disk, segments.Count, cancellation)));
+                Pump(new UdifWriter(file.Storage, disk.Length, segments, settings.FittedTo(disk, segments.Count, cancellation)));
                 break;
         }
 
@@ -112,9 +112,6 @@ internal sealed record ImageOutput
             using (writer) ConversionPump.Run(disk, writer, activity, observer, cancellation);
         }
     }
-
-    private static List<UdifSegment> ToUdif(IReadOnlyList<DiskSegment> segments) =>
-        [.. segments.Select(s => new UdifSegment(s.Name, s.Id, unchecked((uint)s.Descriptor), s.StartSector, s.SectorCount))];
 
     private static UdifCodec CodecOf(BackupImageFormat format) =>
         format == BackupImageFormat.ReadOnly ? UdifCodecs.Raw : UdifCodecs.Compressed.First(c => c.Format == format);

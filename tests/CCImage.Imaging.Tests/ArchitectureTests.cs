@@ -17,8 +17,8 @@ public class ArchitectureTests
         ["CCImage.Restoring"],
         ["CCImage.Sources", "CCImage.FileSystems", "CCImage.Partitions", "CCImage.Containers"],
         ["CCImage.Encryption", "CCImage.Compression", "CCImage.PropertyLists", "CCImage.Checksums"],
-        ["CCImage.Storage"],
-        ["CCImage.Platform", "CCImage.Binary", "CCImage.Diagnostics"],
+        ["CCImage.Storage", "CCImage.Platform"],
+        ["CCImage.Binary", "CCImage.Diagnostics"],
     ];
 
     // They meet at the storage contract and nowhere else.
@@ -34,10 +34,13 @@ public class ArchitectureTests
         ("CCImage.Containers", "CCImage.Partitions"),
     ];
 
-    // The words that users and all rows share; every other type of the root namespace is a job or its result.
+    // The words that all rows share: values without behaviour, and the one exception. Every other type of the root namespace is a job or its
+    // result, and every other type of Sources belongs to its row.
     private static readonly HashSet<string> Vocabulary =
     [
-        "BackupImageFormat", "BackupImageEncryption", "PartitionScheme", "VolumeKind", "ImageFileSystem", "ImageException", "ImageErrorId", "BackupImagePartition",
+        "CCImage.BackupImageFormat", "CCImage.BackupImageEncryption", "CCImage.BackupImagePartition", "CCImage.PartitionScheme", "CCImage.VolumeKind",
+        "CCImage.ImageFileSystem", "CCImage.ImageException", "CCImage.ImageErrorId",
+        "CCImage.Sources.EntryKind", "CCImage.Sources.ExtendedAttribute", "CCImage.Sources.UnixTime",
     ];
 
     [Fact]
@@ -48,7 +51,7 @@ public class ArchitectureTests
         string[] wrong =
         [
             .. from edge in graph.Edges
-               where !Vocabulary.Contains(edge.To.Name) && !Allowed(edge.From.Namespace, edge.To.Namespace)
+               where !Vocabulary.Contains($"{edge.To.Namespace}.{edge.To.Name}") && !Allowed(edge.From.Namespace, edge.To.Namespace)
                orderby edge.From.Namespace, edge.From.Name
                select $"{edge.From.Namespace}.{edge.From.Name} names {edge.To.Namespace}.{edge.To.Name}",
         ];

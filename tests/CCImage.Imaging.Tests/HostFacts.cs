@@ -10,12 +10,15 @@ public sealed class LinuxFactAttribute : FactAttribute
     }
 }
 
-/// <summary>A fact about Linux that needs the rights of root; skipped elsewhere and without them.</summary>
+/// <summary>A fact about Linux that needs the rights of root, and perhaps a driver of a file system; skipped elsewhere and without them.</summary>
 public sealed class LinuxRootFactAttribute : FactAttribute
 {
     /// <summary>Decides at discovery.</summary>
-    public LinuxRootFactAttribute()
+    /// <param name="fileSystem">A type that the kernel must list, or null.</param>
+    public LinuxRootFactAttribute(string? fileSystem = null)
     {
         if (!OperatingSystem.IsLinux() || !Environment.IsPrivilegedProcess) Skip = "Needs root on Linux.";
+        else if (fileSystem is not null && !File.ReadLines("/proc/filesystems").Any(l => l.EndsWith("\t" + fileSystem, StringComparison.Ordinal)))
+            Skip = $"This kernel has no {fileSystem}.";
     }
 }

@@ -26,11 +26,8 @@ public class PesterSuite(ITestOutputHelper output)
             exit ($result.Result -eq 'Passed' -and $result.PassedCount -gt 0 ? 0 : 1)
             """;
         (int exitCode, string text) = PowerShell.Run(script, TimeSpan.FromMinutes(20));
-        output.WriteLine(text);
         string summary = text.Split('\n').LastOrDefault(line => line.StartsWith("Pester: ", StringComparison.Ordinal))?.Trim() ?? "Pester gave no summary.";
-
-        // Past the test's own output, which is shown only for failures.
-        Console.WriteLine(summary);
+        output.WriteLine(summary);
         Assert.True(exitCode == 0, summary + Environment.NewLine + text);
     }
 }

@@ -125,13 +125,17 @@ Describe 'New-BackupImage' {
         $target = Join-Path (New-Item (Join-Path $folder 'stopped') -ItemType Directory) 'big.dmg'
         $shell = [powershell]::Create()
         $null = $shell.AddScript("Import-Module '$ManifestPath'; New-BackupImage '$big' '$target' -CompressionLevel 9")
+        $lifetime = [Diagnostics.Stopwatch]::StartNew()
         $running = $shell.BeginInvoke()
         $deadline = [DateTime]::UtcNow.AddSeconds(20)
         while (-not (Get-ChildItem (Split-Path $target) -Force) -and -not $running.IsCompleted -and [DateTime]::UtcNow -lt $deadline) { Start-Sleep -Milliseconds 20 }
         $running.IsCompleted | Should -BeFalse
+        Start-Sleep -Milliseconds 500
         $watch = [Diagnostics.Stopwatch]::StartNew()
         $shell.Stop()
         $watch.Elapsed.TotalSeconds | Should -BeLessThan 3
+        $shell.Streams.Progress.Count | Should -BeGreaterThan 0
+        $shell.Streams.Progress.Count | Should -BeLessOrEqual ($lifetime.Elapsed.TotalSeconds * 10 + 2) -Because 'every record costs the host a redraw'
         $shell.InvocationStateInfo.State | Should -Be 'Stopped'
         Get-ChildItem (Split-Path $target) -Force | Should -BeNullOrEmpty
         Remove-Item $big -Recurse

@@ -9,16 +9,20 @@ namespace CCImage.Containers;
 internal sealed class StorageImageWriter : ImageWriter
 {
     private readonly BlockStorage _target;
+    private readonly bool _inOrder;
     private long _appended;
 
     /// <summary>Begins.</summary>
     /// <param name="target">The new disk: as long as the source, or able to grow. Stays the caller's.</param>
     /// <param name="chunkSize">Bytes of a chunk: a multiple of 1 MiB, best the target's band size where that is small.</param>
-    public StorageImageWriter(BlockStorage target, int chunkSize = 1 << 20)
+    /// <param name="inOrder">
+    /// Whether chunks are written in ascending order: for a target that gives out room as it is asked, so that the same disk makes the same file.
+    /// </param>
+    public StorageImageWriter(BlockStorage target, int chunkSize = 1 << 20, bool inOrder = false)
     {
         if (!target.CanWrite) throw new ArgumentException("The target cannot be written.", nameof(target));
         if (chunkSize <= 0 || chunkSize % (1 << 20) != 0) throw new ArgumentException("A chunk is a multiple of 1 MiB.", nameof(chunkSize));
-        (_target, ChunkSize) = (target, chunkSize);
+        (_target, ChunkSize, _inOrder) = (target, chunkSize, inOrder);
     }
 
     /// <inheritdoc/>
@@ -33,11 +37,15 @@ internal sealed class StorageImageWriter : ImageWriter
     /// <inheritdoc/>
     public override void Encode(DiskChunk chunk)
     {
-        if (chunk.Kind == ExtentKind.Data) _target.Write(chunk.Offset, chunk.Plain.AsSpan(0, (int)chunk.Length));
+        if (!_inOrder) Write(chunk);
     }
 
     /// <inheritdoc/>
-    public override void Append(DiskChunk chunk) => Volatile.Write(ref _appended, _appended + chunk.Length);
+    public override void Append(DiskChunk chunk)
+    {
+        if (_inOrder) Write(chunk);
+        Volatile.Write(ref _appended, _appended + chunk.Length);
+    }
 
     /// <summary>Gives a growing target its whole length, and flushes.</summary>
     public override void Complete()
@@ -49,5 +57,10 @@ internal sealed class StorageImageWriter : ImageWriter
         }
 
         _target.Flush();
+    }
+
+    private void Write(DiskChunk chunk)
+    {
+        if (chunk.Kind == ExtentKind.Data) _target.Write(chunk.Offset, chunk.Plain.AsSpan(0, (int)chunk.Length));
     }
 }

@@ -90,7 +90,7 @@ internal sealed class LinuxDirectory : UnixDirectory
 
     private static readonly UnixNumbers s_numbers = new(
         Create: 0x40 | 0x80 | 2 | CloseOnExec | s_noFollow, OpenFolder: s_directory | CloseOnExec, OpenFile: 0x800 | CloseOnExec | s_noFollow,
-        NoFollow: s_noFollow, AtNoFollow: 0x100, AtEffectiveAccess: 0x200, OmitTime: 0x3FFFFFFE);
+        NoFollow: s_noFollow, AtNoFollow: 0x100, AtEffectiveAccess: 0x200, OmitTime: 0x3FFFFFFE, NoAccessTime: 0x40000);
 
     private static bool s_canListAt = true;
 
@@ -115,7 +115,7 @@ internal sealed class LinuxDirectory : UnixDirectory
     public override unsafe void ReadNames(ICollection<string> names, ICollection<string> undecodable)
     {
         // The stream owns its descriptor and its position: a second one of the same folder.
-        int descriptor = Check(UnixCalls.OpenAt(Handle, ".", OpenFolderFlags));
+        int descriptor = OpenToRead(".", OpenFolderFlags);
         nint stream = LinuxCalls.OpenFolderStream(descriptor);
         if (stream == 0)
         {

@@ -14,7 +14,9 @@ namespace CCImage.Platform;
 /// <param name="AtNoFollow">AT_SYMLINK_NOFOLLOW.</param>
 /// <param name="AtEffectiveAccess">AT_EACCESS.</param>
 /// <param name="OmitTime">UTIME_OMIT.</param>
-internal sealed record UnixNumbers(int Create, int OpenFolder, int OpenFile, int NoFollow, int AtNoFollow, int AtEffectiveAccess, long OmitTime);
+/// <param name="NoAccessTime">O_NOATIME: reading leaves no trace on the source; 0 where there is no such thing.</param>
+internal sealed record UnixNumbers(
+    int Create, int OpenFolder, int OpenFile, int NoFollow, int AtNoFollow, int AtEffectiveAccess, long OmitTime, int NoAccessTime = 0);
 
 /// <summary>What Linux and macOS have in common: a folder is a descriptor, and everything goes by the calls whose names end in <c>at</c>.</summary>
 internal abstract class UnixDirectory : HostDirectory
@@ -41,7 +43,7 @@ internal abstract class UnixDirectory : HostDirectory
     public override HostDirectory OpenDirectory(string name)
     {
         RequireName(name);
-        return Adopt(Check(UnixCalls.OpenAt(Handle, name, Numbers.OpenFolder | Numbers.NoFollow)));
+        return Adopt(OpenToRead(name, Numbers.OpenFolder | Numbers.NoFollow));
     }
 
     /// <inheritdoc/>
@@ -56,7 +58,7 @@ internal abstract class UnixDirectory : HostDirectory
     /// <inheritdoc/>
     public override SafeFileHandle OpenFile(string name, out HostStat stat)
     {
-        var file = new SafeFileHandle(Check(UnixCalls.OpenAt(Handle, name, Numbers.OpenFile)), ownsHandle: true);
+        var file = new SafeFileHandle(OpenToRead(name, Numbers.OpenFile), ownsHandle: true);
         try
         {
             stat = GetStat(file);
@@ -67,6 +69,21 @@ internal abstract class UnixDirectory : HostDirectory
             file.Dispose();
             throw;
         }
+    }
+
+    /// <summary>
+    /// Opens without changing the time of access, so that a backup does not change what the next one finds. Only the owner and root may:
+    /// for everybody else it is opened as usual.
+    /// </summary>
+    /// <param name="name">An entry, or <c>"."</c>.</param>
+    /// <param name="flags">O_ flags for reading.</param>
+    /// <returns>The descriptor.</returns>
+    protected int OpenToRead(string name, int flags)
+    {
+        const int NotPermitted = 1;
+        int descriptor = UnixCalls.OpenAt(Handle, name, flags | Numbers.NoAccessTime);
+        if (descriptor < 0 && Numbers.NoAccessTime != 0 && Marshal.GetLastPInvokeError() == NotPermitted) descriptor = UnixCalls.OpenAt(Handle, name, flags);
+        return Check(descriptor);
     }
 
     /// <inheritdoc/>

@@ -209,7 +209,7 @@ public class TreeRestorerTests
         Assert.Equal(3, report.Warnings.Count(w => w.Kind == ImagingWarningKind.SourceSkipped && w.Message.Contains("differing in case", StringComparison.Ordinal)));
     }
 
-    [LinuxRootFact]
+    [LinuxRootFact("vfat")]
     public void On_a_file_system_without_case_twins_and_impossible_names_are_reported()
     {
         using var folder = new TemporaryFolder();

@@ -4,6 +4,7 @@ using System.Numerics;
 using CCImage.Binary;
 using CCImage.Checksums;
 using CCImage.Compression;
+using CCImage.Partitions;
 using CCImage.PropertyLists;
 using CCImage.Storage;
 
@@ -89,7 +90,7 @@ internal sealed class UdifWriter : ImageWriter
     /// <param name="segments">The parts of the disk: ascending, adjacent, together the whole disk.</param>
     /// <param name="settings">How to write.</param>
     /// <exception cref="ArgumentException">The segments are not the disk, or the settings contradict each other.</exception>
-    public UdifWriter(BlockStorage output, long diskLength, IReadOnlyList<UdifSegment> segments, UdifWriterSettings settings)
+    public UdifWriter(BlockStorage output, long diskLength, IReadOnlyList<DiskSegment> segments, UdifWriterSettings settings)
     {
         if (!output.CanGrow || output.Length != 0) throw new ArgumentException("The output must be empty and able to grow.", nameof(output));
         if (settings.ChunkSize is < UdifConstants.SectorSize or > UdifConstants.MaximumRunBytes || settings.ChunkSize % UdifConstants.SectorSize != 0)
@@ -98,15 +99,15 @@ internal sealed class UdifWriter : ImageWriter
         if (diskLength % UdifConstants.SectorSize != 0) throw new ArgumentException("The disk is not whole sectors.", nameof(diskLength));
         (_output, _settings, _sectorCount) = (output, settings, diskLength / UdifConstants.SectorSize);
         long at = 0;
-        foreach (UdifSegment segment in segments)
+        foreach (DiskSegment segment in segments)
         {
-            if (segment.FirstSector != at || segment.SectorCount <= 0) throw new ArgumentException($"The segment '{segment.Name}' does not follow the one before.", nameof(segments));
+            if (segment.StartSector != at || segment.SectorCount <= 0) throw new ArgumentException($"The segment '{segment.Name}' does not follow the one before.", nameof(segments));
             at += segment.SectorCount;
         }
 
         if (at != _sectorCount || segments.Count == 0) throw new ArgumentException("The segments are not the whole disk.", nameof(segments));
         _tables = [.. segments.Select(s => new TableBuilder(s))];
-        _splitPoints = [.. segments.Skip(1).Select(s => s.FirstSector * UdifConstants.SectorSize)];
+        _splitPoints = [.. segments.Skip(1).Select(s => s.StartSector * UdifConstants.SectorSize)];
     }
 
     /// <inheritdoc/>
@@ -224,7 +225,7 @@ internal sealed class UdifWriter : ImageWriter
             XmlOffset = (ulong)dataForkLength,
             XmlLength = (ulong)xml.Length,
             MasterChecksum = UdifChecksum.FromCrc32(master),
-            ImageVariant = _tables[0].Segment.IsPartOfMap ? UdifConstants.VariantDevice : UdifConstants.VariantPartition,
+            ImageVariant = _tables[0].Segment.Descriptor != DiskSegment.WholeDiskDescriptor ? UdifConstants.VariantDevice : UdifConstants.VariantPartition,
             SectorCount = (ulong)_sectorCount,
         };
         _settings.SegmentId.TryWriteBytes(trailer.SegmentId, bigEndian: true, out _);
@@ -242,15 +243,15 @@ internal sealed class UdifWriter : ImageWriter
     }
 
     /// <summary>A block table that grows.</summary>
-    private sealed class TableBuilder(UdifSegment segment)
+    private sealed class TableBuilder(DiskSegment segment)
     {
         private readonly List<UdifRunRecord> _runs = [];
         private long _end;
         private long _longestStored;
 
-        public UdifSegment Segment => segment;
+        public DiskSegment Segment => segment;
 
-        public long EndSector => segment.FirstSector + segment.SectorCount;
+        public long EndSector => segment.StartSector + segment.SectorCount;
 
         /// <summary>Of the decoded bytes so far, without the ignored ones.</summary>
         public uint Crc { get; set; }
@@ -271,7 +272,7 @@ internal sealed class UdifWriter : ImageWriter
             _runs.Add(new UdifRunRecord
             {
                 Type = (uint)type,
-                FirstSector = (ulong)(firstSector - segment.FirstSector),
+                FirstSector = (ulong)(firstSector - segment.StartSector),
                 SectorCount = (ulong)count,
                 StoredOffset = (ulong)storedOffset,
                 StoredLength = (ulong)storedLength,
@@ -284,10 +285,10 @@ internal sealed class UdifWriter : ImageWriter
             {
                 Signature = UdifConstants.BlockTableSignature,
                 Version = UdifConstants.BlockTableVersion,
-                FirstSector = (ulong)segment.FirstSector,
+                FirstSector = (ulong)segment.StartSector,
                 SectorCount = (ulong)segment.SectorCount,
                 BuffersNeeded = BuffersNeeded(settings),
-                BlockDescriptor = segment.BlockDescriptor,
+                BlockDescriptor = unchecked((uint)segment.Descriptor),
                 Checksum = UdifChecksum.FromCrc32(Crc),
                 RunCount = (uint)_runs.Count + 1,
             };

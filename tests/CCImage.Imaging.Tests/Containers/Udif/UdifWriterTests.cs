@@ -2,6 +2,8 @@ using CCImage.Binary;
 using CCImage.Compression;
 using CCImage.Containers.Udif;
 using CCImage.Diagnostics;
+using CCImage.Partitions;
+using CCImage.Partitions.Gpt;
 using CCImage.Storage;
 using CCImage.Tests.Compression;
 
@@ -20,10 +22,10 @@ public sealed class UdifWriterTests
         (ExtentKind.Data, BlockSamples.Text(2_500_096, 1)), (ExtentKind.Unused, new byte[1_000_448]), (ExtentKind.Data, BlockSamples.Random(3_000_320, 2)),
         (ExtentKind.Zero, new byte[3_000_320]), (ExtentKind.Data, new byte[2_097_152]), (ExtentKind.Data, BlockSamples.Text(5120, 3)), (ExtentKind.Unused, new byte[979_456]));
 
-    internal static byte[] Write(BlockStorage disk, UdifWriterSettings settings, IReadOnlyList<UdifSegment>? segments = null, int? workers = 2)
+    internal static byte[] Write(BlockStorage disk, UdifWriterSettings settings, IReadOnlyList<DiskSegment>? segments = null, int? workers = 2)
     {
         var file = new MemoryStorage();
-        using var writer = new UdifWriter(file, disk.Length, segments ?? UdifSegment.WholeDisk("unknown partition", disk.Length / 512), settings);
+        using var writer = new UdifWriter(file, disk.Length, segments ?? [DiskSegment.Whole("unknown partition", disk.Length / 512)], settings);
         ConversionPump.Run(disk, writer, "", SilentObserver.Instance, CancellationToken.None, workers);
         return file.ToArray();
     }
@@ -150,21 +152,15 @@ public sealed class UdifWriterTests
     [CorpusFact]
     public void SegmentsAreNamedAndNumberedAsInApplesImages()
     {
-        Check("input_ro.dmg", n => UdifSegment.Gpt([new("disk image", "Apple_APFS", 40, 20448)], n));
-        Check("hfsplus_zlib.dmg", n => UdifSegment.Gpt([new("disk image", "Apple_HFS", 40, 3744)], n));
-        Check("compression-raw.dmg", n => UdifSegment.Mbr([new("", "Windows_FAT_16", 128, 2048), new("", "Windows_FAT_16", 2176, 2048)], n));
-        Check("example.dmg", n => UdifSegment.Mbr([new("", "DOS_FAT_32", 1, 67646)], n));
-        Check("apm_hfsplus.dmg", n => UdifSegment.ApplePartitionMap([new("Apple", "Apple_partition_map", 1, 63), new("disk image", "Apple_HFS", 64, 12224)], n));
-        Check("node-udif/raw.dmg", n => UdifSegment.WholeDisk("Apple_HFS", n));
-        Check("gpt-in-dmg.dmg", n => UdifSegment.WholeDisk("unknown partition", n));
-
-        static void Check(string name, Func<long, IReadOnlyList<UdifSegment>> make)
+        foreach (string name in new[] { "input_ro.dmg", "hfsplus_zlib.dmg", "compression-raw.dmg", "example.dmg", "apm_hfsplus.dmg", "node-udif/raw.dmg" })
         {
             string path = UdifCorpusTests.Samples().Single(s => s.Path.EndsWith(name, StringComparison.Ordinal)).Path;
             using UdifStorage disk = UdifStorage.Open(new MemoryStorage(File.ReadAllBytes(path)));
 
             // The map may be followed by a sector or two that the trailer counts and no table covers.
-            Assert.Equal(SegmentsOf(disk), make(SegmentsOf(disk).Sum(s => s.SectorCount)));
+            DiskSegment[] apples = SegmentsOf(disk);
+            using var covered = new WindowStorage(disk, 0, apples.Sum(s => s.SectorCount) * 512);
+            Assert.Equal(apples, PartitionTable.Read(covered).Segments);
         }
     }
 
@@ -188,7 +184,7 @@ public sealed class UdifWriterTests
     {
         // 120,000 runs of data of one sector and as many gaps, without what the settings would do about it.
         var file = new MemoryStorage();
-        using var writer = new UdifWriter(file, 250_000 * 512L, UdifSegment.WholeDisk("Apple_HFS", 250_000), Raw with { ChunkSize = 512, ShortestGap = 512 });
+        using var writer = new UdifWriter(file, 250_000 * 512L, [DiskSegment.Whole("Apple_HFS", 250_000)], Raw with { ChunkSize = 512, ShortestGap = 512 });
         var chunk = new CCImage.Containers.DiskChunk { Plain = BlockSamples.Random(512, 1) };
         for (int i = 0; i < 250_000; i++)
         {
@@ -210,7 +206,7 @@ public sealed class UdifWriterTests
         MixedDisk disk = Disk();
         foreach (UdifWriterSettings settings in new[] { Zlib, Raw, Zlib with { ChunkSize = 256 << 10 } })
         {
-            foreach (IReadOnlyList<UdifSegment> segments in new[] { Segments(disk.Length), UdifSegment.WholeDisk("Apple_HFS", disk.Length / 512) })
+            foreach (IReadOnlyList<DiskSegment> segments in new[] { Segments(disk.Length), [DiskSegment.Whole("Apple_HFS", disk.Length / 512)] })
             {
                 InTemporaryFolder(folder =>
                 {
@@ -242,10 +238,10 @@ public sealed class UdifWriterTests
         }
     }
 
-    private static IReadOnlyList<UdifSegment> Segments(long length) => UdifSegment.Gpt([new("disk image", "Apple_HFS", 40, (length / 512) - 80)], length / 512);
+    private static IReadOnlyList<DiskSegment> Segments(long length) => GptLayout.Create(length, Id, Id).Segments;
 
-    private static UdifSegment[] SegmentsOf(UdifStorage disk) =>
-        [.. disk.Tables.Select(t => new UdifSegment(t.Name, t.Id, t.Header.BlockDescriptor, (long)(ulong)t.Header.FirstSector, (long)(ulong)t.Header.SectorCount))];
+    private static DiskSegment[] SegmentsOf(UdifStorage disk) =>
+        [.. disk.Tables.Select(t => new DiskSegment(t.Name, t.Id, (long)(ulong)t.Header.FirstSector, (long)(ulong)t.Header.SectorCount, unchecked((int)(uint)t.Header.BlockDescriptor)))];
 
     /// <summary>Samples that hdiutil's convert made, in its present form.</summary>
     private static IEnumerable<string> ConvertedSamples(string code)
