@@ -1,9 +1,8 @@
 namespace CCImage.Compression;
 
 /// <summary>
-/// Apple Data Compression, the LZ77 code of UDCO images (run type 0x80000004): read only, as nothing has written it since Mac OS X 10.2.
-/// The stream is a row of codes and has neither header nor end mark. Provenance: the two images with ADC runs of the test corpus; see
-/// <c>docs/formats/codecs.md</c>.
+/// Apple Data Compression, the LZ77 code of UDCO images (run type 0x80000004): read only, as every newer codec is smaller.
+/// The stream is a row of codes and has neither header nor end mark. Fields and provenance: <c>docs/formats/codecs.md</c>.
 /// </summary>
 internal sealed class AdcCodec : BlockCodec
 {

@@ -6,13 +6,13 @@ namespace CCImage.Compression;
 /// </summary>
 internal sealed class Bzip2Codec : BlockCodec
 {
-    /// <summary>The level of the program bzip2. Apple's samples have 1, which for runs of 64 KiB makes no difference.</summary>
+    /// <summary>The level of the program bzip2, and of Apple's images where runs are large enough.</summary>
     public const int DefaultLevel = 9;
 
     private readonly int _level;
 
     /// <summary>Makes the codec.</summary>
-    /// <param name="level">Block size in units of 100,000 bytes, 1 to 9.</param>
+    /// <param name="level">Largest block in units of 100,000 bytes, 1 to 9; for a shorter run the smallest that holds it is used, as Apple's images have it.</param>
     /// <exception cref="ArgumentOutOfRangeException">There is no such level.</exception>
     public Bzip2Codec(int level = DefaultLevel)
     {
@@ -27,7 +27,7 @@ internal sealed class Bzip2Codec : BlockCodec
     /// <inheritdoc/>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ComponentMissing"/>: the private assembly is not there.</exception>
     public override int Encode(ReadOnlySpan<byte> source, Span<byte> destination) =>
-        source.IsEmpty ? 0 : ExternalCodecs.Current.CompressBzip2(source, destination, _level);
+        source.IsEmpty ? 0 : ExternalCodecs.Current.CompressBzip2(source, destination, Math.Min(_level, 1 + ((source.Length - 1) / 100_000)));
 
     /// <inheritdoc/>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ComponentMissing"/>: the private assembly is not there.</exception>

@@ -7,8 +7,8 @@ using CCImage.Binary;
 namespace CCImage.Compression;
 
 /// <summary>
-/// Encodes LZFSE streams of <c>bvx2</c> blocks, with <c>bvx-</c> blocks where the data does not compress. One instance is a workspace of some 1 MB
-/// for one thread at a time.
+/// Encodes LZFSE streams of <c>bvx2</c> blocks and nothing else: 7-Zip reads no stored ones, and a run that does not compress is better stored raw by
+/// the image. One instance is a workspace of some 1 MB for one thread at a time.
 /// <para>
 /// Two halves: the match finder walks the source and leaves triplets and literals; when a block is full (or the source ends) the block encoder turns
 /// them into two entropy-coded streams. The blocks are encoded into a workspace that holds the worst case and then copied, so that no inner loop
@@ -59,9 +59,7 @@ internal sealed unsafe class LzfseEncoder
     private int _blockStart;
     private int _lastDistance;
 
-    // What is written so far, and where the header of the last block lies if that is a stored one.
     private int _written;
-    private int _lastRawHeader;
 
     /// <summary>Encodes a stream.</summary>
     /// <param name="source">The plain bytes.</param>
@@ -74,7 +72,6 @@ internal sealed unsafe class LzfseEncoder
         _blockStart = 0;
         _lastDistance = 0;
         _written = 0;
-        _lastRawHeader = -1;
         int bits = Math.Clamp(BitOperations.Log2((uint)source.Length | 1), MinHashBits, MaxHashBits);
         _hashShift = 32 - bits;
         _buckets.AsSpan(0, 1 << bits).Fill(new Bucket { Positions = Vector128.Create(NoPosition), Values = Vector128<uint>.Zero });
@@ -168,7 +165,7 @@ internal sealed unsafe class LzfseEncoder
             }
 
             if (length > literalStart && !Push(source, ref literalStart, length - literalStart, 0, 0, destination)) return false;
-            return Flush(source, literalStart, destination);
+            return Flush(literalStart, destination);
         }
     }
 
@@ -271,7 +268,7 @@ internal sealed unsafe class LzfseEncoder
             do
             {
                 int l = Math.Min(literals, LzfseFormat.MaxL);
-                if ((_tripletCount == LzfseFormat.MaxMatches || _literalCount + l > LzfseFormat.MaxLiterals) && !Flush(source, literalStart, destination))
+                if ((_tripletCount == LzfseFormat.MaxMatches || _literalCount + l > LzfseFormat.MaxLiterals) && !Flush(literalStart, destination))
                     return false;
                 literals -= l;
 
@@ -293,44 +290,26 @@ internal sealed unsafe class LzfseEncoder
     }
 
     /// <summary>Encodes the block that was filled, if anything is in it, and starts the next.</summary>
-    /// <param name="source">The plain bytes.</param>
     /// <param name="blockEnd">The position the block ends at.</param>
     /// <param name="destination">Room for the stream.</param>
     /// <returns>Whether it fitted.</returns>
-    private bool Flush(byte* source, int blockEnd, Span<byte> destination)
+    private bool Flush(int blockEnd, Span<byte> destination)
     {
         int rawBytes = blockEnd - _blockStart;
         if (rawBytes == 0) return true;
         int size = EncodeBlock(rawBytes);
-        var raw = new ReadOnlySpan<byte>(source + _blockStart, rawBytes);
         _blockStart = blockEnd;
         _tripletCount = 0;
         _literalCount = 0;
         _lastDistance = 0;
-        if (size != 0)
-        {
-            if (size > destination.Length - _written) return false;
-            _block.AsSpan(0, size).CopyTo(destination[_written..]);
-            _written += size;
-            _lastRawHeader = -1;
-            return true;
-        }
-
-        // Stored; one block with the one before if that is stored too.
-        bool append = _lastRawHeader >= 0;
-        int headerSize = append ? 0 : Unsafe.SizeOf<LzfseRawHeader>();
-        if (rawBytes > destination.Length - _written - headerSize) return false;
-        if (!append) _lastRawHeader = _written;
-        LzfseRawHeader header = append ? Layout.Read<LzfseRawHeader>(destination[_lastRawHeader..]) : new LzfseRawHeader { Magic = LzfseFormat.RawBlock };
-        header.RawBytes += (uint)rawBytes;
-        Layout.Write(destination[_lastRawHeader..], header);
-        raw.CopyTo(destination[(_written + headerSize)..]);
-        _written += headerSize + rawBytes;
+        if (size > destination.Length - _written) return false;
+        _block.AsSpan(0, size).CopyTo(destination[_written..]);
+        _written += size;
         return true;
     }
 
     /// <summary>Encodes the triplets and literals into the workspace.</summary>
-    /// <returns>The size of the block, or 0 when it would not be smaller than a stored one.</returns>
+    /// <returns>The size of the block.</returns>
     private int EncodeBlock(int rawBytes)
     {
         unchecked
@@ -356,10 +335,6 @@ internal sealed unsafe class LzfseEncoder
                 dCounts[DSymbol(triplet.D, out _)]++;
             }
 
-            double bits = 8.0 * MaxHeaderSize / 4
-                + Cost(literalCounts, default) + Cost(lCounts, LzfseFormat.LExtraBits) + Cost(mCounts, LzfseFormat.MExtraBits) + Cost(dCounts, LzfseFormat.DExtraBits);
-            if (bits >= 8.0 * rawBytes) return 0;
-
             Span<ushort> frequencies = _frequencies;
             Normalize(lCounts, frequencies[..LzfseFormat.LSymbols], LzfseFormat.LStates);
             Normalize(mCounts, frequencies.Slice(LzfseFormat.LSymbols, LzfseFormat.MSymbols), LzfseFormat.MStates);
@@ -383,25 +358,8 @@ internal sealed unsafe class LzfseEncoder
             }
 
             Layout.Write(_block, header);
-            int size = headerSize + literalSize + matchSize;
-            return size < rawBytes + Unsafe.SizeOf<LzfseRawHeader>() ? size : 0;
+            return headerSize + literalSize + matchSize;
         }
-    }
-
-    /// <summary>What symbols of these counts take at best, in bits.</summary>
-    private static double Cost(ReadOnlySpan<int> counts, ReadOnlySpan<byte> extraBits)
-    {
-        int total = 0;
-        double bits = 0;
-        for (int i = 0; i < counts.Length; i++)
-        {
-            int count = counts[i];
-            if (count == 0) continue;
-            total += count;
-            bits += count * ((extraBits.IsEmpty ? 0 : extraBits[i]) - Math.Log2(count));
-        }
-
-        return total == 0 ? 0 : bits + (total * Math.Log2(total));
     }
 
     /// <summary>

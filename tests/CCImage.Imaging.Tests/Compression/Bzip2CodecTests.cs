@@ -11,6 +11,18 @@ public sealed class Bzip2CodecTests : BlockCodecContract
 
     private protected override bool FindsAllDamage => true;
 
+    [Theory]
+    [InlineData(512, 9, '1')]
+    [InlineData(417_792, 9, '5')]
+    [InlineData(1 << 20, 9, '9')]
+    [InlineData(1 << 20, 3, '3')]
+    public void TheLevelIsTheSmallestThatHoldsTheBlock(int length, int level, char expected)
+    {
+        byte[] room = new byte[length];
+        Assert.InRange(new Bzip2Codec(level).Encode(BlockSamples.Text(length, 1), room), 1, length);
+        Assert.Equal(expected, (char)room[3]);
+    }
+
     [OracleFact("bzip2")]
     public void Bzip2ReadsWhatIsWritten() => WithFolder(folder =>
     {
