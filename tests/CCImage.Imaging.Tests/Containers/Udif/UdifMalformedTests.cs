@@ -86,7 +86,7 @@ public sealed class UdifMalformedTests
         ImageException e = Try(rebuild(table))!;
         Assert.Contains(words, e.Message, StringComparison.Ordinal);
         Assert.NotNull(e.Place);
-        Assert.Equal(at == 4 || words is "unknown type" or "LZFSE" ? ImageErrorId.UnsupportedFormat : ImageErrorId.ImageDamaged, e.Id);
+        Assert.Equal(at == 4 || words == "unknown type" ? ImageErrorId.UnsupportedFormat : ImageErrorId.ImageDamaged, e.Id);
     }
 
     [Fact]
