@@ -85,18 +85,7 @@ public static class ImageConversion
                 ImageErrorId.InvalidArgument, "An image cannot be converted onto itself.", request.Path, remedy: "Give another -DestinationPath; -DeleteSource removes the source afterwards.");
         }
 
-        if (!request.Overwrite && Path.Exists(request.DestinationPath))
-        {
-            throw new ImageException(
-                ImageErrorId.DestinationExists, "Something with the name of the image exists.", request.DestinationPath, remedy: "Choose another name, or replace it with -Force.");
-        }
-
-        string folder = Path.GetDirectoryName(request.DestinationPath)!;
-        if (!Directory.Exists(folder))
-        {
-            throw new ImageException(
-                ImageErrorId.DestinationNotFound, "The folder for the image does not exist.", folder, remedy: "Make the folder, or choose another.");
-        }
+        ImageOutput.CheckDestination(request.DestinationPath, request.Overwrite);
     }
 
     private static void Verify(string path, IImagingObserver observer, CancellationToken cancellation)

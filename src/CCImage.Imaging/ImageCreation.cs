@@ -30,6 +30,12 @@ public sealed class ImageCreation : IDisposable
     /// <summary>The article behind this product asks people to think again above this size.</summary>
     private const long LargeImageBytes = 4L << 40;
 
+    /// <summary>
+    /// A backup should not wait for its compression: the first level whose output is smaller than that of the fastest common tool, at two
+    /// thirds of its time (the benchmarks compare).
+    /// </summary>
+    private const int ZlibLevel = 2;
+
     /// <summary>Disks are whole allocation blocks long.</summary>
     private const int BlockAlignment = 4096;
 
@@ -89,7 +95,7 @@ public sealed class ImageCreation : IDisposable
             {
                 Path = _recipe.Path,
                 Format = _recipe.Format,
-                CompressionLevel = _recipe.CompressionLevel,
+                CompressionLevel = _recipe.CompressionLevel ?? (_recipe.Format == BackupImageFormat.ReadOnlyZlib ? ZlibLevel : null),
                 BandSizeBytes = _recipe.BandSizeBytes,
                 Preallocate = _recipe.Preallocate,
                 Overwrite = _recipe.Overwrite,
@@ -114,19 +120,7 @@ public sealed class ImageCreation : IDisposable
 
     private static void CheckRequest(ImageRecipe recipe)
     {
-        string folder = Path.GetDirectoryName(recipe.Path) ?? throw Invalid("The path of the image names no file.", "Give a file name.");
-        if (!Directory.Exists(folder))
-        {
-            throw new ImageException(
-                ImageErrorId.DestinationNotFound, "The folder for the image does not exist.", folder, remedy: "Make the folder, or choose another.");
-        }
-
-        if (!recipe.Overwrite && Path.Exists(recipe.Path))
-        {
-            throw new ImageException(
-                ImageErrorId.DestinationExists, "Something with the name of the image exists.", recipe.Path, remedy: "Choose another name, or replace it with -Force.");
-        }
-
+        ImageOutput.CheckDestination(recipe.Path, recipe.Overwrite);
         if (recipe.SourcePath is null && recipe.SizeBytes is null)
             throw Invalid("An image without a source needs a size.", "Give -SizeBytes, or a source.");
         if (recipe.SizeBytes is <= 0) throw Invalid("The size of the image must be positive.", "Give -SizeBytes in bytes, such as 10GB.");
@@ -204,6 +198,13 @@ public sealed class ImageCreation : IDisposable
 
     private static void CheckRoom(ImageRecipe recipe, HostVolume host, ImageCreationEstimate estimate, WarningRecorder observer)
     {
+        if (recipe.SourcePath is string source && HostPlatform.Current.GetVolume(source) is { IsStartupDisk: true } volume
+            && Path.TrimEndingDirectorySeparator(source) == Path.TrimEndingDirectorySeparator(volume.MountPoint))
+        {
+            observer.OnWarning(new ImagingWarning(
+                ImagingWarningKind.Advice, source, "This is a startup volume: its files are kept, but a disk image is not a bootable backup."));
+        }
+
         if (estimate.CapacityBytes > LargeImageBytes && !ImageOutput.Grows(recipe.Format) || estimate.SourceBytes > LargeImageBytes)
         {
             observer.OnWarning(new ImagingWarning(

@@ -43,15 +43,41 @@ internal sealed record ImageOutput
     /// <exception cref="ImageException"><see cref="ImageErrorId.UnsupportedFormat"/> or <see cref="ImageErrorId.InvalidArgument"/>.</exception>
     public static void CheckWritable(BackupImageFormat format, int? compressionLevel)
     {
-        if (compressionLevel is not null && format is not BackupImageFormat.ReadOnlyZlib)
+        if (compressionLevel is not null && format is not (BackupImageFormat.ReadOnlyZlib or BackupImageFormat.ReadOnlyLzma or BackupImageFormat.ReadOnlyBzip2))
         {
             throw new ImageException(
-                ImageErrorId.InvalidArgument, $"{format} has no compression level.", remedy: "Leave -CompressionLevel out, or choose ReadOnlyZlib.");
+                ImageErrorId.InvalidArgument, $"{format} has no compression level.",
+                remedy: "Leave -CompressionLevel out, or choose ReadOnlyZlib, ReadOnlyLzma or ReadOnlyBzip2.");
         }
 
-        if (compressionLevel is < 1 or > 9)
-            throw new ImageException(ImageErrorId.InvalidArgument, $"There is no compression level {compressionLevel}.", remedy: "Give a level from 1 to 9.");
+        int lowest = format == BackupImageFormat.ReadOnlyLzma ? 0 : 1;
+        if (compressionLevel < lowest || compressionLevel > 9)
+        {
+            throw new ImageException(
+                ImageErrorId.InvalidArgument, $"{format} has no compression level {compressionLevel}.", remedy: $"Give a level from {lowest} to 9.");
+        }
+
         if (IsReadOnly(format)) CompressorOf(CodecOf(format), compressionLevel);
+    }
+
+    /// <summary>Refuses a destination that cannot be, before anything is read or made.</summary>
+    /// <param name="path">The image to make, as a full path.</param>
+    /// <param name="overwrite">Whether something that exists there is replaced.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.DestinationNotFound"/> or <see cref="ImageErrorId.DestinationExists"/>.</exception>
+    public static void CheckDestination(string path, bool overwrite)
+    {
+        string? folder = System.IO.Path.GetDirectoryName(path);
+        if (folder is null || !Directory.Exists(folder))
+        {
+            throw new ImageException(
+                ImageErrorId.DestinationNotFound, "The folder for the image does not exist.", folder ?? path, remedy: "Make the folder, or choose another.");
+        }
+
+        if (!overwrite && System.IO.Path.Exists(path))
+        {
+            throw new ImageException(
+                ImageErrorId.DestinationExists, "Something with the name of the image exists.", path, remedy: "Choose another name, or replace it with -Force.");
+        }
     }
 
     /// <summary>Whether the format grows with what is written to it.</summary>
@@ -116,11 +142,14 @@ internal sealed record ImageOutput
     private static UdifCodec CodecOf(BackupImageFormat format) =>
         format == BackupImageFormat.ReadOnly ? UdifCodecs.Raw : UdifCodecs.Compressed.First(c => c.Format == format);
 
-    private static ZlibCodec? CompressorOf(UdifCodec codec, int? level) => codec.Format switch
+    private static BlockCodec? CompressorOf(UdifCodec codec, int? level) => codec.Format switch
     {
         BackupImageFormat.ReadOnly => null,
-        BackupImageFormat.ReadOnlyZlib => new ZlibCodec(level ?? ZlibCodec.DefaultLevel),
+        BackupImageFormat.ReadOnlyZlib => level is int chosen ? new ZlibCodec(chosen) : new ZlibCodec(),
+        BackupImageFormat.ReadOnlyLzfse => new LzfseCodec(),
+        BackupImageFormat.ReadOnlyLzma => level is int chosen ? new LzmaCodec(chosen) : new LzmaCodec(),
+        BackupImageFormat.ReadOnlyBzip2 => level is int chosen ? new Bzip2Codec(chosen) : new Bzip2Codec(),
         _ => throw ImageException.Unsupported(
-            $"Images of format {codec.Format} can be read, but not written yet.", "Choose ReadOnly or ReadOnlyZlib."),
+            $"Images of format {codec.Format} are read, but no longer written by anybody.", "Choose ReadOnlyZlib, or another compressed format."),
     };
 }

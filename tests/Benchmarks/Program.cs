@@ -79,7 +79,7 @@ internal sealed class Bench(string folder, string? only)
             Ours("new", "ReadOnlyZlib", "-", tree, Path.Combine(output, "t.dmg")),
             Shell($"tar -C '{tree}' -cf - . | pigz -1 -p 2 > '{output}/t.tgz'", Path.Combine(output, "t.tgz"), "pigz"));
 
-        if (only is null or "convert-dmg" or "convert-pigz" && !File.Exists(disk))
+        if (only is null or "convert-dmg" or "convert-pigz")
         {
             // A read/write image of a gigabyte: a volume whose files are half text-like, half random.
             string smaller = Path.Combine(folder, "tree1g");

@@ -7,7 +7,25 @@ namespace CCImage.Tests;
 internal static class Oracle
 {
     /// <summary>Full path of a program on the PATH, or null.</summary>
-    public static string? Find(string tool) => tool == "7z" ? FindExactly("7z") ?? FindExactly("7zz") : FindExactly(tool);
+    public static string? Find(string tool) => tool switch
+    {
+        "7z" => FindExactly("7z") ?? FindExactly("7zz"),
+        "uml-hfsplus" => new[] { "linux.uml", "cpio", "busybox" }.All(t => FindExactly(t) is not null) ? Path.Combine(Folder, tool) : null,
+        _ => FindExactly(tool),
+    };
+
+    /// <summary>The repository's own folder of oracles.</summary>
+    public static string Folder { get; } = FindFolder();
+
+    private static string FindFolder()
+    {
+        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
+        {
+            if (File.Exists(Path.Combine(folder.FullName, "CCImage.slnx"))) return Path.Combine(folder.FullName, "tests", "Oracles");
+        }
+
+        throw new InvalidOperationException("The tests do not run below the repository.");
+    }
 
     // Debian's 7zip calls its program 7zz.
     private static string? FindExactly(string tool) =>

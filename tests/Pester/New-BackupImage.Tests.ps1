@@ -75,7 +75,17 @@ Describe 'New-BackupImage' {
 
     It 'refuses a capacity that is too small' { { New-BackupImage $source (Join-Path $folder 's.dmg') -SizeBytes 100KB } | Should -Throw -ErrorId 'CapacityTooSmall,*' }
 
-    It 'refuses a format that is not written yet' { { New-BackupImage $source (Join-Path $folder 'l.dmg') -Format ULFO } | Should -Throw -ErrorId 'UnsupportedFormat,*' }
+    It 'compresses with <_>, and its files come back' -ForEach 'ULFO', 'ULMO', 'UDBZ' {
+        $image = New-BackupImage $source (Join-Path $folder "compressed-$_.dmg") -Format $_
+        (Get-BackupImage $image.Path).FormatCode | Should -Be $_
+        $restored = Join-Path $folder "restored-$_"
+        Restore-BackupImage $image.Path $restored | Out-Null
+        Get-TreeDigest $restored | Should -Be (Get-TreeDigest $source)
+    }
+
+    It 'says that LZFSE has no levels' {
+        { New-BackupImage $source (Join-Path $folder 'level.dmg') -Format ULFO -CompressionLevel 3 } | Should -Throw -ErrorId 'InvalidArgument,*'
+    }
 
     It 'leaves out what is excluded' {
         $image = New-BackupImage $source (Join-Path $folder 'ex.dmg') -Exclude *.tmp, cache

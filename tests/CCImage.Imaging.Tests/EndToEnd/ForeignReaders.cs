@@ -26,7 +26,7 @@ internal static class ForeignReaders
         switch (format)
         {
             case BackupImageFormat.Sparse or BackupImageFormat.SparseBundle:
-                Oracle.RunForBytes("python3", Path.Combine(Repository(), "tests", "Oracles", "decode_sparse.py"), image, raw);
+                Oracle.RunForBytes("python3", Path.Combine(Oracle.Folder, "decode_sparse.py"), image, raw);
                 break;
             case BackupImageFormat.ReadWrite:
                 File.Copy(image, raw);
@@ -122,15 +122,5 @@ internal static class ForeignReaders
 
             at += count;
         }
-    }
-
-    private static string Repository()
-    {
-        for (DirectoryInfo? folder = new(AppContext.BaseDirectory); folder is not null; folder = folder.Parent)
-        {
-            if (File.Exists(Path.Combine(folder.FullName, "CCImage.slnx"))) return folder.FullName;
-        }
-
-        throw new InvalidOperationException("The tests do not run below the repository.");
     }
 }

@@ -1,0 +1,123 @@
+using System.Diagnostics;
+using System.Globalization;
+using CCImage.Diagnostics;
+using CCImage.Sources;
+using CCImage.Storage;
+
+namespace CCImage.Tests.EndToEnd;
+
+/// <summary>
+/// Processes that are killed without warning. The destination is absent, the old image, or the whole new one, whatever the moment.
+/// CCIMAGE_KILLS sets how many moments are tried.
+/// </summary>
+public sealed class KillTests : IDisposable
+{
+    private readonly string _folder = Directory.CreateTempSubdirectory("ccimage-kill-").FullName;
+
+    public void Dispose() => Directory.Delete(_folder, true);
+
+    [Theory]
+    [InlineData("new", BackupImageFormat.ReadOnlyZlib)]
+    [InlineData("new", BackupImageFormat.SparseBundle)]
+    [InlineData("new", BackupImageFormat.Sparse)]
+    [InlineData("convert", BackupImageFormat.ReadOnlyZlib)]
+    public void A_killed_job_leaves_the_old_image_or_the_whole_new_one(string job, BackupImageFormat format)
+    {
+        string program = Path.Combine(Path.GetDirectoryName(Oracle.Folder)!, "Benchmarks", "bin", Configuration, "net10.0", "CCImage.Benchmarks.dll");
+        string source = Path.Combine(_folder, "source");
+        string second = Path.Combine(_folder, "second");
+        MakeSource(source, 1);
+        MakeSource(second, 2);
+        string image = Path.Combine(_folder, "image");
+        string fresh = job == "new" ? second : Path.Combine(_folder, "second.img");
+        if (job == "convert") Make(second, fresh, BackupImageFormat.ReadWrite);
+
+        // How long a whole run takes, so that the moments fall all over it.
+        var clock = Stopwatch.StartNew();
+        Start(program, job, format, fresh, image).WaitForExit();
+        int whole = (int)clock.ElapsedMilliseconds;
+        Delete(image);
+
+        var random = new Random(9);
+        int kills = int.Parse(Environment.GetEnvironmentVariable("CCIMAGE_KILLS") ?? "16", CultureInfo.InvariantCulture) / 4;
+        var seen = new Dictionary<string, int>();
+        bool hasOld = false;
+        for (int i = 0; i < Math.Max(kills, 1); i++)
+        {
+            if (i % 2 == 1 && !hasOld)
+            {
+                Delete(image);
+                Make(source, image, format);
+                hasOld = true;
+            }
+
+            using (Process process = Start(program, job, format, fresh, image))
+            {
+                Thread.Sleep(random.Next(whole / 4, whole + 50));
+                process.Kill();
+                process.WaitForExit();
+            }
+
+            string state = Path.Exists(image) ? Content(image) : "absent";
+            Assert.True(state is "absent" or "1" or "2", state);
+            Assert.False(hasOld && state == "absent", "The old image is gone.");
+            seen[state] = seen.GetValueOrDefault(state) + 1;
+            if (state != "2") continue;
+            hasOld = false;
+            Delete(image);
+        }
+
+        Assert.NotEmpty(seen);
+    }
+
+    private static string Configuration => new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name;
+
+    private static Process Start(string program, string job, BackupImageFormat format, string source, string image) =>
+        Process.Start(new ProcessStartInfo("dotnet", ["exec", program, "--job", job, format.ToString(), "-", source, image])
+        {
+            RedirectStandardOutput = true,
+            RedirectStandardError = true,
+        })!;
+
+    private static void Make(string source, string image, BackupImageFormat format)
+    {
+        using ImageCreation creation = ImageCreation.Prepare(
+            new ImageRecipe { SourcePath = source, Path = image, Format = format, Overwrite = true }, SilentObserver.Instance, CancellationToken.None);
+        creation.Run(CancellationToken.None);
+    }
+
+    // Every file of the image says which source it is from.
+    private static string Content(string image)
+    {
+        using DiskImage opened = DiskImage.Open(image);
+        using SourceTree tree = opened.ReadTree(null, CancellationToken.None);
+        SourceEntry[] files = [.. tree.Enumerate().Where(e => e.Kind == EntryKind.File)];
+        Assert.Equal(200, files.Length);
+        byte first = 0;
+        foreach (SourceEntry file in files)
+        {
+            using BlockStorage fork = tree.OpenFork(file, ForkKind.Data);
+            byte[] bytes = new byte[fork.Length];
+            fork.Read(0, bytes);
+            Assert.True(bytes.Length == 30_000, file.Name);
+            if (first == 0) first = bytes[0];
+            Assert.False(bytes.AsSpan().ContainsAnyExcept(first), file.Name);
+        }
+
+        return first.ToString(CultureInfo.InvariantCulture);
+    }
+
+    private static void MakeSource(string folder, byte content)
+    {
+        Directory.CreateDirectory(folder);
+        byte[] bytes = new byte[30_000];
+        Array.Fill(bytes, content);
+        for (int i = 0; i < 200; i++) File.WriteAllBytes(Path.Combine(folder, $"file {i}"), bytes);
+    }
+
+    private static void Delete(string image)
+    {
+        if (Directory.Exists(image)) Directory.Delete(image, true);
+        else File.Delete(image);
+    }
+}
