@@ -251,7 +251,8 @@ public sealed class FolderScanner
             BirthTime = stat.BirthTime,
             ModifyTime = stat.ModifyTime,
             ChangeTime = stat.ChangeTime,
-            AccessTime = stat.AccessTime,
+            // Reading where a link points is an access, and nothing prevents that: the time would tell of this scan, and differ in the next.
+            AccessTime = stat.Kind == EntryKind.SymbolicLink ? stat.ModifyTime : stat.AccessTime,
             NodeId = unchecked((long)stat.Identity.Inode),
             LinkTarget = stat.Kind == EntryKind.SymbolicLink ? folder.ReadLink(name) : null,
             FinderInfo = attributes.FinderInfo,
