@@ -87,10 +87,14 @@ internal sealed class Bench(string folder, string? only)
             if (!File.Exists(disk)) RunSelf("new", "ReadWrite", "-", smaller, disk);
         }
 
+        // That peer takes a bare volume only, and crashes on a disk with a partition map.
+        string volume = Path.Combine(folder, "volume.img");
+        if (only is null or "convert-dmg") CopyVolume(disk, volume);
+        Warm(volume);
+        Compare("convert-dmg", "ConvertTo raw volume -> UDZO", "libdmg-hfsplus dmg build", "<= 1/3.4, no larger",
+            Ours("convert", "ReadOnlyZlib", "-", volume, Path.Combine(output, "c.dmg")),
+            Shell($"dmg build '{volume}' '{output}/peer.dmg'", Path.Combine(output, "peer.dmg"), "dmg"));
         Warm(disk);
-        Compare("convert-dmg", "ConvertTo raw -> UDZO", "libdmg-hfsplus dmg build", "<= 1/3.4, no larger",
-            Ours("convert", "ReadOnlyZlib", "-", disk, Path.Combine(output, "c.dmg")),
-            Shell($"dmg build '{disk}' '{output}/peer.dmg'", Path.Combine(output, "peer.dmg"), "dmg"));
         Compare("convert-pigz", "ConvertTo raw -> UDZO", "pigz -p 2", "<= 1/1.3, no larger",
             Ours("convert", "ReadOnlyZlib", "-", disk, Path.Combine(output, "c.dmg")),
             Shell($"pigz -p 2 -c '{disk}' > '{output}/peer.gz'", Path.Combine(output, "peer.gz"), "pigz"));
@@ -102,6 +106,17 @@ internal sealed class Bench(string folder, string? only)
         foreach (string row in _rows) Console.WriteLine(row);
         Directory.Delete(output, true);
         return 0;
+    }
+
+    // Our images have 40 sectors of map before the volume and 40 behind it.
+    private static void CopyVolume(string disk, string volume)
+    {
+        const int MapBytes = 40 * 512;
+        using FileStream source = File.OpenRead(disk);
+        using FileStream target = File.Create(volume);
+        source.Position = MapBytes;
+        source.CopyTo(target);
+        target.SetLength(source.Length - (2 * MapBytes));
     }
 
     private static void Warm(string path)
