@@ -113,7 +113,11 @@ public sealed record BackupImagePartition(int Number, string Type, string Name, 
 /// <param name="FolderCount">Folders, the root not counted, or null.</param>
 /// <param name="IsJournaled">Whether it keeps a journal.</param>
 public sealed record BackupImageVolume(
-    string Name, VolumeKind Kind, int Partition, long CapacityBytes, long? UsedBytes, long? FreeBytes, long? FileCount, long? FolderCount, bool IsJournaled);
+    string Name, VolumeKind Kind, int Partition, long CapacityBytes, long? UsedBytes, long? FreeBytes, long? FileCount, long? FolderCount, bool IsJournaled)
+{
+    /// <summary>Whether the file system itself encrypts the files (FileVault on APFS); an image's own encryption is another thing.</summary>
+    public bool IsEncrypted { get; init; }
+}
 
 /// <summary>
 /// A description of an image: what <c>Get-BackupImage</c> emits. A snapshot of facts, holding nothing open. What is not known is null.
@@ -152,6 +156,9 @@ public sealed record BackupImage
 
     /// <summary>How it is encrypted.</summary>
     public BackupImageEncryption Encryption { get; init; }
+
+    /// <summary>Whether somebody has it open for writing, as far as the host tells; null when the host does not.</summary>
+    public bool? IsInUse { get; init; }
 
     /// <summary>Whether it is encrypted and was looked at without its passphrase.</summary>
     public bool IsLocked { get; init; }

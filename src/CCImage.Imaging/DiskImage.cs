@@ -16,11 +16,11 @@ namespace CCImage;
 /// </summary>
 public sealed class DiskImage : IDisposable
 {
-    private readonly Container _container;
+    private readonly ImageContainer _container;
     private readonly PartitionTable _table;
     private readonly List<FoundVolume> _volumes;
 
-    private DiskImage(string path, Container container, PartitionTable table, List<FoundVolume> volumes) =>
+    private DiskImage(string path, ImageContainer container, PartitionTable table, List<FoundVolume> volumes) =>
         (Path, Disk, _container, _table, _volumes) = (path, container.Disk, container, table, volumes);
 
     /// <summary>Full path.</summary>
@@ -34,6 +34,12 @@ public sealed class DiskImage : IDisposable
 
     /// <summary>How the disk is divided.</summary>
     public PartitionScheme PartitionScheme => _table.Scheme;
+
+    /// <summary>The container the disk lies in.</summary>
+    internal ImageContainer Container => _container;
+
+    /// <summary>The partition map.</summary>
+    internal PartitionTable PartitionTable => _table;
 
     /// <summary>The volumes that were recognised, in the order of the disk: number 1 first.</summary>
     internal IReadOnlyList<FoundVolume> Volumes => _volumes;
@@ -51,11 +57,19 @@ public sealed class DiskImage : IDisposable
     /// <param name="path">File or bundle, as a full path.</param>
     /// <param name="passphrase">The passphrase; not used where the image is not encrypted. Stays the caller's.</param>
     /// <exception cref="ImageException">As <see cref="Open(string)"/>, and <see cref="ImageErrorId.WrongPassphrase"/>.</exception>
-    public static DiskImage Open(string path, Passphrase? passphrase)
+    public static DiskImage Open(string path, Passphrase? passphrase) => Open(path, passphrase, writable: false);
+
+    /// <summary>Opens an image, also for writing to its disk.</summary>
+    /// <param name="path">File or bundle, as a full path.</param>
+    /// <param name="passphrase">The passphrase; not used where the image is not encrypted. Stays the caller's.</param>
+    /// <param name="writable">Whether the disk can be written: then nobody else may have the image open.</param>
+    /// <exception cref="ImageException">As <see cref="Open(string)"/>, and <see cref="ImageErrorId.WrongPassphrase"/>,
+    /// <see cref="ImageErrorId.ImageInUse"/>, and <see cref="ImageErrorId.UnsupportedFormat"/> for a read-only format.</exception>
+    internal static DiskImage Open(string path, Passphrase? passphrase, bool writable)
     {
         try
         {
-            Container container = OpenContainer(path, passphrase);
+            ImageContainer container = ImageContainer.Open(path, passphrase, writable);
             try
             {
                 return Mount(path, container);
@@ -99,22 +113,22 @@ public sealed class DiskImage : IDisposable
     {
         try
         {
-            BackupImageVolume[] volumes = [.. _volumes.Select(v => v.Describe())];
-            bool isKnown = volumes.Length > 0 && Array.TrueForAll(volumes, v => v.UsedBytes is not null && v.FreeBytes is not null);
+            bool isKnown = _volumes.Count > 0 && _volumes.TrueForAll(v => v.Volume.FreeBytes is not null);
+            long? free = isKnown ? _volumes.Sum(v => v.Volume.FreeBytes) : null;
             return new BackupImage
             {
                 Path = Path,
                 Format = _container.Format,
                 FormatCode = CodeOf(_container.Format),
                 CapacityBytes = Disk.Length,
-                StoredBytes = _container.StoredBytes(),
-                UsedBytes = isKnown ? volumes.Sum(v => v.UsedBytes) : null,
-                FreeBytes = isKnown ? volumes.Sum(v => v.FreeBytes) : null,
+                StoredBytes = _container.StoredBytes,
+                UsedBytes = _volumes.Sum(v => v.Volume.CapacityBytes) - free,
+                FreeBytes = free,
                 BandSizeBytes = _container.BandSizeBytes,
                 Encryption = _container.Encryption,
                 PartitionScheme = _table.Scheme,
                 Partitions = _table.Partitions,
-                Volumes = volumes,
+                Volumes = [.. _volumes.SelectMany(v => v.Volume.Describe(v.Partition))],
             };
         }
         catch (ImageException e)
@@ -197,9 +211,8 @@ public sealed class DiskImage : IDisposable
         _ => throw new ArgumentOutOfRangeException(nameof(format)),
     };
 
-    private static DiskImage Mount(string path, Container container)
+    private static DiskImage Mount(string path, ImageContainer container)
     {
-        container = container with { Disk = new NamedStorage(container.Disk, path) };
         PartitionTable table = PartitionTable.Read(container.Disk);
         List<FoundVolume> volumes = FindVolumes(container.Disk, table);
         if (container.Format == BackupImageFormat.ReadWrite && table.Scheme == PartitionScheme.None && volumes.Count == 0)
@@ -218,90 +231,16 @@ public sealed class DiskImage : IDisposable
             ? [(0, 0L, disk.Length)]
             : table.Partitions.Where(p => p.SizeBytes > 0 && p.OffsetBytes <= disk.Length - p.SizeBytes).OrderBy(p => p.OffsetBytes).Select(p => (p.Number, p.OffsetBytes, p.SizeBytes));
         var volumes = new List<FoundVolume>();
+        int number = 1;
         foreach ((int partition, long offset, long length) in windows)
         {
-            FileSystemVolume volume;
-            ImageException? fault = null;
-            try
-            {
-                volume = VolumeDetection.Open(new WindowStorage(disk, offset, length));
-            }
-            catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged)
-            {
-                // Recognised, but broken: it is listed, and whoever wants its files hears why.
-                (volume, fault) = (new RecognisedVolume(VolumeKind.HfsPlus, "", length), e);
-            }
-
-            if (volume.Kind != VolumeKind.Unknown) volumes.Add(new(volumes.Count + 1, partition, offset, volume, fault));
+            FileSystemVolume volume = VolumeDetection.Open(new WindowStorage(disk, offset, length), out ImageException? fault);
+            if (volume.Kind == VolumeKind.Unknown) continue;
+            volumes.Add(new(number, partition, offset, volume, fault));
+            number += volume.Describe(partition).Count;
         }
 
         return volumes;
-    }
-
-    private static Container OpenContainer(string path, Passphrase? passphrase)
-    {
-        ContainerKind kind = ContainerDetection.Detect(path);
-        if (kind == ContainerKind.SparseBundle) return OpenBundle(path, passphrase);
-        BlockStorage file = FileStorage.OpenRead(path);
-        try
-        {
-            long stored = file.Length;
-            var encryption = BackupImageEncryption.None;
-            if (kind == ContainerKind.Encrypted)
-            {
-                EncryptionHeader header = EncryptionHeader.Read(file);
-                encryption = header.Encryption;
-                file = EncryptedStorage.Open(file, passphrase ?? throw Locked());
-                kind = ContainerDetection.Detect(file);
-            }
-
-            switch (kind)
-            {
-                case ContainerKind.Raw:
-                    return new(file, BackupImageFormat.ReadWrite, encryption, null, () => stored);
-                case ContainerKind.SparseImage:
-                    var sparse = SparseImageStorage.Open(file, writable: false, ownsFile: true);
-                    return new(sparse, BackupImageFormat.Sparse, encryption, sparse.BandSizeBytes, () => stored);
-                case ContainerKind.Udif:
-                    var udif = UdifStorage.Open(file, ownsFile: true);
-                    return new(udif, FormatOf(udif.FormatCode), encryption, null, () => stored);
-                case ContainerKind.Asif:
-                    throw ContainerDetection.AsifUnsupported();
-                default:
-                    throw ImageException.Unsupported("The image is encrypted twice.", "Attach it on a Mac and copy its content into a new image.", "byte 0");
-            }
-        }
-        catch
-        {
-            file.Dispose();
-            throw;
-        }
-    }
-
-    private static Container OpenBundle(string path, Passphrase? passphrase)
-    {
-        byte[] token = SparseBundleStorage.ReadToken(path);
-        if (!EncryptionHeader.IsMatch(new MemoryStorage(token)))
-        {
-            SparseBundleStorage plain = SparseBundleStorage.Open(path, writable: false);
-            return new(plain, BackupImageFormat.SparseBundle, BackupImageEncryption.None, plain.BandSizeBytes, () => plain.StoredBytes);
-        }
-
-        SparseBundleStorage.ReadInfo(path, out _); // what cannot be read at all is said before a passphrase is asked for
-        EncryptionHeader header = EncryptionHeader.Read(new MemoryStorage(token));
-        var cipher = new BlockCipher(header.Unlock(passphrase ?? throw Locked()), header.BlockSize);
-        try
-        {
-            // Each band is encrypted by itself, its blocks counted from 0.
-            SparseBundleStorage bundle = SparseBundleStorage.Open(
-                path, writable: false, band => new EncryptedStorage(band, cipher, 0, band.Length, ownsCipher: false));
-            return new(bundle, BackupImageFormat.SparseBundle, header.Encryption, bundle.BandSizeBytes, () => bundle.StoredBytes) { Cipher = cipher };
-        }
-        catch
-        {
-            cipher.Dispose();
-            throw;
-        }
     }
 
     // What an encrypted image tells without its passphrase, or null when it is not encrypted. Whether a locked file holds a disk as it is or
@@ -343,20 +282,6 @@ public sealed class DiskImage : IDisposable
         };
     }
 
-    private static BackupImageFormat FormatOf(string code) => code switch
-    {
-        "UDRO" => BackupImageFormat.ReadOnly,
-        "UDZO" => BackupImageFormat.ReadOnlyZlib,
-        "ULFO" => BackupImageFormat.ReadOnlyLzfse,
-        "ULMO" => BackupImageFormat.ReadOnlyLzma,
-        "UDBZ" => BackupImageFormat.ReadOnlyBzip2,
-        "UDCO" => BackupImageFormat.ReadOnlyAdc,
-        _ => throw ImageException.Unsupported($"The image is of the unknown kind {code}.", "Convert it on a Mac: hdiutil convert -format UDZO."),
-    };
-
-    private static ImageException Locked() =>
-        new(ImageErrorId.PassphraseRequired, "The image is encrypted, and no passphrase was given.", remedy: "Give the passphrase.");
-
     // An ISO 9660 file system beside HFS+ (hybrid discs): its files need not be allocated in HFS+. "CD001" at byte 32,769: ECMA-119.
     private bool IsHybrid()
     {
@@ -366,9 +291,9 @@ public sealed class DiskImage : IDisposable
         return identifier.SequenceEqual("CD001"u8);
     }
 
-    private FoundVolume FindByNumber(int number) => number >= 1 && number <= _volumes.Count
-        ? _volumes[number - 1]
-        : throw new ImageException(ImageErrorId.VolumeNotFound, $"The image has {_volumes.Count} volumes; there is no volume {number}.", remedy: "Get-BackupImage lists the volumes.");
+    // A file system that holds several volumes has the numbers from its own up to the next one's.
+    private FoundVolume FindByNumber(int number) => _volumes.LastOrDefault(v => v.Number <= number && number < v.Number + v.Volume.Describe(v.Partition).Count)
+        ?? throw new ImageException(ImageErrorId.VolumeNotFound, $"The image has no volume {number}.", remedy: "Get-BackupImage lists the volumes.");
 
     private FoundVolume FindReadable()
     {
@@ -385,56 +310,12 @@ public sealed class DiskImage : IDisposable
     }
 
     /// <summary>A volume and where it lies.</summary>
-    /// <param name="Number">Counted from 1.</param>
+    /// <param name="Number">Counted from 1; the first of several where the file system holds several volumes.</param>
     /// <param name="Partition">Number of its partition; 0 without a map.</param>
     /// <param name="OffsetBytes">Where its window begins on the disk.</param>
     /// <param name="Volume">The volume.</param>
     /// <param name="Fault">Why its files cannot be read, when it is damaged.</param>
-    internal sealed record FoundVolume(int Number, int Partition, long OffsetBytes, FileSystemVolume Volume, ImageException? Fault)
-    {
-        /// <summary>The facts about it.</summary>
-        public BackupImageVolume Describe() => new(
-            Volume.Name, Volume.Kind, Partition, Volume.CapacityBytes, Volume.CapacityBytes - Volume.FreeBytes, Volume.FreeBytes,
-            Volume.FileCount, Volume.FolderCount, Volume.IsJournaled);
-    }
-
-    private sealed record Container(
-        BlockStorage Disk, BackupImageFormat Format, BackupImageEncryption Encryption, long? BandSizeBytes, Func<long> StoredBytes) : IDisposable
-    {
-        public BlockCipher? Cipher { get; init; }
-
-        public void Dispose()
-        {
-            Disk.Dispose();
-            Cipher?.Dispose();
-        }
-    }
-
-    // Lets every error that the container meets later name the image.
-    private sealed class NamedStorage(BlockStorage inner, string path) : BlockStorage
-    {
-        public override long Length => inner.Length;
-
-        protected override void ReadCore(long offset, Span<byte> buffer)
-        {
-            try
-            {
-                inner.Read(offset, buffer);
-            }
-            catch (ImageException e)
-            {
-                throw e.WithPath(path);
-            }
-        }
-
-        protected override IEnumerable<StorageExtent> GetExtentsCore(long offset, long length) => inner.GetExtents(offset, length);
-
-        protected override void Dispose(bool disposing)
-        {
-            inner.Dispose();
-            base.Dispose(disposing);
-        }
-    }
+    internal sealed record FoundVolume(int Number, int Partition, long OffsetBytes, FileSystemVolume Volume, ImageException? Fault);
 
     // Lets errors about single files name the image.
     private sealed class ImageTree(string path, SourceTree inner) : SourceTree

@@ -38,7 +38,8 @@ public class ArchitectureTests
     // result, and every other type of Sources belongs to its row.
     private static readonly HashSet<string> Vocabulary =
     [
-        "CCImage.BackupImageFormat", "CCImage.BackupImageEncryption", "CCImage.BackupImagePartition", "CCImage.PartitionScheme", "CCImage.VolumeKind",
+        "CCImage.BackupImageFormat", "CCImage.BackupImageEncryption", "CCImage.BackupImagePartition", "CCImage.BackupImageVolume",
+        "CCImage.PartitionScheme", "CCImage.VolumeKind", "CCImage.ImageFinding", "CCImage.ImageFindingGrade",
         "CCImage.ImageFileSystem", "CCImage.ImageException", "CCImage.ImageErrorId",
         "CCImage.Sources.EntryKind", "CCImage.Sources.ExtendedAttribute", "CCImage.Sources.UnixTime",
     ];
@@ -150,7 +151,8 @@ public class ArchitectureTests
                         Add(System.Reflection.Metadata.Ecma335.MetadataTokens.EntityHandle(code.ReadInt32()));
                         break;
                     case OperandType.InlineSwitch:
-                        code.Offset += checked(code.ReadInt32() * 4);
+                        int targets = code.ReadInt32(); // read first: it moves the offset itself
+                        code.Offset += checked(targets * 4);
                         break;
                     case OperandType.InlineNone:
                         break;

@@ -1,3 +1,4 @@
+using CCImage.Diagnostics;
 using CCImage.Sources;
 using CCImage.Storage;
 
@@ -30,6 +31,9 @@ internal abstract class FileSystemVolume : IDisposable
     /// <summary>Whether the file system keeps a journal.</summary>
     public virtual bool IsJournaled => false;
 
+    /// <summary>Whether the volume's files are encrypted by the file system itself (not by the image).</summary>
+    public virtual bool IsEncrypted => false;
+
     /// <summary>Creation of the volume, as far as it is kept.</summary>
     public virtual UnixTime CreationTime => UnixTime.None;
 
@@ -42,6 +46,26 @@ internal abstract class FileSystemVolume : IDisposable
     /// <summary>Reads the whole tree of files, or null when this version cannot list that file system.</summary>
     /// <param name="cancellation">Ends it.</param>
     public virtual SourceTree? ReadTree(CancellationToken cancellation = default) => null;
+
+    /// <summary>The facts for people. One, but for a file system that holds several volumes in one partition (APFS).</summary>
+    /// <param name="partition">Number of the partition it lies in; 0 without a map.</param>
+    public virtual IReadOnlyList<BackupImageVolume> Describe(int partition) =>
+        [new(Name, Kind, partition, CapacityBytes, CapacityBytes - FreeBytes, FreeBytes, FileCount, FolderCount, IsJournaled) { IsEncrypted = IsEncrypted }];
+
+    /// <summary>Judges the structures of the file system, without changing anything. What is in order is said, too.</summary>
+    /// <param name="findings">Receives what is found; only faults of the host are thrown.</param>
+    /// <param name="cancellation">Ends it.</param>
+    public virtual void Check(ImageFindings findings, CancellationToken cancellation) =>
+        findings.Note("File system", $"{Kind} is recognised, but this version does not check its structures.");
+
+    /// <summary>
+    /// Mends what <see cref="Check"/> called repairable, on the window the volume was opened on, which can be written: leaked space is given
+    /// back, copies of headers are restored. Nothing else is touched, and every prefix of the writes leaves a volume as sound as before.
+    /// The volume is opened anew afterwards.
+    /// </summary>
+    /// <param name="cancellation">Ends it between two steps.</param>
+    /// <returns>What was mended, a sentence each.</returns>
+    public virtual IReadOnlyList<string> Repair(CancellationToken cancellation) => [];
 
     /// <inheritdoc/>
     public void Dispose()

@@ -16,11 +16,23 @@ internal static class VolumeDetection
 
     /// <summary>Opens what is there.</summary>
     /// <param name="window">Partition or disk; not owned.</param>
+    /// <param name="fault">Receives why a file system that was recognised cannot be read; null when it can.</param>
     /// <returns>The volume; one of <see cref="VolumeKind.Unknown"/> when no file system is recognised.</returns>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: HFS+ without a volume header that can be used.</exception>
-    public static FileSystemVolume Open(BlockStorage window)
+    public static FileSystemVolume Open(BlockStorage window, out ImageException? fault)
     {
-        if (HfsPlusVolume.IsMatch(window)) return HfsPlusVolume.Open(window);
+        fault = null;
+        VolumeKind kind = VolumeKind.HfsPlus;
+        try
+        {
+            if (HfsPlusVolume.IsMatch(window)) return HfsPlusVolume.Open(window);
+        }
+        catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.UnsupportedFormat)
+        {
+            // Recognised, but broken: it is listed, nothing of it is free, and whoever wants its files hears why.
+            fault = e;
+            return new RecognisedVolume(kind, "", window.Length);
+        }
+
         return TryOpenHfs(window) ?? TryOpenByBootSector(window) ?? new RecognisedVolume(VolumeKind.Unknown, "", window.Length);
     }
 

@@ -171,6 +171,10 @@ internal sealed class FileStorage : BlockStorage
                     writable ? ImageErrorId.DestinationUnwritable : ImageErrorId.UnknownFormat, "This is a folder, not a file.", path,
                     remedy: "Name the file.");
 
+            // Asked first: a file system that is told to reserve more than it has takes all there is before it says no,
+            // and whoever else writes there meets a full disk in the meantime.
+            if (preallocate > 0 && FreeSpaceAt(path) is long free && free < preallocate) throw NoRoomFor(preallocate, path);
+
             // Unix locks are exclusive for FileShare.None and shared for everything else.
             SafeFileHandle file = File.OpenHandle(
                 path, mode, writable ? FileAccess.ReadWrite : FileAccess.Read, writable ? FileShare.None : FileShare.Read, FileOptions.None, preallocate);
@@ -195,15 +199,16 @@ internal sealed class FileStorage : BlockStorage
             bool missing = mode == FileMode.Open && e is (FileNotFoundException or DirectoryNotFoundException);
             ImageException mapped = FileErrors.Map(e, path, writable && !missing);
             if (preallocate == 0 || mapped.Id != ImageErrorId.DestinationUnwritable || e is UnauthorizedAccessException) throw mapped;
-            throw FreeSpaceAt(path) >= preallocate
-                ? FileErrors.TooBig(path, e)
-                : new ImageException(
-                    ImageErrorId.DestinationFull, $"There is no room for {preallocate} bytes.", path,
-                    remedy: "Free some space, or choose another place.", innerException: e);
+            throw FreeSpaceAt(path) >= preallocate ? FileErrors.TooBig(path, e) : NoRoomFor(preallocate, path, e);
         }
     }
 
-    private static long FreeSpaceAt(string path)
+    private static ImageException NoRoomFor(long bytes, string path, Exception? innerException = null) => new(
+        ImageErrorId.DestinationFull, $"There is no room for {bytes} bytes.", path,
+        remedy: "Free some space, or choose another place.", innerException: innerException);
+
+    /// <summary>Bytes free for this user where a file lies; null when the host does not say.</summary>
+    private static long? FreeSpaceAt(string path)
     {
         try
         {
@@ -211,7 +216,7 @@ internal sealed class FileStorage : BlockStorage
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
         {
-            return 0;
+            return null;
         }
     }
 }

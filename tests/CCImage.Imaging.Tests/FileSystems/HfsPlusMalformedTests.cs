@@ -93,7 +93,7 @@ public sealed class HfsPlusMalformedTests
         Assert.Equal("hfsplus_test", HfsPlusVolume.Open(new MemoryStorage(disk)).Name);
         disk.AsSpan(disk.Length - 1024, 512).Clear();
         Assert.False(HfsPlusVolume.IsMatch(new MemoryStorage(disk)));
-        Assert.Equal(VolumeKind.Unknown, VolumeDetection.Open(new MemoryStorage(disk)).Kind);
+        Assert.Equal(VolumeKind.Unknown, VolumeDetection.Open(new MemoryStorage(disk), out _).Kind);
         Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => HfsPlusVolume.Open(new MemoryStorage(disk))).Id);
     }
 
@@ -134,7 +134,8 @@ public sealed class HfsPlusMalformedTests
         bool result;
         try
         {
-            using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(disk));
+            using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(disk), out ImageException? fault);
+            if (fault is not null) throw fault;
             _ = (volume.Name, volume.Kind, volume.CreationTime, volume.GetFreeExtents().Count());
             using SourceTree? tree = volume.ReadTree();
             byte[] buffer = new byte[4096];

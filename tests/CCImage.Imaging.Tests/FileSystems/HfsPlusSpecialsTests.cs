@@ -39,14 +39,14 @@ public sealed class HfsPlusSpecialsTests
         BinaryPrimitives.WriteUInt16BigEndian(block[0x7E..], 3);
         BinaryPrimitives.WriteUInt16BigEndian(block[0x80..], (ushort)(inner.Length / Unit));
 
-        using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(outer));
+        using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(outer), out _);
         Assert.Equal((VolumeKind.HfsPlus, "hfsplus_test"), (volume.Kind, volume.Name));
         Assert.NotEmpty(volume.ReadTree()!.Root.Children);
         StorageExtent[] alone = [.. HfsPlusVolume.Open(new MemoryStorage(inner)).GetFreeExtents()];
         Assert.Equal(alone.Select(e => e with { Offset = e.Offset + Start + (3 * Unit) }), volume.GetFreeExtents());
 
         BinaryPrimitives.WriteUInt16BigEndian(block[0x80..], ushort.MaxValue); // not inside any more
-        Assert.Equal(VolumeKind.Hfs, VolumeDetection.Open(new MemoryStorage(outer)).Kind);
+        Assert.Equal(VolumeKind.Hfs, VolumeDetection.Open(new MemoryStorage(outer), out _).Kind);
     }
 
     [CorpusFact]
@@ -137,13 +137,13 @@ public sealed class HfsPlusSpecialsTests
     [CorpusFact]
     public void OtherFileSystemsAreToldApart()
     {
-        using FileSystemVolume hfs = VolumeDetection.Open(Corpus.OpenRaw("rizinorg__rizin-testbins/hfs.img"));
+        using FileSystemVolume hfs = VolumeDetection.Open(Corpus.OpenRaw("rizinorg__rizin-testbins/hfs.img"), out _);
         Assert.Equal(VolumeKind.Hfs, hfs.Kind);
-        using FileSystemVolume apfs = VolumeDetection.Open(Corpus.OpenRaw("log2timeline__dfvfs/apfs.raw.gz"));
+        using FileSystemVolume apfs = VolumeDetection.Open(Corpus.OpenRaw("log2timeline__dfvfs/apfs.raw.gz"), out _);
         Assert.Equal((VolumeKind.Apfs, 1014L * 4096, null), (apfs.Kind, apfs.CapacityBytes, apfs.FreeBytes));
         Assert.Empty(apfs.GetFreeExtents());
         using MemoryStorage disk = Corpus.OpenRaw("balena-io-modules__etcher-sdk/etcher-test.img.gz");
-        using FileSystemVolume fat = VolumeDetection.Open(new WindowStorage(disk, 128 * 512, 2048 * 512));
+        using FileSystemVolume fat = VolumeDetection.Open(new WindowStorage(disk, 128 * 512, 2048 * 512), out _);
         Assert.Equal((VolumeKind.Fat12, "", 2048L * 512), (fat.Kind, fat.Name, fat.CapacityBytes));
         Assert.Null(fat.ReadTree());
     }

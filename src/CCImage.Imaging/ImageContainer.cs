@@ -1,0 +1,197 @@
+using CCImage.Containers;
+using CCImage.Containers.SparseBundle;
+using CCImage.Containers.SparseImage;
+using CCImage.Containers.Udif;
+using CCImage.Encryption;
+using CCImage.Storage;
+
+namespace CCImage;
+
+/// <summary>
+/// What an image's disk lies in, opened: the layers from the host's file upwards (file, decryption, container), told apart by content alone.
+/// </summary>
+internal sealed class ImageContainer : IDisposable
+{
+    private BlockCipher? _cipher;
+
+    private ImageContainer(string path, BlockStorage disk) => (Path, Disk) = (path, new NamedStorage(disk, path));
+
+    /// <summary>Full path.</summary>
+    public string Path { get; }
+
+    /// <summary>The disk inside. Its errors name the image.</summary>
+    public BlockStorage Disk { get; }
+
+    /// <summary>The format.</summary>
+    public required BackupImageFormat Format { get; init; }
+
+    /// <summary>How the image is encrypted.</summary>
+    public BackupImageEncryption Encryption { get; init; }
+
+    /// <summary>The image's one file as the host has it; null for a bundle.</summary>
+    public FileStorage? File { get; init; }
+
+    /// <summary>The bundle, if it is one.</summary>
+    public SparseBundleStorage? Bundle { get; init; }
+
+    /// <summary>The sparse image, if it is one.</summary>
+    public SparseImageStorage? SparseImage { get; init; }
+
+    /// <summary>The read-only image, if it is one.</summary>
+    public UdifStorage? Udif { get; init; }
+
+    /// <summary>Bytes in a band; null for a format without bands.</summary>
+    public long? BandSizeBytes => Bundle?.BandSizeBytes ?? SparseImage?.BandSizeBytes;
+
+    /// <summary>Bytes the image takes: the file's length, or the sum of the bands', for which the folder is listed.</summary>
+    /// <exception cref="ImageException">The folder cannot be listed.</exception>
+    public long StoredBytes => Bundle?.StoredBytes ?? File!.Length;
+
+    /// <summary>Opens the layers.</summary>
+    /// <param name="path">File or bundle, as a full path.</param>
+    /// <param name="passphrase">The passphrase; not used where the image is not encrypted. Stays the caller's.</param>
+    /// <param name="writable">Whether the disk is to be written: nobody else may have the image open then.</param>
+    /// <exception cref="ImageException">As <see cref="DiskImage.Open(string, Passphrase)"/>, without the path in single cases.</exception>
+    public static ImageContainer Open(string path, Passphrase? passphrase, bool writable)
+    {
+        ContainerKind kind = ContainerDetection.Detect(path);
+        if (kind == ContainerKind.SparseBundle) return OpenBundle(path, passphrase, writable);
+        FileStorage file = writable ? FileStorage.OpenWrite(path) : FileStorage.OpenRead(path);
+        BlockStorage content = file;
+        try
+        {
+            var encryption = BackupImageEncryption.None;
+            if (kind == ContainerKind.Encrypted)
+            {
+                EncryptionHeader header = EncryptionHeader.Read(file);
+                encryption = header.Encryption;
+                content = EncryptedStorage.Open(file, passphrase ?? throw Locked());
+                kind = ContainerDetection.Detect(content);
+            }
+
+            switch (kind)
+            {
+                case ContainerKind.Raw:
+                    return new(path, content) { Format = BackupImageFormat.ReadWrite, Encryption = encryption, File = file };
+                case ContainerKind.SparseImage:
+                    var sparse = SparseImageStorage.Open(content, writable, ownsFile: true);
+                    return new(path, sparse) { Format = BackupImageFormat.Sparse, Encryption = encryption, File = file, SparseImage = sparse };
+                case ContainerKind.Udif when writable:
+                    throw ImageException.Unsupported(
+                        "The image is read-only, and its checksums cover every byte.", "Make a new image from its source, or restore its files and back them up.");
+                case ContainerKind.Udif:
+                    var udif = UdifStorage.Open(content, ownsFile: true);
+                    return new(path, udif) { Format = FormatOf(udif.FormatCode), Encryption = encryption, File = file, Udif = udif };
+                case ContainerKind.Asif:
+                    throw ContainerDetection.AsifUnsupported();
+                default:
+                    throw ImageException.Unsupported("The image is encrypted twice.", "Attach it on a Mac and copy its content into a new image.", "byte 0");
+            }
+        }
+        catch
+        {
+            content.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        Disk.Dispose();
+        _cipher?.Dispose();
+    }
+
+    private static ImageContainer OpenBundle(string path, Passphrase? passphrase, bool writable)
+    {
+        byte[] token = SparseBundleStorage.ReadToken(path);
+        if (!EncryptionHeader.IsMatch(new MemoryStorage(token)))
+        {
+            SparseBundleStorage plain = SparseBundleStorage.Open(path, writable);
+            return new(path, plain) { Format = BackupImageFormat.SparseBundle, Bundle = plain };
+        }
+
+        SparseBundleStorage.ReadInfo(path, out _); // what cannot be read at all is said before a passphrase is asked for
+        EncryptionHeader header = EncryptionHeader.Read(new MemoryStorage(token));
+        var cipher = new BlockCipher(header.Unlock(passphrase ?? throw Locked()), header.BlockSize);
+        try
+        {
+            // Each band is encrypted by itself, its blocks counted from 0.
+            SparseBundleStorage bundle = SparseBundleStorage.Open(
+                path, writable, band => new EncryptedStorage(band, cipher, 0, band.Length, ownsCipher: false));
+            return new(path, bundle) { Format = BackupImageFormat.SparseBundle, Encryption = header.Encryption, Bundle = bundle, _cipher = cipher };
+        }
+        catch
+        {
+            cipher.Dispose();
+            throw;
+        }
+    }
+
+    private static BackupImageFormat FormatOf(string code) => code switch
+    {
+        "UDRO" => BackupImageFormat.ReadOnly,
+        "UDZO" => BackupImageFormat.ReadOnlyZlib,
+        "ULFO" => BackupImageFormat.ReadOnlyLzfse,
+        "ULMO" => BackupImageFormat.ReadOnlyLzma,
+        "UDBZ" => BackupImageFormat.ReadOnlyBzip2,
+        "UDCO" => BackupImageFormat.ReadOnlyAdc,
+        _ => throw ImageException.Unsupported($"The image is of the unknown kind {code}.", "Convert it on a Mac: hdiutil convert -format UDZO."),
+    };
+
+    private static ImageException Locked() =>
+        new(ImageErrorId.PassphraseRequired, "The image is encrypted, and no passphrase was given.", remedy: "Give the passphrase with -Passphrase.");
+
+    // Lets every error that the container meets later name the image.
+    private sealed class NamedStorage(BlockStorage inner, string path) : BlockStorage
+    {
+        public override long Length => inner.Length;
+
+        public override bool CanWrite => inner.CanWrite;
+
+        public override void Flush()
+        {
+            try
+            {
+                inner.Flush();
+            }
+            catch (ImageException e)
+            {
+                throw e.WithPath(path);
+            }
+        }
+
+        protected override void ReadCore(long offset, Span<byte> buffer)
+        {
+            try
+            {
+                inner.Read(offset, buffer);
+            }
+            catch (ImageException e)
+            {
+                throw e.WithPath(path);
+            }
+        }
+
+        // A raw image's file grows, its disk does not: the range was checked against the disk's length.
+        protected override void WriteCore(long offset, ReadOnlySpan<byte> buffer)
+        {
+            try
+            {
+                inner.Write(offset, buffer);
+            }
+            catch (ImageException e)
+            {
+                throw e.WithPath(path);
+            }
+        }
+
+        protected override IEnumerable<StorageExtent> GetExtentsCore(long offset, long length) => inner.GetExtents(offset, length);
+
+        protected override void Dispose(bool disposing)
+        {
+            inner.Dispose();
+            base.Dispose(disposing);
+        }
+    }
+}
