@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Text;
 using CCImage.Binary;
+using CCImage.FileSystems.Apfs;
 using CCImage.FileSystems.HfsPlus;
 using CCImage.Storage;
 
@@ -25,6 +26,8 @@ internal static class VolumeDetection
         try
         {
             if (HfsPlusVolume.IsMatch(window)) return HfsPlusVolume.Open(window);
+            kind = VolumeKind.Apfs;
+            if (ApfsContainer.IsMatch(window)) return ApfsContainer.Open(window);
         }
         catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.UnsupportedFormat)
         {
@@ -53,8 +56,6 @@ internal static class VolumeDetection
         byte[] boot = new byte[BootSize];
         if (window.Length < boot.Length) return null;
         window.Read(0, boot);
-        if (boot.AsSpan(32).StartsWith("NXSB"u8))
-            return new(VolumeKind.Apfs, "", Clamp(BinaryPrimitives.ReadUInt64LittleEndian(boot.AsSpan(40)), BinaryPrimitives.ReadUInt32LittleEndian(boot.AsSpan(36)), window));
         if (boot[510] != 0x55 || boot[511] != 0xAA) return null;
         if (boot.AsSpan(3).StartsWith("EXFAT   "u8))
             return new(VolumeKind.ExFat, "", Clamp(BinaryPrimitives.ReadUInt64LittleEndian(boot.AsSpan(72)), 1UL << Math.Min((int)boot[108], 12), window));

@@ -1,0 +1,258 @@
+using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
+using CCImage.Binary;
+using CCImage.Diagnostics;
+
+namespace CCImage.FileSystems.Apfs;
+
+/// <summary>
+/// Judges what the newest checkpoint of a container reaches: checksums of objects, the counts of the space manager, and that nothing in use
+/// is marked free. Nothing in APFS is mended. File data has no checksums.
+/// </summary>
+internal sealed class ApfsChecker(ApfsContainer container, ImageFindings findings, CancellationToken cancellation)
+{
+    private const string Checkpoint = "APFS checkpoint";
+    private const string Space = "APFS space manager";
+    private const string Objects = "APFS objects";
+    private const int MostObjectBytes = 1 << 20;
+
+    private readonly HashSet<ulong> _roots = [];
+    private readonly Dictionary<ulong, ApfsCheckpointMapping> _ephemeral = [];
+    private ApfsFreeSpace? _space;
+    private long _checked;
+    private long _sealed;
+    private long _faults;
+
+    private ApfsBlocks Blocks => container.Blocks;
+
+    /// <summary>Checks all of it.</summary>
+    public void Run()
+    {
+        Guard(Checkpoint, CheckSuperblocks);
+        Guard(Checkpoint, CheckEphemerals);
+        Guard(Space, CheckSpace);
+        Guard(Objects, CheckVolumes);
+        if (_sealed != 0) findings.Note(Objects, $"{_sealed} encrypted or headerless objects have no checksum that can be proved without the key.");
+        if (_faults == 0) findings.Ok(Objects, $"The checksums of {_checked} objects are right, and none of them is marked free.");
+    }
+
+    private void CheckSuperblocks()
+    {
+        if (container.FirstCopyTransaction == 0) Damaged(Checkpoint, "The checksum of the container superblock in block 0 is wrong.", "block 0");
+        else if (container.FirstCopyTransaction > container.Transaction)
+            Damaged(Checkpoint, $"The newest checkpoint is lost: block 0 tells of transaction {container.FirstCopyTransaction}, the newest valid one is {container.Transaction}.", "checkpoint descriptor area");
+        else if (container.NewestTransaction > container.Transaction)
+            findings.Note(Checkpoint, $"Transaction {container.NewestTransaction} was not finished; transaction {container.Transaction} is used, and no block counts as free.");
+        else findings.Ok(Checkpoint, $"The checkpoint of transaction {container.Transaction} is the newest.");
+    }
+
+    private void CheckEphemerals()
+    {
+        ulong budget = container.Superblock.DataBlocks;
+        foreach (ApfsCheckpointMapping mapping in container.ReadCheckpointMaps())
+        {
+            cancellation.ThrowIfCancellationRequested();
+            ulong blocks = mapping.Size / (uint)Blocks.Size;
+            if (blocks > budget || !_ephemeral.TryAdd(mapping.ObjectId, mapping))
+            {
+                Damaged(Checkpoint, "The checkpoint maps name more than the checkpoint data area holds, or an object twice.", $"object {(ulong)mapping.ObjectId}");
+                return;
+            }
+
+            budget -= blocks;
+            Guard(Checkpoint, () => container.ReadEphemeral(mapping, "ephemeral object"));
+            _checked++;
+        }
+    }
+
+    private void CheckSpace()
+    {
+        ApfsFreeSpace space = container.OpenFreeSpace();
+        space.Verify(cancellation);
+        _space = space;
+        findings.Ok(Space, $"{(ulong)space.Manager.Main.FreeCount} of {(ulong)space.Manager.Main.BlockCount} blocks are free, in the bitmaps and by every count.");
+        foreach (ulong block in space.OwnBlocks) MustBeUsed(block, 1, "block of the space manager");
+        foreach ((ulong first, ulong count) in container.Reserved(space.Manager)) MustBeUsed(first, count, "reserved area");
+        CheckQueue(space.Manager.PoolQueue, "internal pool");
+        CheckQueue(space.Manager.MainQueue, "main device");
+    }
+
+    private void CheckQueue(ApfsFreeQueue queue, string what)
+    {
+        if (queue.TreeId == 0)
+        {
+            if (queue.Count != 0) Damaged(Space, $"The free queue of the {what} has blocks, but no tree.");
+            return;
+        }
+
+        ulong total = 0;
+        var seen = new HashSet<ulong>();
+        var pending = new Stack<(ulong Id, int Level)>([(queue.TreeId, -1)]);
+        while (pending.TryPop(out (ulong Id, int Level) next))
+        {
+            if (!seen.Add(next.Id) || !_ephemeral.TryGetValue(next.Id, out ApfsCheckpointMapping mapping))
+                throw ImageException.Damaged($"A node of the free queue of the {what} is missing, or there twice.", $"object {next.Id}");
+            var node = new ApfsNode(container.ReadEphemeral(mapping, "free queue"), "free queue");
+            MustBeOnLevel(node, next.Level);
+            for (int i = 0; i < node.Count; i++)
+            {
+                if (node.IsLeaf) total += CheckQueued(node, i, what);
+                else pending.Push((node.Child(i), node.Header.Level));
+            }
+        }
+
+        if (total != queue.Count) Damaged(Space, $"The free queue of the {what} holds {total} blocks, the space manager claims {(ulong)queue.Count}.");
+    }
+
+    private ulong CheckQueued(ApfsNode node, int index, string what)
+    {
+        ulong first = BinaryPrimitives.ReadUInt64LittleEndian(node.Key(index, 16)[8..]);
+        ReadOnlySpan<byte> value = node.Value(index, sizeof(ulong));
+        ulong count = value.IsEmpty ? 1 : BinaryPrimitives.ReadUInt64LittleEndian(value);
+        if (!Blocks.Contains(first, count)) throw ImageException.Damaged($"The free queue of the {what} leaves the container.", $"block {first}");
+        MustBeUsed(first, count, "range in a free queue");
+        return count;
+    }
+
+    private void CheckVolumes()
+    {
+        ulong address = container.Superblock.ObjectMapAddress;
+        CheckObjectMap(address, "container object map");
+        var map = new ApfsObjectMap(Blocks, address, "container object map");
+        foreach (ulong id in container.VolumeIds()) Guard(Objects, () => CheckVolume(container.ReadVolume(map, id)));
+    }
+
+    private void CheckVolume(ApfsVolumeSuperblock volume)
+    {
+        string name = ApfsContainer.NameOf(volume);
+        ulong address = volume.ObjectMapAddress;
+        Guard(Objects, () => CheckObjectMap(address, $"object map of volume '{name}'"));
+        var map = new ApfsObjectMap(Blocks, address, "volume object map");
+        if ((volume.RootTreeType & ApfsConstants.ObjectStorageMask) == ApfsConstants.ObjectPhysical) WalkTree(volume.RootTreeId, "file tree", null);
+        else if (map.Find(volume.RootTreeId, container.Transaction) is null) Damaged(Objects, $"The tree of files of volume '{name}' is missing.");
+        if ((volume.ExtentTreeType & ApfsConstants.ObjectStorageMask) == ApfsConstants.ObjectPhysical) WalkTree(volume.ExtentTreeId, "extent tree", CheckExtents);
+        if ((volume.SnapshotTreeType & ApfsConstants.ObjectStorageMask) == ApfsConstants.ObjectPhysical) WalkTree(volume.SnapshotTreeId, "snapshot tree", CheckSnapshots);
+    }
+
+    private void CheckObjectMap(ulong address, string what)
+    {
+        var map = new ApfsObjectMap(Blocks, address, what);
+        Used(address, what);
+        WalkTree(map.Header.TreeAddress, what, CheckMapped);
+        if (map.Header.SnapshotTreeAddress != 0) WalkTree(map.Header.SnapshotTreeAddress, what, null);
+    }
+
+    // Every virtual object of a volume is in its object map, those of snapshots too.
+    private void CheckMapped(ApfsNode leaf, int index)
+    {
+        ApfsObjectMapKey key = Layout.Read<ApfsObjectMapKey>(leaf.Key(index, ApfsObjectMap.KeySize));
+        ReadOnlySpan<byte> bytes = leaf.Value(index, ApfsObjectMap.ValueSize);
+        if (bytes.IsEmpty) return;
+        ApfsObjectMapValue value = Layout.Read<ApfsObjectMapValue>(bytes);
+        if ((value.Flags & ApfsConstants.MapDeleted) != 0) return;
+        if (value.Size == 0 || value.Size > MostObjectBytes || value.Size % (uint)Blocks.Size != 0)
+            throw ImageException.Damaged($"An object map tells of an object of {(uint)value.Size} bytes.", $"object {(ulong)key.ObjectId}");
+        int blocks = (int)(uint)value.Size / Blocks.Size;
+        byte[] content = Blocks.Read(value.Address, blocks, "object");
+        MustBeUsed(value.Address, (ulong)blocks, "object");
+        bool isProved = (value.Flags & ApfsConstants.MapNoHeader) == 0 && ApfsBlocks.IsIntact(content);
+        if (!isProved && (value.Flags & (ApfsConstants.MapNoHeader | ApfsConstants.MapEncrypted)) != 0)
+        {
+            _sealed++;
+            return;
+        }
+
+        ApfsObjectHeader header = Layout.Read<ApfsObjectHeader>(content);
+        if (!isProved) throw ImageException.Damaged("The checksum of an object is wrong.", $"block {(ulong)value.Address}");
+        if (header.ObjectId != key.ObjectId || header.TransactionId != key.TransactionId) throw ImageException.Damaged("An object is not the one its map names.", $"block {(ulong)value.Address}");
+        _checked++;
+    }
+
+    private void CheckExtents(ApfsNode leaf, int index)
+    {
+        ulong first = BinaryPrimitives.ReadUInt64LittleEndian(leaf.Key(index, sizeof(ulong))) & ApfsConstants.AddressMask;
+        ReadOnlySpan<byte> value = leaf.Value(index, sizeof(ulong));
+        if (value.IsEmpty) return;
+        ulong length = BinaryPrimitives.ReadUInt64LittleEndian(value);
+        if (length >> ApfsConstants.TypeShift != ApfsConstants.KindNew) return;
+        length &= ApfsConstants.AddressMask;
+        if (Blocks.Contains(first, length)) MustBeUsed(first, length, "extent of a file");
+        else if ((container.Superblock.IncompatibleFeatures & ApfsConstants.IncompatibleFusion) == 0)
+            throw ImageException.Damaged("An extent of a file leaves the container.", $"block {first}");
+    }
+
+    private void CheckSnapshots(ApfsNode leaf, int index)
+    {
+        if (BinaryPrimitives.ReadUInt64LittleEndian(leaf.Key(index, sizeof(ulong))) >> ApfsConstants.TypeShift != ApfsConstants.SnapshotMetadata) return;
+        ReadOnlySpan<byte> value = leaf.Value(index, 16);
+        if (value.IsEmpty) return;
+        ulong tree = BinaryPrimitives.ReadUInt64LittleEndian(value), superblock = BinaryPrimitives.ReadUInt64LittleEndian(value[8..]);
+        if (superblock != 0)
+        {
+            Blocks.ReadObject(superblock, "superblock of a snapshot", 1, ApfsObjectType.Volume);
+            Used(superblock, "superblock of a snapshot");
+        }
+
+        if (tree != 0) WalkTree(tree, "extent tree of a snapshot", CheckExtents);
+    }
+
+    // A tree whose nodes name their children by address. A bad node or record is a finding; the others are checked all the same.
+    private void WalkTree(ulong root, string what, Action<ApfsNode, int>? check)
+    {
+        if (!_roots.Add(root)) return;
+        var seen = new HashSet<ulong>();
+        var pending = new Stack<(ulong Address, int Level)>([(root, -1)]);
+        while (pending.TryPop(out (ulong Address, int Level) next))
+        {
+            cancellation.ThrowIfCancellationRequested();
+            Guard(Objects, () =>
+            {
+                if (!seen.Add(next.Address)) throw ImageException.Damaged($"A node of the {what} is there twice.", $"block {next.Address}");
+                var node = new ApfsNode(Blocks.ReadObject(next.Address, what, 1, ApfsObjectType.BTreeRoot, ApfsObjectType.BTreeNode), what);
+                MustBeOnLevel(node, next.Level);
+                Used(next.Address, what);
+                for (int i = 0; i < node.Count; i++)
+                {
+                    int entry = i;
+                    if (!node.IsLeaf) pending.Push((node.Child(i), node.Header.Level));
+                    else if (check is not null) Guard(Objects, () => check(node, entry));
+                }
+            });
+        }
+    }
+
+    private static void MustBeOnLevel(ApfsNode node, int parent)
+    {
+        if (parent >= 0 && node.Header.Level != parent - 1) throw ImageException.Damaged("A node of a tree is on the wrong level.", $"object {(ulong)node.Header.Object.ObjectId}");
+    }
+
+    private void Used(ulong block, string what)
+    {
+        MustBeUsed(block, 1, what);
+        _checked++;
+    }
+
+    private void MustBeUsed(ulong first, ulong count, string what)
+    {
+        if (_space?.FirstFree(first, count) is ulong free) Damaged(Objects, $"A {what} lies in a block that is marked free.", $"block {free}");
+    }
+
+    private void Guard(string check, Action action)
+    {
+        try
+        {
+            action();
+        }
+        catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.UnsupportedFormat or ImageErrorId.ChecksumMismatch)
+        {
+            _faults++;
+            findings.Damaged(check, e);
+        }
+    }
+
+    private void Damaged(string check, string message, string? place = null)
+    {
+        _faults++;
+        findings.Damaged(check, message, place);
+    }
+}

@@ -1,0 +1,253 @@
+using System.Runtime.CompilerServices;
+using System.Text;
+using CCImage.Binary;
+using CCImage.Diagnostics;
+using CCImage.Storage;
+
+namespace CCImage.FileSystems.Apfs;
+
+/// <summary>An APFS container as its newest checkpoint has it. Source: Apple File System Reference.</summary>
+internal sealed class ApfsContainer : FileSystemVolume
+{
+    private const int MostDescriptorBlocks = 1 << 14;
+    private const int MostEphemeralBytes = 16 << 20;
+
+    private readonly Lazy<IReadOnlyList<ApfsVolumeSuperblock>> _volumes;
+    private readonly Lazy<long?> _freeBytes;
+
+    private ApfsContainer(ApfsBlocks blocks, ApfsContainerSuperblock superblock, ulong newestSeen, ulong firstCopy)
+    {
+        (Blocks, Superblock, NewestTransaction, FirstCopyTransaction) = (blocks, superblock, newestSeen, firstCopy);
+        _volumes = new(ReadVolumes);
+        _freeBytes = new(ReadFreeBytes);
+    }
+
+    /// <inheritdoc/>
+    public override VolumeKind Kind => VolumeKind.Apfs;
+
+    /// <inheritdoc/>
+    /// <remarks>Of the only volume; a container has no name.</remarks>
+    public override string Name => _volumes.Value.Count == 1 ? NameOf(_volumes.Value[0]) : "";
+
+    /// <inheritdoc/>
+    public override long CapacityBytes => (long)Blocks.Count * Blocks.Size;
+
+    /// <inheritdoc/>
+    public override long? FreeBytes => _freeBytes.Value;
+
+    /// <inheritdoc/>
+    public override bool IsEncrypted => _volumes.Value.Any(v => (v.Flags & ApfsConstants.VolumeUnencrypted) == 0);
+
+    /// <summary>The blocks.</summary>
+    internal ApfsBlocks Blocks { get; }
+
+    /// <summary>The superblock of the newest valid checkpoint.</summary>
+    internal ApfsContainerSuperblock Superblock { get; }
+
+    /// <summary>The newest transaction any intact block of the descriptor area, or the intact copy in block 0, tells of.</summary>
+    internal ulong NewestTransaction { get; }
+
+    /// <summary>The transaction of the copy in block 0; 0 when its checksum is wrong.</summary>
+    internal ulong FirstCopyTransaction { get; }
+
+    /// <summary>The transaction of the checkpoint.</summary>
+    internal ulong Transaction => Superblock.Object.TransactionId;
+
+    /// <summary>Whether there is a container.</summary>
+    /// <param name="window">Partition or disk.</param>
+    public static bool IsMatch(BlockStorage window)
+    {
+        if (window.Length < ApfsConstants.MinimumBlockSize) return false;
+        Span<byte> magic = stackalloc byte[4];
+        window.Read(32, magic);
+        return magic.SequenceEqual("NXSB"u8);
+    }
+
+    /// <summary>Opens the newest valid checkpoint.</summary>
+    /// <param name="window">Partition or disk; not owned.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>, or <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
+    public static ApfsContainer Open(BlockStorage window)
+    {
+        byte[] start = new byte[Unsafe.SizeOf<ApfsContainerSuperblock>()];
+        window.Read(0, start);
+        ApfsContainerSuperblock first = Layout.Read<ApfsContainerSuperblock>(start);
+        uint size = first.BlockSize;
+        if (size is < ApfsConstants.MinimumBlockSize or > ApfsConstants.MaximumBlockSize || (size & (size - 1)) != 0)
+            throw Damaged($"It claims blocks of {size} bytes.");
+        if (first.BlockCount == 0 || first.BlockCount > (ulong)window.Length / size)
+            throw Damaged($"It claims {(ulong)first.BlockCount} blocks of {size} bytes where there are {window.Length} bytes.");
+        if (((first.DescriptorBlocks | first.DataBlocks) & ApfsConstants.IsScattered) != 0)
+            throw new ImageException(ImageErrorId.UnsupportedFormat, "The checkpoint areas of the APFS container are not contiguous, which this version does not read.", place: "block 0");
+        var blocks = new ApfsBlocks(window, (int)size, first.BlockCount);
+        if (first.DescriptorBlocks == 0 || first.DescriptorBlocks > MostDescriptorBlocks || !blocks.Contains(first.DescriptorBase, first.DescriptorBlocks))
+            throw Damaged("Its checkpoint descriptor area lies outside.");
+        return FindNewest(blocks, first);
+    }
+
+    /// <inheritdoc/>
+    public override IEnumerable<StorageExtent> GetFreeExtents()
+    {
+        if (NewestTransaction > Transaction) yield break; // what a later, broken checkpoint changed is not known
+        ApfsFreeSpace space = OpenFreeSpace();
+        space.Verify(default);
+        foreach ((ulong first, ulong count) in space.FreeRuns(Reserved(space.Manager)))
+            yield return new((long)first * Blocks.Size, (long)count * Blocks.Size, ExtentKind.Unused);
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<BackupImageVolume> Describe(int partition)
+    {
+        if (_volumes.Value.Count == 0) return [new("", Kind, partition, CapacityBytes, CapacityBytes - FreeBytes, FreeBytes, null, null, false)];
+        return [.. _volumes.Value.Select(v => new BackupImageVolume(
+            NameOf(v), Kind, partition, CapacityBytes, (long)Math.Min(v.AllocatedBlocks, Blocks.Count) * Blocks.Size, FreeBytes, Clamp(v.FileCount), Clamp(v.FolderCount), false)
+        {
+            IsEncrypted = (v.Flags & ApfsConstants.VolumeUnencrypted) == 0,
+        })];
+    }
+
+    /// <inheritdoc/>
+    public override void Check(ImageFindings findings, CancellationToken cancellation) => new ApfsChecker(this, findings, cancellation).Run();
+
+    /// <summary>A volume's name.</summary>
+    internal static string NameOf(ApfsVolumeSuperblock volume)
+    {
+        ReadOnlySpan<byte> bytes = volume.Name;
+        int end = bytes.IndexOf((byte)0);
+        return Encoding.UTF8.GetString(end < 0 ? bytes : bytes[..end]);
+    }
+
+    /// <summary>Object ids of the volumes.</summary>
+    internal IEnumerable<ulong> VolumeIds()
+    {
+        for (int i = 0; i < ApfsConstants.MaximumVolumes; i++)
+        {
+            ulong id = Superblock.VolumeIds[i];
+            if (id != 0) yield return id;
+        }
+    }
+
+    /// <summary>The volume with an object id.</summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    internal ApfsVolumeSuperblock ReadVolume(ApfsObjectMap map, ulong id)
+    {
+        ApfsObjectMapValue place = map.Find(id, Transaction) ?? throw ImageException.Damaged("The object map does not know a volume.", $"object {id}");
+        ApfsVolumeSuperblock volume = Layout.Read<ApfsVolumeSuperblock>(Blocks.ReadObject(place.Address, "volume superblock", 1, ApfsObjectType.Volume));
+        return volume.Magic == ApfsConstants.VolumeMagic ? volume : throw ImageException.Damaged("A volume superblock lacks its signature.", $"block {(ulong)place.Address}");
+    }
+
+    /// <summary>The ephemeral objects of the checkpoint.</summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    internal IReadOnlyList<ApfsCheckpointMapping> ReadCheckpointMaps()
+    {
+        uint area = Superblock.DescriptorBlocks, length = Superblock.DescriptorLength, index = Superblock.DescriptorIndex;
+        if (length < 2 || length > area || index >= area) throw ImageException.Damaged("The checkpoint has no map.", "container superblock");
+        var mappings = new List<ApfsCheckpointMapping>();
+        for (ulong i = 0; i < length - 1; i++)
+        {
+            ulong address = Superblock.DescriptorBase + ((index + i) % area);
+            byte[] block = Blocks.ReadObject(address, "checkpoint map", 1, ApfsObjectType.CheckpointMap);
+            ApfsCheckpointMap map = Layout.Read<ApfsCheckpointMap>(block);
+            int headerSize = Unsafe.SizeOf<ApfsCheckpointMap>(), entrySize = Unsafe.SizeOf<ApfsCheckpointMapping>();
+            if (map.Object.TransactionId != Transaction || map.Count > (uint)((block.Length - headerSize) / entrySize))
+                throw ImageException.Damaged("A checkpoint map does not belong to its checkpoint.", $"block {address}");
+            for (int entry = 0; entry < map.Count; entry++) mappings.Add(Layout.Read<ApfsCheckpointMapping>(block.AsSpan(headerSize + (entry * entrySize))));
+        }
+
+        return mappings;
+    }
+
+    /// <summary>Reads an ephemeral object and proves its checksum.</summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    internal byte[] ReadEphemeral(ApfsCheckpointMapping mapping, string what)
+    {
+        if (mapping.Size == 0 || mapping.Size > MostEphemeralBytes || mapping.Size % (uint)Blocks.Size != 0)
+            throw ImageException.Damaged($"An ephemeral object claims {(uint)mapping.Size} bytes.", $"object {(ulong)mapping.ObjectId}");
+        byte[] bytes = Blocks.ReadObject(mapping.Address, what, (int)(uint)mapping.Size / Blocks.Size);
+        ApfsObjectHeader header = Layout.Read<ApfsObjectHeader>(bytes);
+        return header.ObjectId == mapping.ObjectId && header.Type == mapping.Type
+            ? bytes
+            : throw ImageException.Damaged($"The {what} is not the object its checkpoint map names.", $"block {(ulong)mapping.Address}");
+    }
+
+    /// <summary>Opens the space manager of the main device.</summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    internal ApfsFreeSpace OpenFreeSpace()
+    {
+        foreach (ApfsCheckpointMapping mapping in ReadCheckpointMaps())
+        {
+            if (mapping.ObjectId == Superblock.SpaceManagerId) return new(Blocks, ReadEphemeral(mapping, "space manager"), Transaction);
+        }
+
+        throw ImageException.Damaged("The checkpoint has no space manager.", "checkpoint map");
+    }
+
+    /// <summary>Blocks that are never free whatever the bitmaps say.</summary>
+    internal IReadOnlyList<(ulong First, ulong Count)> Reserved(ApfsSpaceManager manager)
+    {
+        var ranges = new List<(ulong First, ulong Count)>
+        {
+            (0, 1), (Superblock.DescriptorBase, Superblock.DescriptorBlocks), (Superblock.DataBase, Superblock.DataBlocks),
+            (manager.PoolBase, manager.PoolBlocks), (manager.PoolBitmapBase, manager.PoolBitmapBlocks),
+            (Superblock.BlockedOut.Start, Superblock.BlockedOut.Count), (Superblock.KeyLocker.Start, Superblock.KeyLocker.Count),
+            (Superblock.MediaKeyLocker.Start, Superblock.MediaKeyLocker.Count), (Superblock.EfiJumpstart, 1),
+        };
+        ranges.RemoveAll(r => !Blocks.Contains(r.First, r.Count));
+        ranges.Sort();
+        return ranges;
+    }
+
+    private static ApfsContainer FindNewest(ApfsBlocks blocks, ApfsContainerSuperblock first)
+    {
+        ulong firstCopy = ApfsBlocks.IsIntact(blocks.Read(0, 1, "container superblock")) ? first.Object.TransactionId : (ulong)0;
+        ulong newestSeen = firstCopy;
+        ApfsContainerSuperblock newest = default;
+        for (uint i = 0; i < first.DescriptorBlocks; i++)
+        {
+            byte[] block = blocks.Read(first.DescriptorBase + i, 1, "checkpoint descriptor area");
+            ApfsContainerSuperblock candidate = Layout.Read<ApfsContainerSuperblock>(block);
+            if ((ApfsObjectType)(candidate.Object.Type & ApfsConstants.ObjectTypeMask) is not (ApfsObjectType.ContainerSuperblock or ApfsObjectType.CheckpointMap) || !ApfsBlocks.IsIntact(block)) continue;
+            newestSeen = Math.Max(newestSeen, candidate.Object.TransactionId);
+            if (candidate.Magic == ApfsConstants.ContainerMagic && IsSameContainer(candidate, first) && candidate.Object.TransactionId > newest.Object.TransactionId) newest = candidate;
+        }
+
+        if (newest.Object.TransactionId == 0) throw Damaged("It has no valid checkpoint.");
+        return new(blocks, newest, newestSeen, firstCopy);
+    }
+
+    private static bool IsSameContainer(in ApfsContainerSuperblock a, in ApfsContainerSuperblock b) =>
+        (ApfsObjectType)(a.Object.Type & ApfsConstants.ObjectTypeMask) == ApfsObjectType.ContainerSuperblock && a.BlockSize == b.BlockSize && a.BlockCount == b.BlockCount
+        && a.DescriptorBase == b.DescriptorBase && a.DescriptorBlocks == b.DescriptorBlocks;
+
+    private static ImageException Damaged(string why) => ImageException.Damaged("The APFS container cannot be used. " + why, "container superblock in block 0");
+
+    private static long Clamp(ulong count) => (long)Math.Min(count, long.MaxValue);
+
+    private IReadOnlyList<ApfsVolumeSuperblock> ReadVolumes()
+    {
+        var volumes = new List<ApfsVolumeSuperblock>();
+        try
+        {
+            var map = new ApfsObjectMap(Blocks, Superblock.ObjectMapAddress, "container object map");
+            foreach (ulong id in VolumeIds()) volumes.Add(ReadVolume(map, id));
+        }
+        catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged)
+        {
+            return []; // Check says what is wrong; half a list would pass for the whole.
+        }
+
+        return volumes;
+    }
+
+    private long? ReadFreeBytes()
+    {
+        try
+        {
+            ulong free = OpenFreeSpace().Manager.Main.FreeCount;
+            return free > Blocks.Count ? null : (long)free * Blocks.Size;
+        }
+        catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged)
+        {
+            return null;
+        }
+    }
+}
