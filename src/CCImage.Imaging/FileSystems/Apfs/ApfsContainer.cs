@@ -222,7 +222,7 @@ internal sealed class ApfsContainer : FileSystemVolume
 
     private static long Clamp(ulong count) => (long)Math.Min(count, long.MaxValue);
 
-    private IReadOnlyList<ApfsVolumeSuperblock> ReadVolumes()
+    private List<ApfsVolumeSuperblock> ReadVolumes()
     {
         var volumes = new List<ApfsVolumeSuperblock>();
         try
