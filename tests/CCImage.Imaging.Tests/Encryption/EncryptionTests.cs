@@ -116,9 +116,7 @@ public class EncryptionTests
         {
             byte[] damaged = [.. original];
             damaged[bit / 8] ^= (byte)(1 << (bit % 8));
-            var file = new MemoryStorage(damaged);
-            Exception? thrown = Record.Exception(() => EncryptionHeader.Read(file));
-            Assert.True(thrown is null or ImageException, $"bit {bit}: {thrown}");
+            MalformedInput.Try(() => EncryptionHeader.Read(new MemoryStorage(damaged)));
         }
     }
 
