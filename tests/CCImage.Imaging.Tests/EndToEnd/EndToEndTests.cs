@@ -44,7 +44,7 @@ public sealed class EndToEndTests : IDisposable
         if (source is null) return;
 
         // Case-sensitive: trees of Linux have names that differ in nothing else.
-        string image = Back(source, format, ImageFileSystem.HfsPlusCaseSensitive);
+        string image = Back(source, format, ImageFileSystem.HfsPlusCaseSensitive, capacity: 8_000_000_000);
         Compare(source, image, format);
 
         static bool IsLarge(string path) => Directory.Exists(path)
@@ -190,7 +190,7 @@ public sealed class EndToEndTests : IDisposable
         }
     }
 
-    private string Back(string source, BackupImageFormat format, ImageFileSystem fileSystem = ImageFileSystem.HfsPlus)
+    private string Back(string source, BackupImageFormat format, ImageFileSystem fileSystem = ImageFileSystem.HfsPlus, long capacity = 400_000_000)
     {
         string image = Path.Combine(_folder, "image-" + format);
         using ImageCreation creation = ImageCreation.Prepare(
@@ -200,7 +200,7 @@ public sealed class EndToEndTests : IDisposable
                 Path = image,
                 Format = format,
                 FileSystem = fileSystem,
-                SizeBytes = ImageOutput.Grows(format) ? 400_000_000 : null,
+                SizeBytes = ImageOutput.Grows(format) ? capacity : null,
                 Overwrite = true,
             },
             SilentObserver.Instance,
