@@ -88,6 +88,7 @@ public sealed class ImageCreation : IDisposable
     /// <exception cref="ImageException">The destination cannot be written.</exception>
     public BackupImage Run(CancellationToken cancellation)
     {
+        if (_recipe.Format == BackupImageFormat.SparseBundle) FullFsync.CheckForBundle(_recipe.Path, _observer);
         using (var volume = new HfsPlusRenderer(_plan, _tree, _observer))
         using (BlockStorage disk = Compose(volume))
         {

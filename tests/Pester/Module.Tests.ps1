@@ -22,7 +22,7 @@ Describe 'The module' {
         (Get-Command -Module CCImage).Name | Sort-Object | Should -Be ($manifest.CmdletsToExport | Sort-Object)
         (Get-Command -Module CCImage).CommandType | Sort-Object -Unique | Should -Be 'Cmdlet'
         (Get-Command -Module CCImage).Name | Sort-Object |
-            Should -Be 'ConvertTo-ReadOnlyImage', 'Get-BackupImage', 'Get-BackupImageItem', 'New-BackupImage', 'Restore-BackupImage'
+            Should -Be 'ConvertTo-ReadOnlyImage', 'Get-BackupImage', 'Get-BackupImageItem', 'New-BackupImage', 'Restore-BackupImage', 'Test-FullFsyncSupport'
     }
 
     It 'uses approved verbs' {

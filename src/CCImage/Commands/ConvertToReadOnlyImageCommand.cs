@@ -39,7 +39,7 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
     [Parameter]
     public SwitchParameter Force { get; set; }
 
-    private protected override void ProcessImage(string path)
+    private protected override void ProcessPath(string path)
     {
         ImageFormatName format = Format is null ? ImageFormats.Get(BackupImageFormat.ReadOnlyZlib) : ImageFormats.Find(Format)!;
         if (!format.IsReadOnly)
@@ -61,7 +61,7 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
         };
         BackupImage image = RunWorker((_, _) =>
         {
-            using DiskImage opened = DiskImage.Open(path);
+            using DiskImage opened = DiskImage.Open(path, Secret);
             return opened.Describe();
         });
         string description = $"Convert {path} ({image.Format}, {FormatView.Size(image.StoredBytes)}) to {format.Format} at {destination}"

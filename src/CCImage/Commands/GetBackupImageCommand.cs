@@ -7,9 +7,10 @@ namespace CCImage.Commands;
 [OutputType(typeof(BackupImage))]
 public sealed class GetBackupImageCommand : ImagePathCommand
 {
-    private protected override void ProcessImage(string path) => WriteObject(RunWorker((_, _) =>
+    private protected override void ProcessPath(string path) => WriteObject(RunWorker((_, _) =>
     {
-        using DiskImage image = DiskImage.Open(path);
+        if (Secret is null) return DiskImage.Inspect(path);
+        using DiskImage image = DiskImage.Open(path, Secret);
         return image.Describe();
     }));
 }
