@@ -1,4 +1,5 @@
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using CCImage.Binary;
 using CCImage.Storage;
@@ -84,6 +85,12 @@ internal sealed class EncryptionHeader
 
         static ImageException Wrong() => new(ImageErrorId.WrongPassphrase, "The passphrase does not open the image.", remedy: "Check the passphrase; upper and lower case count.");
     }
+
+    /// <summary>Notes the true length of the data in a version 2 header: eight bytes of one sector.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="length">Bytes of data.</param>
+    public static void WriteDataSize(BlockStorage file, long length) =>
+        file.Write(Marshal.OffsetOf<EncryptionHeaderV2>(nameof(EncryptionHeaderV2.DataSize)), Layout.ToBytes<UInt64BE>((ulong)length));
 
     private static bool HasSignatureV2(BlockStorage file) => file.Length >= sizeof(ulong) && ReadUInt64(file, 0) == EncryptionHeaderV2.SignatureValue;
 
