@@ -23,6 +23,7 @@ internal sealed class EncryptedStorage : BlockStorage
     private readonly BlockCipher _cipher;
     private readonly long _dataOffset;
     private readonly int _windowSize;
+    private readonly bool _ownsInner;
     private readonly bool _ownsCipher;
     private readonly bool _keepsSize;
     private readonly bool _writable;
@@ -39,15 +40,18 @@ internal sealed class EncryptedStorage : BlockStorage
     private long _savedLength;
 
     /// <summary>Opens the layer.</summary>
-    /// <param name="inner">The file; owned from now on. The layer can be written when the file can.</param>
+    /// <param name="inner">The file. The layer can be written when the file can.</param>
     /// <param name="cipher">The keys.</param>
     /// <param name="dataOffset">Where the data begin in the file, in bytes; in front of them stands a version 2 header that keeps their length, or nothing.</param>
     /// <param name="length">Bytes of data; what the file lacks of them is an error when it is read.</param>
+    /// <param name="ownsInner">Whether the file is disposed with the layer.</param>
     /// <param name="ownsCipher">Whether the cipher is disposed with the layer: a bundle's bands share one.</param>
     /// <param name="readOnly">Whether it is not to be written although the file can.</param>
-    public EncryptedStorage(BlockStorage inner, BlockCipher cipher, long dataOffset, long length, bool ownsCipher, bool readOnly = false)
+    public EncryptedStorage(
+        BlockStorage inner, BlockCipher cipher, long dataOffset, long length, bool ownsInner = true, bool ownsCipher = true, bool readOnly = false)
     {
-        (_inner, _cipher, _dataOffset, _length, _savedLength, _ownsCipher) = (inner, cipher, dataOffset, length, length, ownsCipher);
+        (_inner, _cipher, _dataOffset, _length, _savedLength) = (inner, cipher, dataOffset, length, length);
+        (_ownsInner, _ownsCipher) = (ownsInner, ownsCipher);
         _windowSize = MostWindowSize / cipher.BlockSize * cipher.BlockSize;
         _keepsSize = dataOffset > 0;
         _writable = inner.CanWrite && !readOnly;
@@ -77,8 +81,13 @@ internal sealed class EncryptedStorage : BlockStorage
         }
 
         return new EncryptedStorage(
-            file, new BlockCipher(header.Unlock(passphrase), header.BlockSize), header.DataOffset, header.DataSize, ownsCipher: true, readOnly: header.Version != 2);
+            file, new BlockCipher(header.Unlock(passphrase), header.BlockSize), header.DataOffset, header.DataSize, readOnly: header.Version != 2);
     }
+
+    /// <summary>The layer over a band of a bundle, which is encrypted by itself, its blocks counted from 0.</summary>
+    /// <param name="band">The band's file; owned by the result.</param>
+    /// <param name="cipher">The keys, which all bands share; stays the caller's.</param>
+    public static EncryptedStorage OfBand(BlockStorage band, BlockCipher cipher) => new(band, cipher, 0, band.Length, ownsCipher: false);
 
     /// <summary>Cuts the data, or extends them by zeros.</summary>
     /// <param name="length">The new length in bytes.</param>
@@ -146,7 +155,7 @@ internal sealed class EncryptedStorage : BlockStorage
     {
         if (disposing)
         {
-            _inner.Dispose();
+            if (_ownsInner) _inner.Dispose();
             if (_ownsCipher) _cipher.Dispose();
         }
 
