@@ -1,3 +1,4 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using System.Security.Cryptography;
@@ -22,6 +23,7 @@ internal sealed class EncryptionHeader
     /// <summary>Bytes of a block of the cipher that wraps, and of its IV.</summary>
     public const int TripleDesBlock = 8;
 
+    private const int SectorSize = 512;
     private const int MaximumKeyEntries = 64;
     private const int MaximumWrappedSize = 4096;
 
@@ -153,19 +155,25 @@ internal sealed class EncryptionHeader
         if (header.Version != 2) throw ImageException.Unsupported($"Encryption version {header.Version} is not known.", place: Place);
         if (header.Algorithm != EncryptionHeaderV2.CipherAes || (uint)header.KeyBits is not (128 or 256) || header.IvSize != 16)
             throw ImageException.Unsupported($"The cipher {(uint)header.Algorithm:X8} with {header.KeyBits} bits is not known.", place: Place);
+        if (header.Mode != EncryptionHeaderV2.ModeCbc || header.IvAlgorithm != EncryptionHeaderV2.IvHmacSha1)
+            throw ImageException.Unsupported($"Cipher mode {header.Mode} with IVs of kind {header.IvAlgorithm} is not known.", place: Place);
         if (header.IvKeyBits != DiskKeys.HmacKeySize * 8) throw ImageException.Unsupported($"An IV key of {header.IvKeyBits} bits is not known.", place: Place);
         uint blockSize = header.BlockSize;
-        if (blockSize is < 16 or > 1 << 20 || blockSize % 16 != 0) throw ImageException.Damaged($"A cipher block of {blockSize} bytes is not possible.", Place);
-        if (header.DataOffset > long.MaxValue || header.DataSize > long.MaxValue)
-            throw ImageException.Damaged("The data lie beyond every file.", Place);
+        if (blockSize is < SectorSize or > 1 << 20 || !BitOperations.IsPow2(blockSize)) throw ImageException.Damaged($"A cipher block of {blockSize} bytes is not possible.", Place);
+        if (header.DataOffset > long.MaxValue || header.DataSize > long.MaxValue || header.DataOffset % SectorSize != 0)
+            throw ImageException.Damaged($"Data of {header.DataSize} bytes at byte {header.DataOffset} are not possible.", Place);
         if (header.KeyEntryCount > MaximumKeyEntries) throw ImageException.Damaged($"{header.KeyEntryCount} ways to the keys are too many.", Place);
 
         var keys = new List<PassphraseKey>();
+        long entriesEnd = Unsafe.SizeOf<EncryptionHeaderV2>() + ((long)(uint)header.KeyEntryCount * Unsafe.SizeOf<KeyEntryV2>());
         for (int i = 0; i < (int)(uint)header.KeyEntryCount; i++)
         {
             long at = Unsafe.SizeOf<EncryptionHeaderV2>() + ((long)i * Unsafe.SizeOf<KeyEntryV2>());
             KeyEntryV2 entry = ReadStructure<KeyEntryV2>(file, at, "key entry");
-            if (entry.Type == KeyEntryV2.TypePassphrase) keys.Add(ReadPassphraseKey(file, entry, i));
+            if (entry.Type != KeyEntryV2.TypePassphrase) continue;
+            if (entry.Offset < (ulong)entriesEnd || entry.Offset > header.DataOffset || entry.Size > header.DataOffset - entry.Offset)
+                throw ImageException.Damaged($"A wrapped key of {entry.Size} bytes at byte {entry.Offset} is not inside the header.", $"key entry {i} at byte {at}");
+            keys.Add(ReadPassphraseKey(file, entry, i));
         }
 
         return new EncryptionHeader
@@ -189,10 +197,13 @@ internal sealed class EncryptionHeader
             throw ImageException.Unsupported($"Key derivation {key.KdfAlgorithm}/{key.KdfPrf} is not known.", place: place);
         if (key.Algorithm != PassphraseKeyV2.CipherTripleDes || key.KeyBits != TripleDesKeySize * 8)
             throw ImageException.Unsupported($"Key wrap {key.Algorithm} with {key.KeyBits} bits is not known.", place: place);
+        if (key.Padding != PassphraseKeyV2.PaddingPkcs7 || key.Mode != PassphraseKeyV2.ModeCbcPadded)
+            throw ImageException.Unsupported($"Key wrap in mode {key.Mode} with padding {key.Padding} is not known.", place: place);
         if ((uint)key.Iterations is 0 or > MaximumIterations)
             throw ImageException.Damaged($"{key.Iterations} rounds of key derivation are not possible.", place);
         if (key.SaltSize > 32 || key.IvSize != TripleDesBlock) throw ImageException.Damaged("The salt or IV of a wrapped key has an impossible length.", place);
-        if ((uint)key.WrappedSize is 0 or > MaximumWrappedSize || key.WrappedSize % TripleDesBlock != 0)
+        if ((uint)key.WrappedSize is 0 or > MaximumWrappedSize || key.WrappedSize % TripleDesBlock != 0
+            || entry.Size < (ulong)Unsafe.SizeOf<PassphraseKeyV2>() + (uint)key.WrappedSize)
             throw ImageException.Damaged($"A wrapped key of {key.WrappedSize} bytes is not possible.", place);
         byte[] wrapped = new byte[(uint)key.WrappedSize];
         long at = offset + Unsafe.SizeOf<PassphraseKeyV2>();
