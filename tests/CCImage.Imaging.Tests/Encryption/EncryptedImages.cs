@@ -13,7 +13,7 @@ internal static class EncryptedImages
     ];
 
     /// <summary>A plain read/write image of a folder with some files; bands and gaps included.</summary>
-    public static string MakePlain(string folder, BackupImageFormat format = BackupImageFormat.ReadWrite, long? size = 40_000_000)
+    public static string MakePlain(string folder, BackupImageFormat format = BackupImageFormat.ReadWrite, long? size = 12_000_000)
     {
         string source = Path.Combine(folder, "Source");
         if (!Directory.Exists(source))
