@@ -215,7 +215,7 @@ public sealed class EncryptedImageTests : IDisposable
             {
                 using DiskImage opened = DiskImage.Open(damagedImage, secret);
                 Assert.Equal(new FileInfo(plain).Length, opened.Disk.Length);
-                Assert.Equal(1, opened.Volumes.Count);
+                Assert.Single(opened.Volumes);
             });
             Assert.True(thrown is null or ImageException { Id: ImageErrorId.ImageDamaged or ImageErrorId.UnsupportedFormat or ImageErrorId.WrongPassphrase or ImageErrorId.UnknownFormat }, $"bit {bit}: {thrown}");
             string outcome = (thrown as ImageException)?.Id.ToString() ?? "opens";

@@ -244,6 +244,7 @@ public abstract class EncryptedBundleContract : BlockStorageContract
     {
         _cipher.Dispose();
         base.Dispose();
+        GC.SuppressFinalize(this);
     }
 
     protected override BlockStorage Make(int seed, out byte[] content)

@@ -24,8 +24,6 @@ public sealed class LeakTests : IDisposable
     [OracleTheory("grep", "find")]
     [InlineData(BackupImageFormat.Sparse)]
     [InlineData(BackupImageFormat.SparseBundle)]
-    [InlineData(BackupImageFormat.ReadWrite)]
-    [InlineData(BackupImageFormat.ReadOnly)]
     [InlineData(BackupImageFormat.ReadOnlyZlib)]
     public void Nothing_of_the_source_or_the_passphrase_is_ever_in_a_file(BackupImageFormat format)
     {
@@ -36,13 +34,12 @@ public sealed class LeakTests : IDisposable
 
     [OracleTheory("grep", "find")]
     [InlineData("beside")]
-    [InlineData("temporary")]
     [InlineData("unnamed")]
     [InlineData("passphrase")]
     public void A_leak_is_found(string kind)
     {
         if (!OperatingSystem.IsLinux()) return;
-        string path = kind is "temporary" or "unnamed" ? Path.GetTempFileName() : Path.Combine(_destination, ".hidden");
+        string path = kind == "unnamed" ? Path.GetTempFileName() : Path.Combine(_destination, ".hidden");
         FileStream? file = null;
         try
         {
@@ -81,7 +78,7 @@ public sealed class LeakTests : IDisposable
             // While data are being written, and once in the middle of them.
             WhenProgress = progress =>
             {
-                if (Interlocked.Increment(ref reports) is not (2 or 4 or 6) || progress.Completed == 0) return;
+                if (Interlocked.Increment(ref reports) is not (2 or 5) || progress.Completed == 0) return;
                 if (Interlocked.Increment(ref looks) == 1) leak();
                 LookAround();
             },
