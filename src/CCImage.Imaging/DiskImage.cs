@@ -92,18 +92,24 @@ public sealed class DiskImage : IDisposable
     /// </summary>
     /// <param name="path">File or bundle, as a full path.</param>
     /// <exception cref="ImageException">As <see cref="Open(string)"/>, except <see cref="ImageErrorId.PassphraseRequired"/>.</exception>
-    public static BackupImage Inspect(string path)
+    public static BackupImage Inspect(string path) => Inspect(path, null);
+
+    /// <summary>Describes an image, unlocked when there is a passphrase.</summary>
+    /// <param name="path">File or bundle, as a full path.</param>
+    /// <param name="passphrase">The passphrase, or null. Stays the caller's.</param>
+    /// <exception cref="ImageException">As <see cref="Open(string, Passphrase)"/>, except <see cref="ImageErrorId.PassphraseRequired"/>.</exception>
+    public static BackupImage Inspect(string path, Passphrase? passphrase)
     {
         try
         {
-            if (TryDescribeLocked(path) is { } locked) return locked;
+            if (passphrase is null && TryDescribeLocked(path) is { } locked) return locked;
         }
         catch (ImageException e)
         {
             throw e.WithPath(path);
         }
 
-        using DiskImage image = Open(path);
+        using DiskImage image = Open(path, passphrase);
         return image.Describe();
     }
 

@@ -268,7 +268,7 @@ internal sealed class SparseBundleStorage : BlockStorage
                 Band band = Acquire(number, create: false);
                 try
                 {
-                    band.Storage?.Flush();
+                    if (band.Storage is not null) FlushBand(band);
                     doneClosed++;
                 }
                 finally
@@ -583,6 +583,7 @@ internal sealed class SparseBundleStorage : BlockStorage
 
         try
         {
+            FillToEnd(band);
             band.Storage!.Flush();
             if (map is null) return;
             using FileStorage file = FileStorage.CreateNew(MapPath(band.Number), FileMode.OpenOrCreate);
@@ -594,6 +595,17 @@ internal sealed class SparseBundleStorage : BlockStorage
             lock (band.Gate) band.MapChanged |= map is not null;
             throw;
         }
+    }
+
+    /// <summary>
+    /// Of an encrypted bundle without maps each band's file is whole: no reader has to know whether what lies behind its end is zeros, or
+    /// zeros that are to be deciphered.
+    /// </summary>
+    private void FillToEnd(Band band)
+    {
+        if (_bandLayer is null || band.Map is not null) return;
+        long end = Math.Min(BandSizeBytes, Length - (band.Number * BandSizeBytes));
+        if (band.Storage!.Length < end) band.Storage.Write(end - 1, [0]);
     }
 
     private void ReadBand(Band band, long within, Span<byte> part)
