@@ -1,4 +1,5 @@
 using System.Buffers.Binary;
+using System.Runtime.InteropServices;
 using CCImage.Binary;
 using CCImage.Diagnostics;
 using CCImage.Storage;
@@ -303,19 +304,30 @@ internal sealed class ExFatVolume : FileSystemVolume
 
     private IEnumerable<(long First, long Count)> WithoutBad(IEnumerable<(long First, long Count)> runs)
     {
+        uint mark = BitConverter.IsLittleEndian ? BadCluster : BinaryPrimitives.ReverseEndianness(BadCluster);
         byte[] entries = new byte[Chunk];
+        var bad = new List<long>();
         foreach ((long first, long count) in runs)
         {
             long start = first;
             for (long at = first; at < first + count;)
             {
                 int part = (int)Math.Min(entries.Length / 4, first + count - at);
-                bool isStored = ClusterRuns.ReadTable(_volume, EntryOffset((uint)at), entries.AsSpan(0, part * 4));
-                for (int i = 0; i < part && isStored; i++)
+                if (ClusterRuns.ReadTable(_volume, EntryOffset((uint)at), entries.AsSpan(0, part * 4)))
                 {
-                    if (BinaryPrimitives.ReadUInt32LittleEndian(entries.AsSpan(i * 4)) != BadCluster) continue;
-                    if (at + i > start) yield return (start, at + i - start);
-                    start = at + i + 1;
+                    ReadOnlySpan<uint> table = MemoryMarshal.Cast<byte, uint>(entries.AsSpan(0, part * 4));
+                    bad.Clear();
+                    for (int i = table.IndexOf(mark), from = 0; i >= 0; i = table[from..].IndexOf(mark))
+                    {
+                        from += i + 1;
+                        bad.Add(at + from - 1);
+                    }
+
+                    foreach (long cluster in bad)
+                    {
+                        if (cluster > start) yield return (start, cluster - start);
+                        start = cluster + 1;
+                    }
                 }
 
                 at += part;
