@@ -46,6 +46,9 @@ internal sealed class EncryptionHeader
     /// <summary>True length of the data in bytes; 0 in a bundle's token, where the bands tell it.</summary>
     public required long DataSize { get; init; }
 
+    /// <summary>The byte behind the last key entry and the keys they point to; 0 in version 1, which has its trailer.</summary>
+    public long HeaderEnd { get; private init; }
+
     /// <summary>The public form of the key size.</summary>
     public BackupImageEncryption Encryption => KeyBits == 256 ? BackupImageEncryption.Aes256 : BackupImageEncryption.Aes128;
 
@@ -118,11 +121,15 @@ internal sealed class EncryptionHeader
         if (header.KeyEntryCount > MaximumKeyEntries) throw ImageException.Damaged($"{header.KeyEntryCount} ways to the keys are too many.", Place);
 
         var keys = new List<PassphraseKey>();
+        long end = Unsafe.SizeOf<EncryptionHeaderV2>() + ((long)(uint)header.KeyEntryCount * Unsafe.SizeOf<KeyEntryV2>());
         for (int i = 0; i < (int)(uint)header.KeyEntryCount; i++)
         {
             long at = Unsafe.SizeOf<EncryptionHeaderV2>() + ((long)i * Unsafe.SizeOf<KeyEntryV2>());
             KeyEntryV2 entry = ReadStructure<KeyEntryV2>(file, at, "key entry");
-            if (entry.Type == KeyEntryV2.TypePassphrase) keys.Add(ReadPassphraseKey(file, entry, i));
+            if (entry.Type != KeyEntryV2.TypePassphrase) continue;
+            PassphraseKey key = ReadPassphraseKey(file, entry, i);
+            keys.Add(key);
+            end = Math.Max(end, (long)(ulong)entry.Offset + Unsafe.SizeOf<PassphraseKeyV2>() + key.Wrapped.Length);
         }
 
         return new EncryptionHeader
@@ -133,6 +140,7 @@ internal sealed class EncryptionHeader
             DataOffset = (long)(ulong)header.DataOffset,
             DataSize = (long)(ulong)header.DataSize,
             PassphraseKeys = [.. keys],
+            HeaderEnd = end,
         };
     }
 
