@@ -6,6 +6,13 @@ namespace CCImage.Tests;
 /// <summary>Every real image that can be opened is sound, but for those known not to be.</summary>
 public sealed class ImageVerificationCorpusTests(ITestOutputHelper output)
 {
+    // Cut off by whoever published them: two are partition maps without the disk behind them, one is the stored bands of a bundle set one after
+    // the other without the rest of the disk.
+    private static readonly string[] s_cutShort =
+    [
+        "alienjax__UDIF/aj_bundle_joined.dmg.gz", "jhermsmeier__node-apple-partition-map/mac-os-disk-utility.bin", "SecurityRonin__apm-partition-forensic/apm_map_32k.bin",
+    ];
+
     [CorpusFact]
     public void RealImagesAreSound()
     {
@@ -30,7 +37,7 @@ public sealed class ImageVerificationCorpusTests(ITestOutputHelper output)
             }
         }
 
-        Assert.Equal([], unexpected);
+        Assert.Equal(s_cutShort, unexpected);
         Assert.True(verified > 60, $"{verified}");
     }
 }
