@@ -51,7 +51,7 @@ public static class ImageVerification
         try
         {
             ImageFindings findings = Verify(request, observer, cancellation);
-            IReadOnlyList<string> repaired = [];
+            List<string> repaired = [];
             if (request.Repair && findings.Worst == ImageFindingGrade.Repairable)
             {
                 repaired = Repair(request, cancellation);

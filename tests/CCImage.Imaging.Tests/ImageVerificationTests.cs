@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using CCImage.Containers.SparseBundle;
 using CCImage.Diagnostics;
+using CCImage.Encryption;
 using CCImage.Storage;
 
 namespace CCImage.Tests;
@@ -207,10 +208,24 @@ public sealed class ImageVerificationTests : IDisposable
         File.Copy(sample.FullPath, image);
         File.SetAttributes(image, FileAttributes.Normal);
         Assert.Equal(ImageErrorId.PassphraseRequired, Assert.Throws<ImageException>(() => Verify(image)).Id);
-        for (int place = 0; place < 400; place += 3) Assert.False(IsSoundWithFlip(image, place, place % 8)); // locked, or worse
         byte[] bytes = File.ReadAllBytes(image);
+        for (int place = 0; place < 600; place++)
+        {
+            byte old = bytes[place];
+            bytes[place] ^= (byte)(1 << (place % 8));
+            foreach (bool isToken in new[] { false, true })
+            {
+                var findings = new ImageFindings(image);
+                EncryptionHeaderChecker.Check(new MemoryStorage(bytes), isToken, findings);
+                Assert.Single(findings.ToList());
+                if (place is 0 or 11 or 52 or 53 || (place is >= 56 and < 62 && !isToken)) Assert.False(findings.IsSound, $"byte {place}"); // signature, version, block size, sizes
+            }
+
+            bytes[place] = old;
+        }
+
         File.WriteAllBytes(image, bytes[..^4096]);
-        using CCImage.Encryption.Passphrase? passphrase = sample.OpenPassphrase();
+        using Passphrase? passphrase = sample.OpenPassphrase();
         ImageVerificationResult result = ImageVerification.Run(new(image) { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
         Assert.Contains(result.Findings, f => f.Check == "Encryption header" && f.Grade == ImageFindingGrade.Damaged);
     }
