@@ -217,7 +217,11 @@ public sealed class DiskImage : IDisposable
         _ => throw new ArgumentOutOfRangeException(nameof(format)),
     };
 
-    private static DiskImage Mount(string path, ImageContainer container)
+    /// <summary>Finds partitions and volumes in a container that is open; the result owns it.</summary>
+    /// <param name="path">Full path of the image.</param>
+    /// <param name="container">The container.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.UnknownFormat"/>, <see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    internal static DiskImage Mount(string path, ImageContainer container)
     {
         PartitionTable table = PartitionTable.Read(container.Disk);
         List<FoundVolume> volumes = FindVolumes(container.Disk, table);

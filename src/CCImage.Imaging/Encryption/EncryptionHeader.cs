@@ -52,6 +52,9 @@ internal sealed class EncryptionHeader
     /// <summary>True length of the data in bytes; 0 in a bundle's token, where the bands tell it.</summary>
     public required long DataSize { get; init; }
 
+    /// <summary>The byte behind the last key entry and the keys they point to; 0 in version 1, which has its trailer.</summary>
+    public long HeaderEnd { get; private init; }
+
     /// <summary>The public form of the key size.</summary>
     public BackupImageEncryption Encryption => KeyBits == 256 ? BackupImageEncryption.Aes256 : BackupImageEncryption.Aes128;
 
@@ -166,6 +169,7 @@ internal sealed class EncryptionHeader
 
         var keys = new List<PassphraseKey>();
         long entriesEnd = Unsafe.SizeOf<EncryptionHeaderV2>() + ((long)(uint)header.KeyEntryCount * Unsafe.SizeOf<KeyEntryV2>());
+        long end = entriesEnd;
         for (int i = 0; i < (int)(uint)header.KeyEntryCount; i++)
         {
             long at = Unsafe.SizeOf<EncryptionHeaderV2>() + ((long)i * Unsafe.SizeOf<KeyEntryV2>());
@@ -173,7 +177,9 @@ internal sealed class EncryptionHeader
             if (entry.Type != KeyEntryV2.TypePassphrase) continue;
             if (entry.Offset < (ulong)entriesEnd || entry.Offset > header.DataOffset || entry.Size > header.DataOffset - entry.Offset)
                 throw ImageException.Damaged($"A wrapped key of {entry.Size} bytes at byte {entry.Offset} is not inside the header.", $"key entry {i} at byte {at}");
-            keys.Add(ReadPassphraseKey(file, entry, i));
+            PassphraseKey key = ReadPassphraseKey(file, entry, i);
+            keys.Add(key);
+            end = Math.Max(end, (long)(ulong)entry.Offset + Unsafe.SizeOf<PassphraseKeyV2>() + key.Wrapped.Length);
         }
 
         return new EncryptionHeader
@@ -184,6 +190,7 @@ internal sealed class EncryptionHeader
             DataOffset = (long)(ulong)header.DataOffset,
             DataSize = (long)(ulong)header.DataSize,
             PassphraseKeys = [.. keys],
+            HeaderEnd = end,
         };
     }
 

@@ -144,7 +144,7 @@ public sealed class HfsPlusSpecialsTests
         Assert.Empty(apfs.GetFreeExtents());
         using MemoryStorage disk = Corpus.OpenRaw("balena-io-modules__etcher-sdk/etcher-test.img.gz");
         using FileSystemVolume fat = VolumeDetection.Open(new WindowStorage(disk, 128 * 512, 2048 * 512), out _);
-        Assert.Equal((VolumeKind.Fat12, "", 2048L * 512), (fat.Kind, fat.Name, fat.CapacityBytes));
+        Assert.Equal((VolumeKind.Fat12, "NEW VOLUME", 2048L * 512), (fat.Kind, fat.Name, fat.CapacityBytes));
         Assert.Null(fat.ReadTree());
     }
 

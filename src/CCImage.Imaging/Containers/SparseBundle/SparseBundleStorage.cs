@@ -21,12 +21,21 @@ internal sealed class SparseBundleStorage : BlockStorage
     /// <summary>The name of the file that holds the encryption header, empty in plain bundles.</summary>
     public const string TokenName = "token";
 
-    private const string BandsName = "bands";
-    private const string MappedName = "mapped";
-    private const int MapUnit = 4096;
+    /// <summary>The folder with the bands.</summary>
+    internal const string BandsName = "bands";
+
+    /// <summary>The folder with the bits of the bands, where there is one.</summary>
+    internal const string MappedName = "mapped";
+
+    /// <summary>Bytes of a band that one bit of its map stands for.</summary>
+    internal const int MapUnit = 4096;
+
     private const int MaximumOpenBands = 64;
     private const int MaximumTokenLength = 1 << 20;
-    private const int MaximumInfoLength = 1 << 20;
+
+    /// <summary>Most bytes of a property list that are read.</summary>
+    internal const int MaximumInfoLength = 1 << 20;
+
 
     private readonly SparseBundleInfo _info;
     private readonly string _bandsFolder;
@@ -398,9 +407,14 @@ internal sealed class SparseBundleStorage : BlockStorage
         base.Dispose(disposing);
     }
 
-    private static string NameOf(long number) => number.ToString("x", CultureInfo.InvariantCulture);
+    /// <summary>The name of a band's file.</summary>
+    /// <param name="number">The band.</param>
+    internal static string NameOf(long number) => number.ToString("x", CultureInfo.InvariantCulture);
 
-    private static bool TryParseName(string name, out long number) =>
+    /// <summary>Whether a file's name is a band's.</summary>
+    /// <param name="name">The name.</param>
+    /// <param name="number">Receives the band.</param>
+    internal static bool TryParseName(string name, out long number) =>
         long.TryParse(name, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out number) && number >= 0 && name == NameOf(number);
 
     private static bool IsList(string path)
@@ -418,7 +432,11 @@ internal sealed class SparseBundleStorage : BlockStorage
         }
     }
 
-    private static byte[] ReadSmallFile(string path, int maximum)
+    /// <summary>Reads a whole file.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="maximum">Most bytes that make sense.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: it is longer; unreadable.</exception>
+    internal static byte[] ReadSmallFile(string path, int maximum)
     {
         using FileStorage file = FileStorage.OpenRead(path);
         if (file.Length > maximum)
