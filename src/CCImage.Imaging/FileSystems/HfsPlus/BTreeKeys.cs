@@ -11,7 +11,7 @@ internal abstract class BTreeKeys
     /// <summary>The longest key, without its length field, in bytes: a field of the header record.</summary>
     public abstract int MaximumLength { get; }
 
-    /// <summary>Whether index nodes hold keys as short as they are.</summary>
+    /// <summary>Whether the header record must say that index nodes hold keys as short as they are.</summary>
     public virtual bool AreVariable => true;
 
     /// <summary>What is wrong with a key by itself, or null.</summary>
@@ -99,6 +99,10 @@ internal sealed class AttributeKeys : BTreeKeys
 
     /// <inheritdoc/>
     public override int MaximumLength => 266;
+
+    /// <inheritdoc/>
+    /// <remarks>They are, but the empty trees that Mac OS X 10.4 and older made do not say so.</remarks>
+    public override bool AreVariable => false;
 
     /// <inheritdoc/>
     public override string? FaultOf(ReadOnlySpan<byte> key)
