@@ -125,9 +125,21 @@ public sealed class HfsPlusCheckerTests
 
     internal static string TextOf(IEnumerable<ImageFinding> findings) => string.Join('\n', findings.Select(f => $"  {f.Grade} {f.Check}: {f.Message} [{f.Place}]"));
 
+    /// <summary>A volume of ours in a file must give nothing but praise.</summary>
+    internal static void AssertSound(string path)
+    {
+        using var storage = FileStorage.OpenRead(path);
+        AssertSound(storage);
+    }
+
     private static void AssertSound(TestTree tree, HfsPlusPlanOptions options)
     {
         using BlockStorage storage = Render(tree, options);
+        AssertSound(storage);
+    }
+
+    private static void AssertSound(BlockStorage storage)
+    {
         IReadOnlyList<ImageFinding> findings = Check(HfsPlusVolume.Open(storage), out _);
         Assert.True(findings.All(f => f.Grade == ImageFindingGrade.Ok) && findings.Count == 4, TextOf(findings));
     }

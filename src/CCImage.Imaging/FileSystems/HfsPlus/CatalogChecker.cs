@@ -108,7 +108,7 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
     private bool AddEntry(uint id, uint parent, ReadOnlySpan<byte> name, CatalogRecordFlags flags, bool isFolder, bool countsAsFolder, RecordPlace place)
     {
         nodes.CountEntry(parent, countsAsFolder);
-        CheckName(name, place);
+        CheckName(name, parent == CatalogNodeId.RootParent, place);
         bool isRoot = id == CatalogNodeId.RootFolder && isFolder;
         if ((id < CatalogNodeId.FirstUser && !isRoot) || isRoot != (parent == CatalogNodeId.RootParent))
         {
@@ -131,13 +131,15 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
     }
 
     // A name in another form than the one the kernel looks for cannot be opened.
-    private void CheckName(ReadOnlySpan<byte> name, RecordPlace place)
+    private void CheckName(ReadOnlySpan<byte> name, bool isVolume, RecordPlace place)
     {
         bool isPlain = !name.ContainsAnyExceptInRange((byte)0, (byte)0x7F) && name is not [0, (byte)'.'] and not [0, (byte)'.', 0, (byte)'.'];
         if (isPlain && IsAscii(name)) return;
         string text = TextOf(name);
         if (text is "." or "..") findings.Damaged(HfsPlusCheckNames.Names, $"An entry is called \"{text}\", which no system can open.", place.ToString());
-        else if (!HfsPlusUnicode.IsDecomposed(text)) findings.Damaged(HfsPlusCheckNames.Names, $"The name \"{HfsPlusNames.FromDisk(text)}\" is not decomposed as HFS+ asks: a Mac lists it, but cannot open it.", place.ToString());
+        else if (HfsPlusUnicode.IsDecomposed(text)) return;
+        else if (isVolume) findings.Note(HfsPlusCheckNames.Names, $"The volume's name \"{HfsPlusNames.FromDisk(text)}\" is not decomposed as HFS+ asks; nobody looks it up.", place.ToString());
+        else findings.Damaged(HfsPlusCheckNames.Names, $"The name \"{HfsPlusNames.FromDisk(text)}\" is not decomposed as HFS+ asks: a Mac lists it, but cannot open it.", place.ToString());
     }
 
     private static bool IsAscii(ReadOnlySpan<byte> name)

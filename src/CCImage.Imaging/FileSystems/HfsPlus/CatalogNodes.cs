@@ -142,7 +142,10 @@ internal sealed class CatalogNodes(ImageFindings findings)
         if (node.Valence != node.Children)
             findings.Damaged(HfsPlusCheckNames.FolderCounts, $"A folder counts {node.Valence} entries; there are {node.Children}.", PlaceOf(id));
         if (mustCountFolders && !node.Is(SeenOf.CountsFolders))
-            findings.Damaged(HfsPlusCheckNames.FolderCounts, "A folder of a case-sensitive volume does not keep the count of its folders.", PlaceOf(id));
+        {
+            findings.Note(HfsPlusCheckNames.FolderCounts, "A folder of a case-sensitive volume does not keep the count of its folders, as systems before Mac OS X 10.5 and other newfs_hfs made them.",
+                PlaceOf(id), "The First Aid of a Mac adds it.");
+        }
         else if (node.Is(SeenOf.CountsFolders) && node.FolderCount != node.Folders)
             findings.Damaged(HfsPlusCheckNames.FolderCounts, $"A folder counts {node.FolderCount} folders in it; there are {node.Folders}.", PlaceOf(id));
     }

@@ -93,6 +93,15 @@ internal sealed class ForkChecker(VolumeHeader header, BlockUsage usage, ImageFi
         if (size > room)
             findings.Damaged(HfsPlusCheckNames.ForkSizes, $"A fork of {size} bytes has blocks for only {room}: its end is lost.", place.ToString());
         else if (!mayBeLonger && room - size >= header.BlockSize)
+            ReportExcess(size, room, place);
+    }
+
+    // Linux keeps what is left of the clump by which it grew a file; more than that nobody leaves.
+    private void ReportExcess(ulong size, ulong room, RecordPlace place)
+    {
+        if (room - size < Math.Max(header.BlockSize, (uint)header.DataClumpSize))
+            findings.Note(HfsPlusCheckNames.ForkSizes, $"A fork of {size} bytes has blocks for {room}, as Linux leaves them when it writes.", place.ToString());
+        else
             findings.Damaged(HfsPlusCheckNames.ForkSizes, $"A fork of {size} bytes has blocks for {room}: it seems cut short.", place.ToString());
     }
 
