@@ -20,7 +20,7 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
     private const byte NoDump = 1; // UF_NODUMP: macOS leaves blocks behind the end of such a file when it is closed
 
     private readonly HardLinkChecker _fileLinks = new(false, findings), _folderLinks = new(true, findings);
-    private readonly List<uint> _foldersWithLinks = [];
+    private readonly HashSet<uint> _foldersWithLinks = [];
     private uint _privateFolder, _privateLinkedFolders, _privateDate, _rootDate;
     private long _withoutMode, _openUnlinked;
     private ForkData? _journal, _journalInfo;
@@ -73,7 +73,7 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
         nodes.Check(volume.Header.Signature == HfsPlusConstants.SignatureHfsx, cancellation);
         _fileLinks.Check((_privateDate, _rootDate));
         _folderLinks.Check((_privateDate, _rootDate));
-        foreach (uint folder in _foldersWithLinks) CheckChildLinkFlags(folder);
+        CheckChildLinkFlags();
         if (_withoutMode > 0) findings.Note(HfsPlusCheckNames.Modes, $"{_withoutMode} entries have no mode and no owner, as systems before Mac OS X leave them; a Mac shows them with its defaults.");
         if (_openUnlinked > 0) findings.Note(HfsPlusCheckNames.HardLinks, $"{_openUnlinked} entries were deleted while a program had them open; a Mac removes them when it next attaches the volume.");
     }
@@ -256,15 +256,18 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
             findings.Damaged(HfsPlusCheckNames.Modes, $"A {(isFolder ? "folder" : "file")} has the mode 0{Convert.ToString(bsd.FileMode, 8)}, which is another kind's.", place.ToString());
     }
 
-    // Every folder above a link to a folder is marked, so that the kernel can keep folders from being linked into themselves.
-    private void CheckChildLinkFlags(uint folder)
+    // Every folder above a link to a folder is marked, so that the kernel can keep folders from being linked into themselves. Each is passed once.
+    private void CheckChildLinkFlags()
     {
-        for (int steps = 0; folder != CatalogNodeId.RootFolder && folder != _privateLinkedFolders && steps < 1 << 16; steps++)
+        var passed = new HashSet<uint> { CatalogNodeId.RootFolder, _privateLinkedFolders };
+        foreach (uint start in _foldersWithLinks)
         {
-            CatalogNodeState node = nodes.Find(folder);
-            if (!node.Is(SeenOf.Record | SeenOf.IsFolder)) return;
-            if (!node.Is(SeenOf.HasChildLinkFlag)) findings.Damaged(HfsPlusCheckNames.HardLinks, "A folder above a hard link to a folder is not marked as such.", CatalogNodes.PlaceOf(folder));
-            folder = node.Parent;
+            for (uint folder = start; passed.Add(folder); folder = nodes.Find(folder).Parent)
+            {
+                CatalogNodeState node = nodes.Find(folder);
+                if (node.Is(SeenOf.Record | SeenOf.IsFolder) && !node.Is(SeenOf.HasChildLinkFlag))
+                    findings.Damaged(HfsPlusCheckNames.HardLinks, "A folder above a hard link to a folder is not marked as such.", CatalogNodes.PlaceOf(folder));
+            }
         }
     }
 

@@ -40,13 +40,13 @@ internal sealed class HardLinkChecker(bool isFolders, ImageFindings findings)
     /// <param name="recognised">Creation dates by which links of files are recognised: of the private folder and of the root.</param>
     public void Check((uint PrivateFolder, uint Root) recognised)
     {
-        var byId = new Dictionary<uint, HardLink>(_links.Count);
+        Dictionary<uint, HardLink> byId = new(_links.Count);
         foreach (HardLink link in _links)
         {
             byId[link.Id] = link;
             ref Node node = ref CollectionsMarshal.GetValueRefOrNullRef(_nodes, link.Node);
             if (System.Runtime.CompilerServices.Unsafe.IsNullRef(ref node)) Fault($"A hard link leads to node {link.Node}, which is not there: its content is lost.", link.Id);
-            else node.Seen++;
+            else Meet(ref node, link);
             if (!isFolders && link.CreateDate != recognised.PrivateFolder && link.CreateDate != recognised.Root)
                 Fault("A hard link has not the creation date by which a Mac recognises it: it appears as an empty file.", link.Id);
         }
@@ -59,13 +59,18 @@ internal sealed class HardLinkChecker(bool isFolders, ImageFindings findings)
         }
     }
 
-    // The chain: the first link by the node's record (a folder keeps it in an attribute: then the one that nothing precedes), and both ways.
+    // A folder keeps its first link in an attribute: here it is the one that nothing precedes.
+    private void Meet(ref Node node, HardLink link)
+    {
+        node.Seen++;
+        if (isFolders && link.Previous == 0) node.First = link.Id;
+    }
+
+    // From the first link on, both ways.
     private void CheckChain(uint number, in Node node, Dictionary<uint, HardLink> byId)
     {
-        uint first = node.First;
-        if (isFolders) first = byId.Values.FirstOrDefault(l => l.Node == number && l.Previous == 0).Id;
         uint before = 0, passed = 0;
-        for (uint id = first; id != 0; passed++)
+        for (uint id = node.First; id != 0; passed++)
         {
             if (passed == node.Count || !byId.TryGetValue(id, out HardLink link) || link.Node != number || link.Previous != before || !link.HasChain)
             {

@@ -5,7 +5,7 @@ namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
 /// Judges everything that an HFS+ or HFSX volume keeps about itself, in one pass over each B-tree: headers, trees, catalog, extents, attributes,
-/// journal, bitmap. File contents have no checksums and are not looked at. A million files take some 200 MB and a few seconds.
+/// journal, bitmap. File contents have no checksums and are not looked at. A million files take some 200 MB and a few seconds; see docs/formats/hfsplus.md for what is tolerated, and why.
 /// </summary>
 /// <param name="volume">The volume.</param>
 /// <param name="findings">Receives what is found.</param>
@@ -84,7 +84,7 @@ internal sealed class HfsPlusChecker(HfsPlusVolume volume, ImageFindings finding
         Check(Header.AttributesFile, CatalogNodeId.AttributesFile);
         Check(Header.StartupFile, CatalogNodeId.StartupFile);
 
-        void Check(in ForkData fork, uint id) => forks.CheckFork(fork, id, ExtentsOverflow.DataFork, BlockUse.SpecialFile, mayBeLonger: true, new RecordPlace("volume header, no", 0, 0, id));
+        void Check(in ForkData fork, uint id) => forks.CheckFork(fork, id, ExtentsOverflow.DataFork, BlockUse.SpecialFile, mayBeLonger: true, new RecordPlace(null, 0, 0, id));
     }
 
     private void CheckCatalog(CatalogChecker catalog)
