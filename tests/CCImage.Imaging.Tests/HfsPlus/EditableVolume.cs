@@ -59,6 +59,19 @@ internal sealed class EditableVolume(byte[] bytes)
         }
     }
 
+    /// <summary>Blocks that the bitmap calls free.</summary>
+    public uint CountFree()
+    {
+        if (U16(HeaderAt) == 0) return 0;
+        uint free = 0;
+        for (uint block = 0; block < TotalBlocks; block++)
+        {
+            if ((bytes[Bitmap + (int)(block / 8)] & (0x80 >> (int)(block % 8))) == 0) free++;
+        }
+
+        return free;
+    }
+
     /// <summary>Where a tree's header record begins.</summary>
     public int TreeHeader(int tree) => ForkAt(HeaderAt + tree) + 14;
 
