@@ -29,15 +29,15 @@ public sealed class HfsPlusCheckerPartTests
     public void UsedBlocksAreMergedAndRendered()
     {
         var usage = new BlockUsage();
-        foreach ((uint start, uint count) in new[] { (40u, 20u), (0u, 1u), (1u, 2u), (7u, 2u), (50u, 3u), (55u, 10u), (100u, 1u) }) usage.Add(new UsedRun(start, count, start, BlockUse.Data));
+        foreach ((uint start, uint count) in new[] { (40u, 20u), (0u, 1u), (1u, 2u), (7u, 2u), (50u, 3u), (55u, 10u), (90u, 9u), (92u, 2u), (100u, 1u) }) usage.Add(new UsedRun(start, count, start, BlockUse.Data));
         var shared = new List<(uint, uint)>();
         usage.Seal((a, b) => shared.Add((a.Owner, b.Owner)));
-        Assert.Equal([(40u, 50u), (40u, 55u)], shared);
+        Assert.Equal([(40u, 50u), (40u, 55u), (90u, 92u)], shared);
         Assert.True(usage.Covers(40, 25) && usage.Covers(1, 2) && !usage.Covers(40, 26) && !usage.Covers(2, 2) && !usage.Covers(101, 1));
         byte[] bits = new byte[14], behind = new byte[6];
         usage.Render(0, bits);
         usage.Render(64, behind);
-        bool[] used = [.. Enumerable.Range(0, 112).Select(b => b is 0 or 1 or 2 or 7 or 8 or 100 or (>= 40 and < 65))];
+        bool[] used = [.. Enumerable.Range(0, 112).Select(b => b is 0 or 1 or 2 or 7 or 8 or 100 or (>= 40 and < 65) or (>= 90 and < 99))];
         Assert.Equal(used, Enumerable.Range(0, 112).Select(b => (bits[b / 8] & (0x80 >> (b % 8))) != 0));
         Assert.Equal(bits[8..], behind);
     }

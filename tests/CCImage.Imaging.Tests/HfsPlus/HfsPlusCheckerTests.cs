@@ -28,6 +28,7 @@ public sealed class HfsPlusCheckerTests
                     volumes++;
                     IReadOnlyList<ImageFinding> findings = Check(found.Volume, out bool isSound);
                     if (!isSound) faults.Add(sample.File + ":\n" + TextOf(findings));
+                    if (IsFoundByFsck((HfsPlusVolume)found.Volume, out string text)) faults.Add(sample.File + ", fsck_hfs: " + text);
                 }
             }
         }
@@ -81,6 +82,16 @@ public sealed class HfsPlusCheckerTests
     [InlineData(2L << 40)]
     [InlineData(16L << 40)]
     public void VolumesOfEverySizeAreSound(long size) => AssertSound([TestTree.File("a", "content")], VolumeFile.Options with { VolumeSizeBytes = size });
+
+    // Of those that are not too large to be laid out.
+    private static bool IsFoundByFsck(HfsPlusVolume volume, out string text)
+    {
+        text = "";
+        if (volume.Storage.Length > 100 << 20 || Oracle.Find("fsck_hfs") is null) return false;
+        byte[] bytes = new byte[volume.Storage.Length];
+        volume.Storage.Read(0, bytes);
+        return HfsPlusDamageTests.IsFoundByFsck(bytes, out text);
+    }
 
     // One sample is the bands of a bundle without their gaps, and therefore no volume.
     private static bool IsReadableHfsPlus(CorpusImage sample) =>

@@ -40,7 +40,8 @@ internal sealed class AttributesChecker(ForkChecker forks, CatalogNodes nodes, I
         CheckOwner(keyBytes, key, place);
         if (key.StartBlock != 0) Fault($"An attribute begins at block {key.StartBlock} of itself.", place);
         if (type == AttributeRecordType.InlineData && data.Length >= Unsafe.SizeOf<AttributeInlineData>()) CheckInline(data, place);
-        else if (type == AttributeRecordType.ForkData && data.Length == Unsafe.SizeOf<AttributeForkData>()) BeginFork(keyBytes, Layout.Read<AttributeForkData>(data).Fork, place);
+        else if (type == AttributeRecordType.ForkData && data.Length == Unsafe.SizeOf<AttributeForkData>())
+            BeginFork(keyBytes, Layout.Read<AttributeForkData>(data).Fork, place);
         else Fault($"There is an attribute record of type 0x{(uint)type:X} in {data.Length} bytes.", place);
     }
 

@@ -44,7 +44,8 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
         if (Header.RootNode != 0 && Header.TreeDepth > 0 && Header.TreeDepth <= MaximumDepth) Walk(onRecord);
         if (_faultyNodes >= MostFaultyNodes)
         {
-            findings.Damaged(HfsPlusCheckNames.TreeNodes, $"The {tree.Name} B-tree has so many broken nodes that the rest was not looked at.", tree.Name);
+            findings.Damaged(HfsPlusCheckNames.TreeNodes,
+                $"The {tree.Name} B-tree has so many broken nodes that the rest was not looked at.", tree.Name);
             return;
         }
 
@@ -52,21 +53,26 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
         List<byte[]> map = ReadMap();
         if (!IsComplete) return;
         if (_leafRecords != Header.LeafRecords)
-            findings.Damaged(HfsPlusCheckNames.TreeHeader, $"The {tree.Name} B-tree counts {Header.LeafRecords} records in its leaves; there are {_leafRecords}.", PlaceOf(0));
+            findings.Damaged(HfsPlusCheckNames.TreeHeader,
+                $"The {tree.Name} B-tree counts {Header.LeafRecords} records in its leaves; there are {_leafRecords}.", PlaceOf(0));
         if (Header.TotalNodes - _usedCount != Header.FreeNodes)
-            findings.Damaged(HfsPlusCheckNames.TreeHeader, $"The {tree.Name} B-tree counts {Header.FreeNodes} free nodes; there are {Header.TotalNodes - _usedCount}.", PlaceOf(0));
+            findings.Damaged(HfsPlusCheckNames.TreeHeader,
+                $"The {tree.Name} B-tree counts {Header.FreeNodes} free nodes; there are {Header.TotalNodes - _usedCount}.", PlaceOf(0));
         CompareMap(map);
     }
 
     private void CheckHeader()
     {
-        void Fault(string message) => findings.Damaged(HfsPlusCheckNames.TreeHeader, $"The header record of the {tree.Name} B-tree {message}.", PlaceOf(0));
+        void Fault(string message) => findings.Damaged(HfsPlusCheckNames.TreeHeader,
+            $"The header record of the {tree.Name} B-tree {message}.", PlaceOf(0));
         BTreeHeader header = Header;
-        if ((long)header.TotalNodes * tree.NodeSize != tree.FileLength) Fault($"counts {header.TotalNodes} nodes of {tree.NodeSize} bytes in a file of {tree.FileLength} bytes");
+        if ((long)header.TotalNodes * tree.NodeSize != tree.FileLength)
+            Fault($"counts {header.TotalNodes} nodes of {tree.NodeSize} bytes in a file of {tree.FileLength} bytes");
         if (header.TreeDepth > MaximumDepth) Fault($"claims a depth of {header.TreeDepth}");
         if ((header.TreeDepth == 0) != (header.RootNode == 0)) Fault($"has root node {header.RootNode} and a depth of {header.TreeDepth}");
         if (header.TreeDepth > MaximumDepth || (header.TreeDepth == 0) != (header.RootNode == 0)) _faultyNodes++;
-        if (header.MaximumKeyLength != keys.MaximumLength) Fault($"claims keys of at most {header.MaximumKeyLength} bytes instead of {keys.MaximumLength}");
+        if (header.MaximumKeyLength != keys.MaximumLength)
+            Fault($"claims keys of at most {header.MaximumKeyLength} bytes instead of {keys.MaximumLength}");
         if (header.TreeType != 0) Fault($"claims to be a tree of type {header.TreeType}");
         uint needed = BigKeys | (keys.AreVariable ? VariableIndexKeys : 0);
         if ((header.Attributes & needed) != needed) Fault($"has attributes 0x{(uint)header.Attributes:X}");
@@ -81,7 +87,8 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
             _path.Push((at.Node, at.Next + 1));
             ReadOnlySpan<byte> child = at.Node.Data(at.Next);
             if (child.Length == sizeof(uint)) Visit(Layout.Read<UInt32BE>(child), at.Node.Height - 1, at.Node.Key(at.Next), onRecord);
-            else Broken(HfsPlusCheckNames.TreeIndex, $"has an index record with {child.Length} bytes for a node number", at.Node.Number, at.Node.Height - 1);
+            else Broken(HfsPlusCheckNames.TreeIndex,
+                $"has an index record with {child.Length} bytes for a node number", at.Node.Number, at.Node.Height - 1);
         }
     }
 
@@ -105,7 +112,8 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
         CheckLinks(node);
         if (node.RecordCount == 0) findings.Damaged(HfsPlusCheckNames.TreeNodes, $"The {tree.Name} B-tree has an empty node.", PlaceOf(number));
         else if (height < Header.TreeDepth && !node.Key(0).SequenceEqual(promisedKey))
-            findings.Damaged(HfsPlusCheckNames.TreeIndex, $"The key under which the {tree.Name} B-tree leads to a node is not the first in that node.", PlaceOf(number));
+            findings.Damaged(HfsPlusCheckNames.TreeIndex,
+                $"The key under which the {tree.Name} B-tree leads to a node is not the first in that node.", PlaceOf(number));
         CheckOrder(node);
         if (height > 1)
         {
@@ -127,7 +135,8 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
             BTreeNode node = tree.Read(number);
             if (node.Height != height || node.Kind != (height == 1 ? NodeKind.Leaf : NodeKind.Index))
             {
-                Broken(HfsPlusCheckNames.TreeNodes, $"has a node of kind {(sbyte)node.Kind} and height {node.Height} where one of height {height} belongs", number, height);
+                Broken(HfsPlusCheckNames.TreeNodes,
+                    $"has a node of kind {(sbyte)node.Kind} and height {node.Height} where one of height {height} belongs", number, height);
                 return null;
             }
 
@@ -154,9 +163,11 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
     {
         ref Level level = ref _levels[node.Height];
         if (!level.IsUnknown && node.BackwardLink != level.Last)
-            findings.Damaged(HfsPlusCheckNames.TreeLinks, $"A node of the {tree.Name} B-tree names {node.BackwardLink} as the one before it instead of {level.Last}.", PlaceOf(node.Number));
+            findings.Damaged(HfsPlusCheckNames.TreeLinks,
+                $"A node of the {tree.Name} B-tree names {node.BackwardLink} as the one before it instead of {level.Last}.", PlaceOf(node.Number));
         if (!level.IsUnknown && level.Last != 0 && level.Next != node.Number)
-            findings.Damaged(HfsPlusCheckNames.TreeLinks, $"A node of the {tree.Name} B-tree names {level.Next} as the one behind it instead of {node.Number}.", PlaceOf(level.Last));
+            findings.Damaged(HfsPlusCheckNames.TreeLinks,
+                $"A node of the {tree.Name} B-tree names {level.Next} as the one behind it instead of {node.Number}.", PlaceOf(level.Last));
         (level.Last, level.Next, level.IsUnknown) = (node.Number, node.ForwardLink, false);
     }
 
@@ -169,7 +180,9 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
         {
             ReadOnlySpan<byte> key = node.Key(i);
             if (!before.IsEmpty && keys.Compare(before, key) >= 0)
-                findings.Damaged(HfsPlusCheckNames.TreeOrder, $"The {tree.Name} B-tree has a key that does not come behind the one before it: it cannot be found any more.", $"{PlaceOf(node.Number)}, record {i}");
+                findings.Damaged(HfsPlusCheckNames.TreeOrder,
+                    $"The {tree.Name} B-tree has a key that does not come behind the one before it: it cannot be found any more.",
+                    $"{PlaceOf(node.Number)}, record {i}");
             before = key;
         }
 
@@ -182,7 +195,8 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
         {
             Level level = _levels[height];
             if (!level.IsUnknown && level.Last != 0 && level.Next != 0)
-                findings.Damaged(HfsPlusCheckNames.TreeLinks, $"The last node of a level of the {tree.Name} B-tree names {level.Next} as the one behind it.", PlaceOf(level.Last));
+                findings.Damaged(HfsPlusCheckNames.TreeLinks,
+                    $"The last node of a level of the {tree.Name} B-tree names {level.Next} as the one behind it.", PlaceOf(level.Last));
         }
 
         if (IsComplete && (Header.FirstLeafNode != _firstLeaf || Header.LastLeafNode != _lastLeaf))
@@ -203,7 +217,8 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
             BTreeNode node = tree.ReadHeaderNode();
             if (node.RecordCount != 3)
             {
-                findings.Damaged(HfsPlusCheckNames.TreeHeader, $"The header node of the {tree.Name} B-tree has {node.RecordCount} records instead of 3.", PlaceOf(0));
+                findings.Damaged(HfsPlusCheckNames.TreeHeader,
+                    $"The header node of the {tree.Name} B-tree has {node.RecordCount} records instead of 3.", PlaceOf(0));
                 return map;
             }
 
@@ -213,7 +228,8 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
             {
                 cancellation.ThrowIfCancellationRequested();
                 node = tree.Read(number);
-                if (node.Kind != NodeKind.Map || node.RecordCount != 1 || !Use(number)) throw tree.Damaged("has a node in its chain of map nodes that is none", number);
+                if (node.Kind != NodeKind.Map || node.RecordCount != 1 || !Use(number))
+                    throw tree.Damaged("has a node in its chain of map nodes that is none", number);
                 map.Add(node.Record(0).ToArray());
                 mapped += map[^1].Length * 8L;
             }

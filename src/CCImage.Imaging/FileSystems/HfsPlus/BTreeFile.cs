@@ -132,7 +132,6 @@ internal sealed class BTreeFile
         _file.Read(number * (long)NodeSize, bytes);
         return new BTreeNode(this, number, bytes);
     }
-
 }
 
 /// <summary>Compares a record's key to what is sought: negative when the key comes before it.</summary>

@@ -59,7 +59,9 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
                 AddThread(fields.ParentId, data, type == (ushort)CatalogRecordType.FolderThread, place with { Id = fields.ParentId });
                 break;
             default:
-                findings.Damaged(HfsPlusCheckNames.CatalogRecords, $"The catalog has a record of type {type} in {data.Length} bytes under a name of {name.Length / sizeof(char)} units.", place.ToString());
+                findings.Damaged(HfsPlusCheckNames.CatalogRecords,
+                    $"The catalog has a record of type {type} in {data.Length} bytes under a name of {name.Length / sizeof(char)} units.",
+                    place.ToString());
                 break;
         }
     }
@@ -74,8 +76,10 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
         _fileLinks.Check((_privateDate, _rootDate));
         _folderLinks.Check((_privateDate, _rootDate));
         CheckChildLinkFlags();
-        if (_withoutMode > 0) findings.Note(HfsPlusCheckNames.Modes, $"{_withoutMode} entries have no mode and no owner, as systems before Mac OS X leave them; a Mac shows them with its defaults.");
-        if (_openUnlinked > 0) findings.Note(HfsPlusCheckNames.HardLinks, $"{_openUnlinked} entries were deleted while a program had them open; a Mac removes them when it next attaches the volume.");
+        if (_withoutMode > 0) findings.Note(HfsPlusCheckNames.Modes,
+            $"{_withoutMode} entries have no mode and no owner, as systems before Mac OS X leave them; a Mac shows them with its defaults.");
+        if (_openUnlinked > 0) findings.Note(HfsPlusCheckNames.HardLinks,
+            $"{_openUnlinked} entries were deleted while a program had them open; a Mac removes them when it next attaches the volume.");
     }
 
     private static uint HashOf(ReadOnlySpan<byte> name)
@@ -94,11 +98,13 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
         int bytes = thread.NameLength * sizeof(char);
         if (thread.NameLength == 0 || thread.NameLength > HfsPlusConstants.MaximumNameLength || bytes > rest.Length)
         {
-            findings.Damaged(HfsPlusCheckNames.Threads, $"A thread record of {data.Length} bytes has a name of {thread.NameLength} units.", place.ToString());
+            findings.Damaged(HfsPlusCheckNames.Threads,
+                $"A thread record of {data.Length} bytes has a name of {thread.NameLength} units.", place.ToString());
             return;
         }
 
-        if ((uint)thread.Reserved != 0) findings.Note(HfsPlusCheckNames.Threads, "A reserved field of a thread record is not zero.", place.ToString());
+        if ((uint)thread.Reserved != 0) findings.Note(HfsPlusCheckNames.Threads,
+            "A reserved field of a thread record is not zero.", place.ToString());
         ref CatalogNodeState node = ref nodes.Get(id);
         node.Seen |= SeenOf.Thread | (isFolder ? SeenOf.ThreadOfFolder : 0);
         (node.ThreadParent, node.ThreadNameHash) = (thread.ParentId, HashOf(rest[..bytes]));
@@ -119,7 +125,8 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
         ref CatalogNodeState node = ref nodes.Get(id);
         if (node.Is(SeenOf.Record))
         {
-            findings.Damaged(HfsPlusCheckNames.CatalogIds, "Two entries have the same id: one of them gets the other's blocks and attributes.", place.ToString());
+            findings.Damaged(HfsPlusCheckNames.CatalogIds,
+                "Two entries have the same id: one of them gets the other's blocks and attributes.", place.ToString());
             return false;
         }
 
@@ -136,10 +143,13 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
         bool isPlain = !name.ContainsAnyExceptInRange((byte)0, (byte)0x7F) && name is not [0, (byte)'.'] and not [0, (byte)'.', 0, (byte)'.'];
         if (isPlain && IsAscii(name)) return;
         string text = TextOf(name);
-        if (text is "." or "..") findings.Damaged(HfsPlusCheckNames.Names, $"An entry is called \"{text}\", which no system can open.", place.ToString());
+        if (text is "." or "..") findings.Damaged(HfsPlusCheckNames.Names,
+            $"An entry is called \"{text}\", which no system can open.", place.ToString());
         else if (HfsPlusUnicode.IsDecomposed(text)) return;
-        else if (isVolume) findings.Note(HfsPlusCheckNames.Names, $"The volume's name \"{HfsPlusNames.FromDisk(text)}\" is not decomposed as HFS+ asks; nobody looks it up.", place.ToString());
-        else findings.Damaged(HfsPlusCheckNames.Names, $"The name \"{HfsPlusNames.FromDisk(text)}\" is not decomposed as HFS+ asks: a Mac lists it, but cannot open it.", place.ToString());
+        else if (isVolume) findings.Note(HfsPlusCheckNames.Names,
+            $"The volume's name \"{HfsPlusNames.FromDisk(text)}\" is not decomposed as HFS+ asks; nobody looks it up.", place.ToString());
+        else findings.Damaged(HfsPlusCheckNames.Names,
+            $"The name \"{HfsPlusNames.FromDisk(text)}\" is not decomposed as HFS+ asks: a Mac lists it, but cannot open it.", place.ToString());
     }
 
     private static bool IsAscii(ReadOnlySpan<byte> name)
@@ -170,7 +180,8 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
         if (parent == CatalogNodeId.RootFolder) FindPrivateFolder(id, name, record);
         if (parent != _privateLinkedFolders || parent == 0) return;
         if (NumberBehind(HfsPlusConstants.DirectoryInodePrefix, TextOf(name)) is not uint number) _openUnlinked++;
-        else if (number != id || !flags.HasFlag(CatalogRecordFlags.HasLinkChain)) findings.Damaged(HfsPlusCheckNames.HardLinks, "A folder with several names lacks its flag or has another number in its name than its id.", place.ToString());
+        else if (number != id || !flags.HasFlag(CatalogRecordFlags.HasLinkChain)) findings.Damaged(HfsPlusCheckNames.HardLinks,
+            "A folder with several names lacks its flag or has another number in its name than its id.", place.ToString());
         else _folderLinks.AddNode(number, id, record.Permissions.Special, 0, hasChain: true);
     }
 
@@ -218,14 +229,16 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
     private void AddNode(uint parent, ReadOnlySpan<byte> name, in CatalogFile record, bool hasChain)
     {
         if (parent != _privateFolder) return;
-        if (NumberBehind(HfsPlusConstants.InodePrefix, TextOf(name)) is uint number) _fileLinks.AddNode(number, record.FileId, record.Permissions.Special, record.Reserved1, hasChain);
+        if (NumberBehind(HfsPlusConstants.InodePrefix, TextOf(name)) is uint number)
+            _fileLinks.AddNode(number, record.FileId, record.Permissions.Special, record.Reserved1, hasChain);
         else _openUnlinked++;
     }
 
     private void AddLink(uint parent, in CatalogFile record, bool isFolderLink, bool hasChain, RecordPlace place)
     {
         BsdInfo bsd = record.Permissions;
-        if (record.DataFork.TotalBlocks != 0) findings.Damaged(HfsPlusCheckNames.HardLinks, "A hard link has content of its own, which nobody sees.", place.ToString());
+        if (record.DataFork.TotalBlocks != 0) findings.Damaged(HfsPlusCheckNames.HardLinks,
+            "A hard link has content of its own, which nobody sees.", place.ToString());
         (isFolderLink ? _folderLinks : _fileLinks).AddLink(new HardLink(record.FileId, bsd.Special, bsd.OwnerId, bsd.GroupId, record.CreateDate, hasChain));
         if (isFolderLink) _foldersWithLinks.Add(parent);
     }
@@ -235,17 +248,22 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
         BsdInfo bsd = record.Permissions;
         uint kind = bsd.FileMode & TypeMask;
         if (hasChain) findings.Damaged(HfsPlusCheckNames.HardLinks, "An ordinary file claims to be one of several names.", place.ToString());
-        if (kind == TypeFile && bsd.Special > 1 && !isJournal) findings.Damaged(HfsPlusCheckNames.HardLinks, $"A file outside the private folder counts {bsd.Special} names.", place.ToString());
+        if (kind == TypeFile && bsd.Special > 1 && !isJournal) findings.Damaged(HfsPlusCheckNames.HardLinks,
+            $"A file outside the private folder counts {bsd.Special} names.", place.ToString());
         bool isMarked = type == HfsPlusConstants.SymlinkFileType && creator == HfsPlusConstants.SymlinkCreator;
         if ((kind == TypeLink) != isMarked)
         {
             findings.Damaged(HfsPlusCheckNames.SymbolicLinks,
-                isMarked ? "A file has the type of a symbolic link, but not its mode." : "A symbolic link lacks its type and creator ('slnk', 'rhap'): programs may take it for a file.", place.ToString());
+                isMarked
+                    ? "A file has the type of a symbolic link, but not its mode."
+                    : "A symbolic link lacks its type and creator ('slnk', 'rhap'): programs may take it for a file.", place.ToString());
         }
 
         if (kind != TypeLink) return;
-        if (record.DataFork.LogicalSize == 0) findings.Damaged(HfsPlusCheckNames.SymbolicLinks, "A symbolic link leads nowhere: its target is empty.", place.ToString());
-        else if (record.DataFork.LogicalSize > LongestLinkTarget) findings.Note(HfsPlusCheckNames.SymbolicLinks, $"A symbolic link has a target of {record.DataFork.LogicalSize} bytes; a Mac follows at most {LongestLinkTarget}.", place.ToString());
+        if (record.DataFork.LogicalSize == 0) findings.Damaged(HfsPlusCheckNames.SymbolicLinks,
+            "A symbolic link leads nowhere: its target is empty.", place.ToString());
+        else if (record.DataFork.LogicalSize > LongestLinkTarget) findings.Note(HfsPlusCheckNames.SymbolicLinks,
+            $"A symbolic link has a target of {record.DataFork.LogicalSize} bytes; a Mac follows at most {LongestLinkTarget}.", place.ToString());
     }
 
     private void CheckMode(in BsdInfo bsd, bool isFolder, RecordPlace place)
@@ -253,7 +271,8 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
         uint kind = bsd.FileMode & TypeMask;
         if (bsd.FileMode == 0) _withoutMode++;
         else if (isFolder != (kind == TypeFolder) || kind is not (0x1000 or 0x2000 or TypeFolder or 0x6000 or TypeFile or TypeLink or 0xC000))
-            findings.Damaged(HfsPlusCheckNames.Modes, $"A {(isFolder ? "folder" : "file")} has the mode 0{Convert.ToString(bsd.FileMode, 8)}, which is another kind's.", place.ToString());
+            findings.Damaged(HfsPlusCheckNames.Modes,
+                $"A {(isFolder ? "folder" : "file")} has the mode 0{Convert.ToString(bsd.FileMode, 8)}, which is another kind's.", place.ToString());
     }
 
     // Every folder above a link to a folder is marked, so that the kernel can keep folders from being linked into themselves. Each is passed once.
@@ -266,7 +285,8 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
             {
                 CatalogNodeState node = nodes.Find(folder);
                 if (node.Is(SeenOf.Record | SeenOf.IsFolder) && !node.Is(SeenOf.HasChildLinkFlag))
-                    findings.Damaged(HfsPlusCheckNames.HardLinks, "A folder above a hard link to a folder is not marked as such.", CatalogNodes.PlaceOf(folder));
+                    findings.Damaged(HfsPlusCheckNames.HardLinks,
+                        "A folder above a hard link to a folder is not marked as such.", CatalogNodes.PlaceOf(folder));
             }
         }
     }

@@ -97,9 +97,17 @@ internal sealed class CatalogNodes(ImageFindings findings)
         foreach ((uint id, CatalogNodeState node) in _nodes)
         {
             if (node.Is(SeenOf.Record) && node.Is(SeenOf.HasAttributesFlag) != node.Is(SeenOf.Attribute))
-                findings.Damaged(HfsPlusCheckNames.AttributeFlags, node.Is(SeenOf.Attribute) ? "An entry has attributes, but its record denies it: a Mac does not show them." : "The record of an entry claims attributes, but there are none.", PlaceOf(id));
+                findings.Damaged(HfsPlusCheckNames.AttributeFlags,
+                    node.Is(SeenOf.Attribute)
+                        ? "An entry has attributes, but its record denies it: a Mac does not show them."
+                        : "The record of an entry claims attributes, but there are none.",
+                    PlaceOf(id));
             else if (node.Is(SeenOf.Record) && node.Is(SeenOf.HasSecurityFlag) != node.Is(SeenOf.Security))
-                findings.Damaged(HfsPlusCheckNames.AttributeFlags, node.Is(SeenOf.Security) ? "An entry has an access control list, but its record denies it: a Mac ignores it." : "The record of an entry claims an access control list, but there is none.", PlaceOf(id));
+                findings.Damaged(HfsPlusCheckNames.AttributeFlags,
+                    node.Is(SeenOf.Security)
+                        ? "An entry has an access control list, but its record denies it: a Mac ignores it."
+                        : "The record of an entry claims an access control list, but there is none.",
+                    PlaceOf(id));
         }
     }
 
@@ -124,7 +132,8 @@ internal sealed class CatalogNodes(ImageFindings findings)
         string? fault = null;
         if (!node.Is(SeenOf.Record)) fault = "A thread record leads to nothing: the file or folder with its id is missing.";
         else if (!node.Is(SeenOf.Thread)) fault = "A file or folder has no thread record: it cannot be found by its id.";
-        else if (node.Is(SeenOf.IsFolder) != node.Is(SeenOf.ThreadOfFolder)) fault = "A thread record takes a file for a folder, or a folder for a file.";
+        else if (node.Is(SeenOf.IsFolder) != node.Is(SeenOf.ThreadOfFolder))
+            fault = "A thread record takes a file for a folder, or a folder for a file.";
         else if (node.Parent != node.ThreadParent) fault = $"A thread record names folder {node.ThreadParent}; the entry lies in {node.Parent}.";
         else if (node.NameHash != node.ThreadNameHash) fault = "A thread record has another name than the entry.";
         if (fault is not null) findings.Damaged(HfsPlusCheckNames.Threads, fault, PlaceOf(id));
@@ -143,11 +152,13 @@ internal sealed class CatalogNodes(ImageFindings findings)
             findings.Damaged(HfsPlusCheckNames.FolderCounts, $"A folder counts {node.Valence} entries; there are {node.Children}.", PlaceOf(id));
         if (mustCountFolders && !node.Is(SeenOf.CountsFolders))
         {
-            findings.Note(HfsPlusCheckNames.FolderCounts, "A folder of a case-sensitive volume does not keep the count of its folders, as systems before Mac OS X 10.5 and other newfs_hfs made them.",
+            findings.Note(HfsPlusCheckNames.FolderCounts,
+                "A folder of a case-sensitive volume does not keep the count of its folders, as systems before Mac OS X 10.5 and other newfs_hfs made them.",
                 PlaceOf(id), "The First Aid of a Mac adds it.");
         }
         else if (node.Is(SeenOf.CountsFolders) && node.FolderCount != node.Folders)
-            findings.Damaged(HfsPlusCheckNames.FolderCounts, $"A folder counts {node.FolderCount} folders in it; there are {node.Folders}.", PlaceOf(id));
+            findings.Damaged(HfsPlusCheckNames.FolderCounts,
+                $"A folder counts {node.FolderCount} folders in it; there are {node.Folders}.", PlaceOf(id));
     }
 
     // Each folder has one parent: whoever goes up and does not come to the root went in a circle. Each id is passed once.
@@ -162,7 +173,8 @@ internal sealed class CatalogNodes(ImageFindings findings)
             while (true)
             {
                 ref CatalogNodeState node = ref CollectionsMarshal.GetValueRefOrNullRef(_nodes, id);
-                if (System.Runtime.CompilerServices.Unsafe.IsNullRef(ref node) || !node.Is(SeenOf.Record | SeenOf.IsFolder) || id == CatalogNodeId.RootFolder || node.Is(SeenOf.Rooted)) break;
+                if (System.Runtime.CompilerServices.Unsafe.IsNullRef(ref node) || !node.Is(SeenOf.Record | SeenOf.IsFolder) || id == CatalogNodeId.RootFolder || node.Is(SeenOf.Rooted))
+                    break;
                 if (node.Is(SeenOf.OnPath))
                 {
                     findings.Damaged(HfsPlusCheckNames.Folders, "Folders contain each other: nobody finds them.", PlaceOf(id));

@@ -47,7 +47,8 @@ internal sealed class ForkChecker(VolumeHeader header, BlockUsage usage, ImageFi
         ref OverflowChain chain = ref CollectionsMarshal.GetValueRefOrAddDefault(_chains, (key.FileId, key.ForkType), out bool isKnown);
         if (!isKnown) chain = new OverflowChain { First = key.StartBlock, End = key.StartBlock };
         if (blocks == 0 || key.StartBlock != chain.End)
-            findings.Damaged(HfsPlusCheckNames.OverflowExtents, $"An overflow record begins at block {key.StartBlock} of its fork instead of {chain.End}, or is empty.", place.ToString());
+            findings.Damaged(HfsPlusCheckNames.OverflowExtents,
+                $"An overflow record begins at block {key.StartBlock} of its fork instead of {chain.End}, or is empty.", place.ToString());
         chain.End = key.StartBlock + blocks;
     }
 
@@ -66,7 +67,8 @@ internal sealed class ForkChecker(VolumeHeader header, BlockUsage usage, ImageFi
         {
             chain.IsOwned = true;
             if (chain.First == blocks) blocks = chain.End;
-            else findings.Damaged(HfsPlusCheckNames.OverflowExtents, $"The overflow records of a fork begin at its block {chain.First} instead of {blocks}.", place.ToString());
+            else findings.Damaged(HfsPlusCheckNames.OverflowExtents,
+                $"The overflow records of a fork begin at its block {chain.First} instead of {blocks}.", place.ToString());
         }
         else if (!IsOverflowComplete && blocks < fork.TotalBlocks)
         {
@@ -100,7 +102,8 @@ internal sealed class ForkChecker(VolumeHeader header, BlockUsage usage, ImageFi
     private void ReportExcess(ulong size, ulong room, RecordPlace place)
     {
         if (room - size < Math.Max(header.BlockSize, (uint)header.DataClumpSize))
-            findings.Note(HfsPlusCheckNames.ForkSizes, $"A fork of {size} bytes has blocks for {room}, as Linux leaves them when it writes.", place.ToString());
+            findings.Note(HfsPlusCheckNames.ForkSizes,
+                $"A fork of {size} bytes has blocks for {room}, as Linux leaves them when it writes.", place.ToString());
         else
             findings.Damaged(HfsPlusCheckNames.ForkSizes, $"A fork of {size} bytes has blocks for {room}: it seems cut short.", place.ToString());
     }
@@ -132,7 +135,8 @@ internal sealed class ForkChecker(VolumeHeader header, BlockUsage usage, ImageFi
 
             if (start >= header.TotalBlocks || count > header.TotalBlocks - start)
             {
-                findings.Damaged(HfsPlusCheckNames.Extents, $"An extent of {count} blocks at block {start} leaves the volume of {header.TotalBlocks} blocks.", place.ToString());
+                findings.Damaged(HfsPlusCheckNames.Extents,
+                    $"An extent of {count} blocks at block {start} leaves the volume of {header.TotalBlocks} blocks.", place.ToString());
                 break;
             }
 
@@ -149,7 +153,8 @@ internal sealed class ForkChecker(VolumeHeader header, BlockUsage usage, ImageFi
         foreach (((uint id, byte fork), OverflowChain chain) in _chains)
         {
             if (chain.IsOwned || (id == CatalogNodeId.BadBlockFile && fork == ExtentsOverflow.DataFork)) continue;
-            findings.Damaged(HfsPlusCheckNames.OverflowExtents, $"There are overflow extents of a fork of file {id}, but no such fork.", $"extents overflow B-tree, file {id}");
+            findings.Damaged(HfsPlusCheckNames.OverflowExtents,
+                $"There are overflow extents of a fork of file {id}, but no such fork.", $"extents overflow B-tree, file {id}");
         }
     }
 

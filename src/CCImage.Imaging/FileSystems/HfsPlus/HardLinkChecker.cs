@@ -45,7 +45,8 @@ internal sealed class HardLinkChecker(bool isFolders, ImageFindings findings)
         {
             byId[link.Id] = link;
             ref Node node = ref CollectionsMarshal.GetValueRefOrNullRef(_nodes, link.Node);
-            if (System.Runtime.CompilerServices.Unsafe.IsNullRef(ref node)) Fault($"A hard link leads to node {link.Node}, which is not there: its content is lost.", link.Id);
+            if (System.Runtime.CompilerServices.Unsafe.IsNullRef(ref node))
+                Fault($"A hard link leads to node {link.Node}, which is not there: its content is lost.", link.Id);
             else Meet(ref node, link);
             if (!isFolders && link.CreateDate != recognised.PrivateFolder && link.CreateDate != recognised.Root)
                 Fault("A hard link has not the creation date by which a Mac recognises it: it appears as an empty file.", link.Id);
@@ -53,7 +54,8 @@ internal sealed class HardLinkChecker(bool isFolders, ImageFindings findings)
 
         foreach ((uint number, Node node) in _nodes)
         {
-            if (node.Seen == 0) Fault($"Node {number} has {node.Count} names by its own count, but nothing leads to it: its content has no name any more.", node.Id);
+            if (node.Seen == 0)
+                Fault($"Node {number} has {node.Count} names by its own count, but nothing leads to it: its content has no name any more.", node.Id);
             else if (node.Seen != node.Count) Fault($"Node {number} counts {node.Count} names; there are {node.Seen}.", node.Id);
             else if (node.HasChain) CheckChain(number, node, byId);
         }

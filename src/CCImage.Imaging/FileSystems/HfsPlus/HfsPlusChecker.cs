@@ -5,7 +5,8 @@ namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
 /// Judges everything that an HFS+ or HFSX volume keeps about itself, in one pass over each B-tree: headers, trees, catalog, extents, attributes,
-/// journal, bitmap. File contents have no checksums and are not looked at. A million files take some 200 MB and a few seconds; see docs/formats/hfsplus.md for what is tolerated, and why.
+/// journal, bitmap. File contents have no checksums and are not looked at. What is tolerated, and why, is told in
+/// docs/formats/hfsplus.md. A million files take some 200 MB and a few seconds.
 /// </summary>
 /// <param name="volume">The volume.</param>
 /// <param name="findings">Receives what is found.</param>
@@ -52,7 +53,8 @@ internal sealed class HfsPlusChecker(HfsPlusVolume volume, ImageFindings finding
             $"{first} and {second} share blocks: one overwrites the other.", $"allocation block {second.Start}"));
         if (!_isComplete)
         {
-            findings.Note(HfsPlusCheckNames.Bitmap, "Not everything could be read; what depends on all of it (owners, bitmap, counts) was not judged.");
+            findings.Note(HfsPlusCheckNames.Bitmap,
+                "Not everything could be read; what depends on all of it (owners, bitmap, counts) was not judged.");
             return;
         }
 
@@ -95,7 +97,8 @@ internal sealed class HfsPlusChecker(HfsPlusVolume volume, ImageFindings finding
             byte compare = volume.Catalog.Header.KeyCompareType;
             isBinary = Header.Signature == HfsPlusConstants.SignatureHfsx && compare == HfsPlusConstants.KeyCompareBinary;
             if (Header.Signature == HfsPlusConstants.SignatureHfsx && compare is not (HfsPlusConstants.KeyCompareBinary or HfsPlusConstants.KeyCompareCaseFolding))
-                findings.Damaged(HfsPlusCheckNames.TreeHeader, $"The catalog of the HFSX volume has an unknown order of names (0x{compare:X2}).", "catalog B-tree node 0");
+                findings.Damaged(HfsPlusCheckNames.TreeHeader,
+                    $"The catalog of the HFSX volume has an unknown order of names (0x{compare:X2}).", "catalog B-tree node 0");
         }
         catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged)
         {
@@ -137,11 +140,13 @@ internal sealed class HfsPlusChecker(HfsPlusVolume volume, ImageFindings finding
         VolumeHeader counted = Header;
         counted.FileCount = (uint)catalog.Files;
         counted.FolderCount = (uint)Math.Max(0, catalog.Folders - 1);
-        if (!volume.Has(VolumeAttributes.CatalogNodeIdsReused) && catalog.GreatestId >= Header.NextCatalogId) counted.NextCatalogId = (uint)Math.Min(uint.MaxValue, catalog.GreatestId + 1L);
+        if (!volume.Has(VolumeAttributes.CatalogNodeIdsReused) && catalog.GreatestId >= Header.NextCatalogId)
+            counted.NextCatalogId = (uint)Math.Min(uint.MaxValue, catalog.GreatestId + 1L);
         Compare("files", Header.FileCount, counted.FileCount);
         Compare("folders", Header.FolderCount, counted.FolderCount);
         if (counted.NextCatalogId != Header.NextCatalogId && !IsPrimaryLost)
-            Report(HfsPlusCheckNames.Counts, $"The next catalog id is {Header.NextCatalogId}, but {catalog.GreatestId} is in use: a new file would get the id of another.");
+            Report(HfsPlusCheckNames.Counts,
+                $"The next catalog id is {Header.NextCatalogId}, but {catalog.GreatestId} is in use: a new file would get the id of another.");
         CountedHeader = counted;
 
         void Compare(string what, uint said, uint there)
@@ -166,14 +171,18 @@ internal sealed class HfsPlusChecker(HfsPlusVolume volume, ImageFindings finding
         if (bitmap.Length < Layout.DivideUp(Header.TotalBlocks, 8)) return; // reported with the header
         KeepJournalBlocks();
         Bitmap = new BitmapChecker(bitmap, Header.TotalBlocks, _usage, cancellation);
-        Bitmap.Compare((block, count) => Report(HfsPlusCheckNames.Bitmap, $"{count} blocks are in use, but marked as free: the next change may overwrite them.", $"allocation block {block}"));
+        Bitmap.Compare((block, count) => Report(HfsPlusCheckNames.Bitmap,
+            $"{count} blocks are in use, but marked as free: the next change may overwrite them.", $"allocation block {block}"));
         VolumeHeader counted = CountedHeader;
         counted.FreeBlocks = (uint)(Bitmap.Free + Bitmap.Leaked);
         CountedHeader = counted;
         if (Bitmap.Leaked > 0)
-            Lagging(HfsPlusCheckNames.Bitmap, $"{Bitmap.Leaked} blocks of {Header.BlockSize} bytes are marked as used, but nothing uses them: the space is lost until it is given back.", $"allocation block {Bitmap.FirstLeaked}");
+            Lagging(HfsPlusCheckNames.Bitmap,
+                $"{Bitmap.Leaked} blocks of {Header.BlockSize} bytes are marked as used, but nothing uses them: the space is lost until it is given back.",
+                $"allocation block {Bitmap.FirstLeaked}");
         if (Bitmap.Free != Header.FreeBlocks && !IsPrimaryLost)
-            Lagging(HfsPlusCheckNames.FreeCount, $"The volume header counts {Header.FreeBlocks} free blocks; the bitmap has {Bitmap.Free}.", volume.HeaderPlace(isAlternate: false));
+            Lagging(HfsPlusCheckNames.FreeCount,
+                $"The volume header counts {Header.FreeBlocks} free blocks; the bitmap has {Bitmap.Free}.", volume.HeaderPlace(isAlternate: false));
     }
 
     // Whatever the catalog says, the blocks that hold the journal are never given back.

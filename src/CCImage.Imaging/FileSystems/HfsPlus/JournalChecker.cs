@@ -37,7 +37,8 @@ internal sealed class JournalChecker(HfsPlusVolume volume, ImageFindings finding
         }
 
         storage.Read(infoOffset, Layout.AsBytes(ref _info));
-        if (volume.Header.JournalInfoBlock < volume.Header.TotalBlocks) Runs.Add(new UsedRun(volume.Header.JournalInfoBlock, 1, 0, BlockUse.Reserved));
+        if (volume.Header.JournalInfoBlock < volume.Header.TotalBlocks)
+            Runs.Add(new UsedRun(volume.Header.JournalInfoBlock, 1, 0, BlockUse.Reserved));
         uint flags = _info.Flags;
         if ((flags & InVolume) == 0)
         {
@@ -57,7 +58,9 @@ internal sealed class JournalChecker(HfsPlusVolume volume, ImageFindings finding
         Runs.Add(new UsedRun((uint)(_info.Offset / blockSize), (uint)Layout.DivideUp((long)(ulong)_info.Size, blockSize), 0, BlockUse.Reserved));
         if ((flags & NeedsInitialising) != 0)
         {
-            findings.Note(HfsPlusCheckNames.Journal, "The journal is not initialised yet; a Mac does that when it first writes to the volume, and will not attach it read-only before.", Place);
+            findings.Note(HfsPlusCheckNames.Journal,
+                "The journal is not initialised yet; a Mac does that when it first writes to the volume, and will not attach it read-only before.",
+                Place);
         }
         else
         {
@@ -103,7 +106,8 @@ internal sealed class JournalChecker(HfsPlusVolume volume, ImageFindings finding
         if (JournalHeader.ComputeChecksum(bytes[..JournalHeader.ChecksummedSize]) != checksum) HeaderFault("has a wrong checksum");
         if (size != _info.Size) HeaderFault($"claims {size} bytes where the info block claims {_info.Size}");
         if (headerSize < 512 || headerSize > 65536 || (headerSize & (headerSize - 1)) != 0) HeaderFault($"claims a header of {headerSize} bytes");
-        else if (start < headerSize || start > size || end < headerSize || end > size) HeaderFault($"names changes from {start} to {end} in a journal of {size} bytes");
+        else if (start < headerSize || start > size || end < headerSize || end > size)
+            HeaderFault($"names changes from {start} to {end} in a journal of {size} bytes");
         if (blockListSize == 0 || blockListSize > size) HeaderFault($"claims block lists of {blockListSize} bytes");
         if (!MayHoldChanges) return;
         findings.Note(HfsPlusCheckNames.Journal,
@@ -112,7 +116,8 @@ internal sealed class JournalChecker(HfsPlusVolume volume, ImageFindings finding
     }
 
     private void HeaderFault(string fault) =>
-        findings.Damaged(HfsPlusCheckNames.Journal, $"The journal's header {fault}: a Mac may refuse the volume.", $"journal at byte {_info.Offset} of the volume");
+        findings.Damaged(HfsPlusCheckNames.Journal,
+            $"The journal's header {fault}: a Mac may refuse the volume.", $"journal at byte {_info.Offset} of the volume");
 
     private void Fault(string message)
     {

@@ -25,12 +25,15 @@ internal sealed class VolumeHeaderChecker(HfsPlusVolume volume, ImageFindings fi
         IsPrimaryLost = primaryFault is not null;
         if (IsPrimaryLost)
         {
-            findings.Repairable(HfsPlusCheckNames.Header, $"The volume header cannot be used ({primaryFault}): a Mac refuses the volume. Its copy at the end stands in.", volume.HeaderPlace(isAlternate: false));
+            findings.Repairable(HfsPlusCheckNames.Header,
+                $"The volume header cannot be used ({primaryFault}): a Mac refuses the volume. Its copy at the end stands in.",
+                volume.HeaderPlace(isAlternate: false));
         }
         else if (alternateFault is not null)
         {
             IsAlternateWrong = true;
-            findings.Repairable(HfsPlusCheckNames.AlternateHeader, $"The copy of the volume header cannot be used ({alternateFault}).", volume.HeaderPlace(isAlternate: true));
+            findings.Repairable(HfsPlusCheckNames.AlternateHeader,
+                $"The copy of the volume header cannot be used ({alternateFault}).", volume.HeaderPlace(isAlternate: true));
         }
         else
         {
@@ -61,7 +64,8 @@ internal sealed class VolumeHeaderChecker(HfsPlusVolume volume, ImageFindings fi
         }
         else if (alternate.FreeBlocks != primary.FreeBlocks || alternate.FileCount != primary.FileCount || alternate.FolderCount != primary.FolderCount)
         {
-            findings.Note(HfsPlusCheckNames.AlternateHeader, "The counts in the copy of the volume header are old, as macOS often leaves them.", volume.HeaderPlace(isAlternate: true));
+            findings.Note(HfsPlusCheckNames.AlternateHeader,
+                "The counts in the copy of the volume header are old, as macOS often leaves them.", volume.HeaderPlace(isAlternate: true));
         }
     }
 
@@ -71,8 +75,10 @@ internal sealed class VolumeHeaderChecker(HfsPlusVolume volume, ImageFindings fi
         void Fault(string message) => findings.Damaged(HfsPlusCheckNames.Header, message, place);
         ushort version = header.Signature == HfsPlusConstants.SignatureHfsx ? HfsPlusConstants.VersionHfsx : HfsPlusConstants.VersionHfsPlus;
         if (header.Version != version) Fault($"The volume header has version {header.Version} instead of {version}.");
-        if (header.NextAllocation >= header.TotalBlocks) Fault($"The next allocation is to begin at block {header.NextAllocation} of {header.TotalBlocks}.");
-        if (header.AllocationFile.LogicalSize < (ulong)Layout.DivideUp(header.TotalBlocks, 8)) Fault($"The allocation file of {header.AllocationFile.LogicalSize} bytes is too short for {header.TotalBlocks} blocks.");
+        if (header.NextAllocation >= header.TotalBlocks)
+            Fault($"The next allocation is to begin at block {header.NextAllocation} of {header.TotalBlocks}.");
+        if (header.AllocationFile.LogicalSize < (ulong)Layout.DivideUp(header.TotalBlocks, 8))
+            Fault($"The allocation file of {header.AllocationFile.LogicalSize} bytes is too short for {header.TotalBlocks} blocks.");
         if (header.NextCatalogId < CatalogNodeId.FirstUser) Fault($"The next catalog id is {header.NextCatalogId}.");
         foreach (uint clump in (ReadOnlySpan<uint>)[header.ResourceClumpSize, header.DataClumpSize, header.CatalogFile.ClumpSize, header.ExtentsFile.ClumpSize, header.AllocationFile.ClumpSize])
         {
@@ -82,7 +88,8 @@ internal sealed class VolumeHeaderChecker(HfsPlusVolume volume, ImageFindings fi
         if (header.CreateDate == 0 || (header.ModifyDate != 0 && (long)header.ModifyDate + Day < header.CreateDate))
             findings.Note(HfsPlusCheckNames.Header, "The volume seems to have been changed before it was created, or has no creation date.", place);
         if (volume.Has(VolumeAttributes.Inconsistent))
-            findings.Note(HfsPlusCheckNames.Header, "Whoever used the volume last marked it as inconsistent; a Mac checks it when it is attached.", place);
+            findings.Note(HfsPlusCheckNames.Header,
+                "Whoever used the volume last marked it as inconsistent; a Mac checks it when it is attached.", place);
         if (!volume.Has(VolumeAttributes.Unmounted))
             findings.Note(HfsPlusCheckNames.Header, "The volume was not unmounted properly.", place, "Attach it once on a Mac and eject it.");
     }
