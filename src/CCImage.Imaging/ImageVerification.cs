@@ -149,11 +149,11 @@ public static class ImageVerification
         }
     }
 
-    // A read-only image stays as it is: its checksums cover every byte. Encrypted ones cannot be written to by this version.
+    // A read-only image stays as it is: its checksums cover every byte.
     private static bool CanWrite(ImageVerificationRequest request)
     {
         using ImageContainer container = ImageContainer.Open(request.Path, request.Passphrase, writable: false);
-        return container.Udif is null && container.Encryption == BackupImageEncryption.None;
+        return container.Udif is null;
     }
 
     private static bool IsDamage(ImageException e) => e.Id is ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch;

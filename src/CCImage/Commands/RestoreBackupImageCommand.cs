@@ -34,6 +34,7 @@ public sealed class RestoreBackupImageCommand : ImagePathCommand
         var request = new ImageRestoreRequest
         {
             Path = path,
+            Passphrase = Secret,
             DestinationPath = ResolveTarget(DestinationPath),
             Volume = Volume,
             Include = Include,
