@@ -53,7 +53,13 @@ public sealed class ImageVerificationTests : IDisposable
         // Values of the data fork's and the master checksum; everything else of the list and the trailer is covered by none.
         foreach (int place in (int[])[trailer + 88, trailer + 91, trailer + 360, trailer + 363]) Assert.False(IsSoundWithFlip(image, place, 0), $"byte {place - trailer} of the trailer");
         for (int place = list; place < original.Length; place += place < trailer ? 37 : 3) IsSoundWithFlip(image, place, random.Next(8));
-        Assert.Equal(original, File.ReadAllBytes(image));
+        for (int place = trailer; place < original.Length; place += 4)
+        {
+            byte[] absurd = [.. original];
+            absurd.AsSpan(place, 4).Fill(0xFF);
+            File.WriteAllBytes(image, absurd);
+            Assert.True(Record.Exception(() => Verify(image)) is null or ImageException, $"byte {place - trailer} of the trailer");
+        }
     }
 
     [OracleTheory("sgdisk")]
@@ -158,8 +164,8 @@ public sealed class ImageVerificationTests : IDisposable
         AssertDamaged(beyond);
 
         byte[] missing = [.. original]; // a slot without a band in the file
-        BinaryPrimitives.WriteUInt32BigEndian(missing.AsSpan(64 + (4 * 900)), 3);
-        AssertDamaged(missing);
+        BinaryPrimitives.WriteUInt32BigEndian(missing.AsSpan(64 + (4 * 900)), 6);
+        AssertDamaged(missing, "Sparse image index");
 
         AssertDamaged(original[..^(1 << 19)]); // cut short
         byte[] sizes = [.. original]; // the disk's size, stored twice
@@ -172,12 +178,12 @@ public sealed class ImageVerificationTests : IDisposable
         var random = new Random(3);
         for (int i = 0; i < 150; i++) IsSoundWithFlip(image, i < 64 ? i : random.Next(4096), random.Next(8));
 
-        void AssertDamaged(byte[] bytes)
+        void AssertDamaged(byte[] bytes, string? check = null)
         {
             File.WriteAllBytes(image, bytes);
             ImageVerificationResult result = Verify(image);
             Assert.False(result.IsSound);
-            Assert.Contains(result.Findings, f => f.Grade == ImageFindingGrade.Damaged && f.Message.Length > 10);
+            Assert.Contains(result.Findings, f => f.Grade == ImageFindingGrade.Damaged && (check is null || f.Check == check));
         }
     }
 

@@ -42,7 +42,7 @@ internal sealed class SparseBundleChecker(string path)
         (byte[] Bytes, SparseBundleInfo Info)? list = TryReadList(SparseBundleInfo.FileName, out _), copy = TryReadList(SparseBundleInfo.CopyName, out _);
         if (list is null && copy is null) return null;
         if (list is not null && copy is not null && list.Value.Info == copy.Value.Info) return null;
-        string good = list is null ? SparseBundleInfo.CopyName : SparseBundleInfo.FileName, bad = list is null ? SparseBundleInfo.FileName : SparseBundleInfo.CopyName;
+        (string good, string bad) = list is null ? (SparseBundleInfo.CopyName, SparseBundleInfo.FileName) : (SparseBundleInfo.FileName, SparseBundleInfo.CopyName);
         string token = Path.Combine(path, SparseBundleStorage.TokenName);
         using FileStorage guard = FileStorage.OpenWrite(File.Exists(token) ? token : Path.Combine(path, good)); // whoever writes to the bundle holds it
         using var file = new AtomicFile(Path.Combine(path, bad), overwrite: true);

@@ -14,8 +14,9 @@ internal sealed class UdifChecker(UdifStorage image)
     {
         bool isForkInFile = CheckTrailer(findings);
         CheckCoverage(findings);
+        if (!isForkInFile) return;
         CheckPlaces(findings);
-        if (isForkInFile) CheckChecksums(findings, observer, cancellation);
+        CheckChecksums(findings, observer, cancellation);
     }
 
     private bool CheckTrailer(ImageFindings findings)

@@ -19,7 +19,7 @@ internal sealed record UdifChecksumMismatch(string Place, uint Expected, uint Ac
 /// </summary>
 internal sealed class UdifStorage : BlockStorage
 {
-        private readonly bool _ownsFile;
+    private readonly bool _ownsFile;
     private readonly UdifRun[] _runs; // ascending, without overlaps
     private readonly DecodedRunCache _cache = new(64 << 20);
 

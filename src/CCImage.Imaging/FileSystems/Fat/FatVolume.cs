@@ -69,7 +69,7 @@ internal sealed class FatVolume : FileSystemVolume
         if (_table[fat32.RootCluster] == 0) findings.Damaged(Table, "The root directory's first cluster is marked as free.", $"cluster {fat32.RootCluster}");
         if (InformationOffset() is long information) CheckInformation(findings, information);
         if (BackupOffset() is not long backup) return;
-        if (ReadSector(backup).AsSpan().SequenceEqual(ReadSector(0))) findings.Ok("FAT boot sector", "The copy of the boot sector is equal to it.");
+        if (IsBackup(backup)) findings.Ok("FAT boot sector", "The copy of the boot sector is equal to it.");
         else findings.Repairable("FAT boot sector", "The copy of the boot sector differs from the boot sector in use.", $"byte {backup} of the partition");
     }
 
@@ -77,9 +77,9 @@ internal sealed class FatVolume : FileSystemVolume
     public override IReadOnlyList<string> Repair(CancellationToken cancellation)
     {
         var mended = new List<string>();
-        if (BackupOffset() is long backup && ReadSector(0) is var boot && !ReadSector(backup).AsSpan().SequenceEqual(boot))
+        if (BackupOffset() is long backup && !IsBackup(backup))
         {
-            _volume.Write(backup, boot);
+            _volume.Write(backup, ReadSector(0));
             mended.Add("The copy of the FAT32 boot sector was restored.");
         }
 
@@ -126,6 +126,15 @@ internal sealed class FatVolume : FileSystemVolume
         byte[] sector = new byte[FatGeometry.BootSize];
         _volume.Read(offset, sector);
         return sector;
+    }
+
+    // The copy may be older than the mark that the volume is in use.
+    private bool IsBackup(long offset)
+    {
+        const int State = FatParameters.Size + Fat32Parameters.Size + 1;
+        byte[] boot = ReadSector(0), copy = ReadSector(offset);
+        copy[State] = boot[State];
+        return copy.AsSpan().SequenceEqual(boot);
     }
 
     private long? InformationOffset() => ReservedSector(_geometry.Fat32?.InformationSector);
