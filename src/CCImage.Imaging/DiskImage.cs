@@ -100,9 +100,12 @@ public sealed class DiskImage : IDisposable
     /// <exception cref="ImageException">As <see cref="Open(string, Passphrase)"/>, except <see cref="ImageErrorId.PassphraseRequired"/>.</exception>
     public static BackupImage Inspect(string path, Passphrase? passphrase)
     {
+        bool? isInUse = null;
         try
         {
-            if (passphrase is null && TryDescribeLocked(path) is { } locked) return locked;
+            // Before it is opened here: the answer would be this process.
+            isInUse = System.IO.Path.Exists(path) ? ImageUse.Ask(path) : null;
+            if (passphrase is null && TryDescribeLocked(path) is { } locked) return locked with { IsInUse = isInUse };
         }
         catch (ImageException e)
         {
@@ -110,7 +113,7 @@ public sealed class DiskImage : IDisposable
         }
 
         using DiskImage image = Open(path, passphrase);
-        return image.Describe();
+        return image.Describe() with { IsInUse = isInUse };
     }
 
     /// <summary>The facts about the image, from metadata alone.</summary>

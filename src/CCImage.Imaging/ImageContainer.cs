@@ -54,6 +54,7 @@ internal sealed class ImageContainer : IDisposable
     /// <exception cref="ImageException">As <see cref="DiskImage.Open(string, Passphrase)"/>, without the path in single cases.</exception>
     public static ImageContainer Open(string path, Passphrase? passphrase, bool writable)
     {
+        if (writable) ImageUse.CheckWritable(path);
         ContainerKind kind = ContainerDetection.Detect(path);
         if (kind == ContainerKind.SparseBundle) return OpenBundle(path, passphrase, writable);
         FileStorage file = writable ? FileStorage.OpenWrite(path) : FileStorage.OpenRead(path);

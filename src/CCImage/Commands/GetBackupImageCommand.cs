@@ -7,10 +7,5 @@ namespace CCImage.Commands;
 [OutputType(typeof(BackupImage))]
 public sealed class GetBackupImageCommand : ImagePathCommand
 {
-    private protected override void ProcessPath(string path) => WriteObject(RunWorker((_, _) =>
-    {
-        if (Secret is null) return DiskImage.Inspect(path);
-        using DiskImage image = DiskImage.Open(path, Secret);
-        return image.Describe();
-    }));
+    private protected override void ProcessPath(string path) => WriteObject(RunWorker((_, _) => DiskImage.Inspect(path, Secret)));
 }

@@ -85,6 +85,14 @@ internal sealed class SparseBundleStorage : BlockStorage
     public static bool IsMatch(string path) =>
         IsList(System.IO.Path.Combine(path, SparseBundleInfo.FileName)) || IsList(System.IO.Path.Combine(path, SparseBundleInfo.CopyName));
 
+    /// <summary>The file of a bundle that whoever opens it locks: the token, or the property list of a bundle without one.</summary>
+    /// <param name="path">The bundle.</param>
+    public static string LockFileOf(string path)
+    {
+        string token = System.IO.Path.Combine(path, TokenName);
+        return File.Exists(token) ? token : System.IO.Path.Combine(path, SparseBundleInfo.FileName);
+    }
+
     /// <summary>The content of the bundle's <c>token</c>: empty, or the encryption header. Empty too when the file is absent.</summary>
     /// <param name="path">The bundle.</param>
     /// <exception cref="ImageException">Damaged or unreadable.</exception>
@@ -147,8 +155,7 @@ internal sealed class SparseBundleStorage : BlockStorage
 
         if (!Directory.Exists(System.IO.Path.Combine(path, BandsName)))
             throw ImageException.Damaged("The folder with the bands is missing.", BandsName).WithPath(path);
-        string token = System.IO.Path.Combine(path, TokenName);
-        string guarded = File.Exists(token) ? token : System.IO.Path.Combine(path, fromCopy ? SparseBundleInfo.CopyName : SparseBundleInfo.FileName);
+        string guarded = fromCopy && !File.Exists(System.IO.Path.Combine(path, TokenName)) ? System.IO.Path.Combine(path, SparseBundleInfo.CopyName) : LockFileOf(path);
         FileStorage? guard = null;
         try
         {
