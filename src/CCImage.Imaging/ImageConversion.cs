@@ -73,6 +73,7 @@ public static class ImageConversion
                 Overwrite = request.Overwrite,
                 Encryption = encryption,
                 Passphrase = passphrase,
+                LicenceResources = source.Container.Udif?.ReadLicenceResources(),
                 SegmentId = request.SegmentId ?? ImageRecipe.DeriveUuid(Guid.Empty, $"{request.Format} of {request.Path}"),
             };
             output.Write(masked ?? source.Disk, source.Segments, $"Converting {Path.GetFileName(request.Path)}", observer, cancellation);

@@ -7,6 +7,7 @@ using CCImage.Diagnostics;
 using CCImage.Encryption;
 using CCImage.Partitions;
 using CCImage.Platform;
+using CCImage.PropertyLists;
 using CCImage.Storage;
 
 namespace CCImage;
@@ -49,6 +50,9 @@ internal sealed record ImageOutput
 
     /// <summary>Identifies a UDIF; taken from the recipe so that the same recipe gives the same bytes.</summary>
     public Guid SegmentId { get; init; }
+
+    /// <summary>A licence agreement to take over into a read-only image, or null.</summary>
+    public PropertyListDictionary? LicenceResources { get; init; }
 
     /// <summary>Refuses what cannot be written, before anything is read or made.</summary>
     /// <param name="format">The format.</param>
@@ -180,7 +184,10 @@ internal sealed record ImageOutput
                     break;
                 default:
                     UdifCodec codec = CodecOf(Format);
-                    var settings = new UdifWriterSettings { Codec = codec, Compressor = CompressorOf(codec, CompressionLevel), SegmentId = SegmentId };
+                    var settings = new UdifWriterSettings
+                    {
+                        Codec = codec, Compressor = CompressorOf(codec, CompressionLevel), SegmentId = SegmentId, LicenceResources = LicenceResources,
+                    };
                     Pump(new UdifWriter(target, disk.Length, segments, settings.FittedTo(disk, segments.Count, cancellation)));
                     break;
             }

@@ -42,6 +42,7 @@ internal static class HostPlatform
     {
         const string Devices = "/sys/block";
         if (!OperatingSystem.IsLinux() || !Directory.Exists(Devices)) return false;
+        if (!File.Exists(path)) return false;
         string target = File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path;
         foreach (string device in Directory.EnumerateDirectories(Devices, "loop*"))
         {

@@ -99,6 +99,23 @@ internal sealed class UdifStorage : BlockStorage
         return new UdifStorage(file, ownsFile, trailer, ReadTables(file, trailer));
     }
 
+    /// <summary>
+    /// The resources of a licence agreement, which a Mac shows before it attaches the image; null when there are none. The types are those of
+    /// Apple's <c>udifrez</c>: which text for which language (LPic), buttons (STR and STR#), and the texts.
+    /// </summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    public PropertyListDictionary? ReadLicenceResources()
+    {
+        PropertyListDictionary all = ReadResources(File, Trailer);
+        var licence = new PropertyListDictionary();
+        foreach ((string type, PropertyListNode value) in all)
+        {
+            if (type is "LPic" or "STR " or "STR#" or "TEXT" or "RTF " or "RTFd" or "styl" or "TMPL") licence.Add(type, value);
+        }
+
+        return licence.Count > 0 ? licence : null;
+    }
+
     /// <summary>Compares every stored CRC-32 with the data: data fork, partitions, and the checksum of the partitions' checksums.</summary>
     /// <param name="observer">Hears of progress, in bytes.</param>
     /// <param name="cancellation">Ends it.</param>
@@ -182,14 +199,20 @@ internal sealed class UdifStorage : BlockStorage
 
     private static UdifBlockTable[] ReadTables(BlockStorage file, in UdifTrailer trailer)
     {
-        byte[] xml = new byte[(int)(ulong)trailer.XmlLength];
-        file.Read((long)(ulong)trailer.XmlOffset, xml);
-        string place = $"property list at byte {trailer.XmlOffset}";
-        IReadOnlyList<PropertyListNode> entries = PropertyListReader.ParseDictionary(xml).GetDictionary("resource-fork")?.GetArray("blkx")
-            ?? throw ImageException.Damaged("The property list holds no block tables.", place);
+        IReadOnlyList<PropertyListNode> entries = ReadResources(file, trailer).GetArray("blkx") ?? throw NoTables(trailer);
         ulong dataForkOffset = trailer.DataForkOffset;
         return [.. entries.Select((entry, i) => UdifBlockTable.Parse(entry, i, dataForkOffset, file.Length))];
     }
+
+    private static PropertyListDictionary ReadResources(BlockStorage file, in UdifTrailer trailer)
+    {
+        byte[] xml = new byte[(int)(ulong)trailer.XmlLength];
+        file.Read((long)(ulong)trailer.XmlOffset, xml);
+        return PropertyListReader.ParseDictionary(xml).GetDictionary("resource-fork") ?? throw NoTables(trailer);
+    }
+
+    private static ImageException NoTables(in UdifTrailer trailer) =>
+        ImageException.Damaged("The property list holds no block tables.", $"property list at byte {trailer.XmlOffset}");
 
     private static bool IsAscending(UdifRun[] runs)
     {
