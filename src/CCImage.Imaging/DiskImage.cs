@@ -92,19 +92,28 @@ public sealed class DiskImage : IDisposable
     /// </summary>
     /// <param name="path">File or bundle, as a full path.</param>
     /// <exception cref="ImageException">As <see cref="Open(string)"/>, except <see cref="ImageErrorId.PassphraseRequired"/>.</exception>
-    public static BackupImage Inspect(string path)
+    public static BackupImage Inspect(string path) => Inspect(path, null);
+
+    /// <summary>Describes an image, unlocked when there is a passphrase.</summary>
+    /// <param name="path">File or bundle, as a full path.</param>
+    /// <param name="passphrase">The passphrase, or null. Stays the caller's.</param>
+    /// <exception cref="ImageException">As <see cref="Open(string, Passphrase)"/>, except <see cref="ImageErrorId.PassphraseRequired"/>.</exception>
+    public static BackupImage Inspect(string path, Passphrase? passphrase)
     {
+        bool? isInUse = null;
         try
         {
-            if (TryDescribeLocked(path) is { } locked) return locked;
+            // Before it is opened here: the answer would be this process.
+            isInUse = System.IO.Path.Exists(path) ? ImageUse.Ask(path) : null;
+            if (passphrase is null && TryDescribeLocked(path) is { } locked) return locked with { IsInUse = isInUse };
         }
         catch (ImageException e)
         {
             throw e.WithPath(path);
         }
 
-        using DiskImage image = Open(path);
-        return image.Describe();
+        using DiskImage image = Open(path, passphrase);
+        return image.Describe() with { IsInUse = isInUse };
     }
 
     /// <summary>The facts about the image, from metadata alone.</summary>
@@ -211,7 +220,11 @@ public sealed class DiskImage : IDisposable
         _ => throw new ArgumentOutOfRangeException(nameof(format)),
     };
 
-    private static DiskImage Mount(string path, ImageContainer container)
+    /// <summary>Finds partitions and volumes in a container that is open; the result owns it.</summary>
+    /// <param name="path">Full path of the image.</param>
+    /// <param name="container">The container.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.UnknownFormat"/>, <see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    internal static DiskImage Mount(string path, ImageContainer container)
     {
         PartitionTable table = PartitionTable.Read(container.Disk);
         List<FoundVolume> volumes = FindVolumes(container.Disk, table);

@@ -54,6 +54,7 @@ internal sealed class ImageContainer : IDisposable
     /// <exception cref="ImageException">As <see cref="DiskImage.Open(string, Passphrase)"/>, without the path in single cases.</exception>
     public static ImageContainer Open(string path, Passphrase? passphrase, bool writable)
     {
+        if (writable) ImageUse.CheckWritable(path);
         ContainerKind kind = ContainerDetection.Detect(path);
         if (kind == ContainerKind.SparseBundle) return OpenBundle(path, passphrase, writable);
         FileStorage file = writable ? FileStorage.OpenWrite(path) : FileStorage.OpenRead(path);
@@ -63,9 +64,7 @@ internal sealed class ImageContainer : IDisposable
             var encryption = BackupImageEncryption.None;
             if (kind == ContainerKind.Encrypted)
             {
-                EncryptionHeader header = EncryptionHeader.Read(file);
-                encryption = header.Encryption;
-                content = EncryptedStorage.Open(file, passphrase ?? throw Locked());
+                content = Decrypt(file, passphrase, writable, out encryption);
                 kind = ContainerDetection.Detect(content);
             }
 
@@ -113,12 +112,11 @@ internal sealed class ImageContainer : IDisposable
 
         SparseBundleStorage.ReadInfo(path, out _); // what cannot be read at all is said before a passphrase is asked for
         EncryptionHeader header = EncryptionHeader.Read(new MemoryStorage(token));
+        CheckWritable(header, writable);
         var cipher = new BlockCipher(header.Unlock(passphrase ?? throw Locked()), header.BlockSize);
         try
         {
-            // Each band is encrypted by itself, its blocks counted from 0.
-            SparseBundleStorage bundle = SparseBundleStorage.Open(
-                path, writable, band => new EncryptedStorage(band, cipher, 0, band.Length, ownsCipher: false));
+            SparseBundleStorage bundle = SparseBundleStorage.Open(path, writable, band => EncryptedStorage.OfBand(band, cipher));
             return new(path, bundle) { Format = BackupImageFormat.SparseBundle, Encryption = header.Encryption, Bundle = bundle, _cipher = cipher };
         }
         catch
@@ -138,6 +136,28 @@ internal sealed class ImageContainer : IDisposable
         "UDCO" => BackupImageFormat.ReadOnlyAdc,
         _ => throw ImageException.Unsupported($"The image is of the unknown kind {code}.", "Convert it on a Mac: hdiutil convert -format UDZO."),
     };
+
+    /// <summary>Opens the layer of decryption.</summary>
+    private static EncryptedStorage Decrypt(FileStorage file, Passphrase? passphrase, bool writable, out BackupImageEncryption encryption)
+    {
+        try
+        {
+            EncryptionHeader header = EncryptionHeader.Read(file);
+            CheckWritable(header, writable);
+            encryption = header.Encryption;
+            return EncryptedStorage.Open(file, passphrase ?? throw Locked());
+        }
+        catch (ImageException e) when (e.Id is ImageErrorId.WrongPassphrase or ImageErrorId.ImageDamaged && System.IO.File.Exists(file.Path + ImagePassphrase.BackupSuffix))
+        {
+            throw new ImageException(
+                e.Id, e.Problem, file.Path, e.Place, "A change of the passphrase was interrupted: try both passphrases, and change it again with Set-BackupImagePassphrase.", e);
+        }
+    }
+
+    private static void CheckWritable(EncryptionHeader header, bool writable)
+    {
+        if (writable && header.Version != 2) throw EncryptionHeader.VersionOneUnsupported("Convert it to a new image.");
+    }
 
     private static ImageException Locked() =>
         new(ImageErrorId.PassphraseRequired, "The image is encrypted, and no passphrase was given.", remedy: "Give the passphrase with -Passphrase.");

@@ -1,5 +1,6 @@
 using CCImage.Containers.Udif;
 using CCImage.Diagnostics;
+using CCImage.Encryption;
 using CCImage.Storage;
 
 namespace CCImage;
@@ -10,6 +11,9 @@ public sealed record ImageConversionRequest
     /// <summary>The image to read, as a full path.</summary>
     public required string Path { get; init; }
 
+    /// <summary>Opens the image to read; not used where it is not encrypted. Stays the caller's.</summary>
+    public Passphrase? Passphrase { get; init; }
+
     /// <summary>The image to make, as a full path.</summary>
     public required string DestinationPath { get; init; }
 
@@ -18,6 +22,14 @@ public sealed record ImageConversionRequest
 
     /// <summary>The codec's level; null for its default.</summary>
     public int? CompressionLevel { get; init; }
+
+    /// <summary>
+    /// How the new image is encrypted: null for as the old one is, with keys of its own; <see cref="BackupImageEncryption.None"/> has to be asked for.
+    /// </summary>
+    public BackupImageEncryption? DestinationEncryption { get; init; }
+
+    /// <summary>Will open the new image; null for <see cref="Passphrase"/>. Stays the caller's.</summary>
+    public Passphrase? DestinationPassphrase { get; init; }
 
     /// <summary>Whether every byte of the disk is kept, free space included.</summary>
     public bool KeepFreeSpace { get; init; }
@@ -47,8 +59,11 @@ public static class ImageConversion
     public static BackupImage Run(ImageConversionRequest request, IImagingObserver observer, CancellationToken cancellation)
     {
         Check(request);
-        using (DiskImage source = DiskImage.Open(request.Path))
+        Passphrase? passphrase = request.DestinationPassphrase ?? request.Passphrase;
+        using (DiskImage source = DiskImage.Open(request.Path, request.Passphrase))
         {
+            BackupImageEncryption encryption = request.DestinationEncryption ?? source.Container.Encryption;
+            ImageOutput.CheckEncryption(encryption, passphrase);
             using var masked = request.KeepFreeSpace ? null : new MaskedStorage(source.Disk, source.GetFreeExtents().Select(e => (e.Offset, e.Length)));
             var output = new ImageOutput
             {
@@ -56,6 +71,9 @@ public static class ImageConversion
                 Format = request.Format,
                 CompressionLevel = request.CompressionLevel,
                 Overwrite = request.Overwrite,
+                Encryption = encryption,
+                Passphrase = passphrase,
+                LicenceResources = source.Container.Udif?.ReadLicenceResources(),
                 SegmentId = request.SegmentId ?? ImageRecipe.DeriveUuid(Guid.Empty, $"{request.Format} of {request.Path}"),
             };
             output.Write(masked ?? source.Disk, source.Segments, $"Converting {Path.GetFileName(request.Path)}", observer, cancellation);
@@ -63,11 +81,11 @@ public static class ImageConversion
 
         if (request.DeleteSource)
         {
-            Verify(request.DestinationPath, observer, cancellation);
+            Verify(request.DestinationPath, passphrase, observer, cancellation);
             Delete(request.Path);
         }
 
-        return DiskImage.Inspect(request.DestinationPath);
+        return DiskImage.Inspect(request.DestinationPath, passphrase);
     }
 
     private static void Check(ImageConversionRequest request)
@@ -88,11 +106,10 @@ public static class ImageConversion
         ImageOutput.CheckDestination(request.DestinationPath, request.Overwrite);
     }
 
-    private static void Verify(string path, IImagingObserver observer, CancellationToken cancellation)
+    private static void Verify(string path, Passphrase? passphrase, IImagingObserver observer, CancellationToken cancellation)
     {
-        using FileStorage file = FileStorage.OpenRead(path);
-        using UdifStorage result = UdifStorage.Open(file);
-        if (result.Verify(observer, cancellation) is [UdifChecksumMismatch first, ..])
+        using ImageContainer result = ImageContainer.Open(path, passphrase, writable: false);
+        if (result.Udif!.Verify(observer, cancellation) is [UdifChecksumMismatch first, ..])
         {
             throw new ImageException(
                 ImageErrorId.ChecksumMismatch, "What was written does not read back the same.", path, first.Place, "The source was kept. Check the medium, and convert again.");

@@ -88,6 +88,7 @@ public sealed class ImageCreation : IDisposable
     /// <exception cref="ImageException">The destination cannot be written.</exception>
     public BackupImage Run(CancellationToken cancellation)
     {
+        if (_recipe.Format == BackupImageFormat.SparseBundle) FullFsync.CheckForBundle(_recipe.Path, _observer);
         using (var volume = new HfsPlusRenderer(_plan, _tree, _observer))
         using (BlockStorage disk = Compose(volume))
         {
@@ -99,12 +100,14 @@ public sealed class ImageCreation : IDisposable
                 BandSizeBytes = _recipe.BandSizeBytes,
                 Preallocate = _recipe.Preallocate,
                 Overwrite = _recipe.Overwrite,
+                Encryption = _recipe.Encryption,
+                Passphrase = _recipe.Passphrase,
                 SegmentId = _recipe.DeriveUuid("udif segment"),
             };
             output.Write(disk, _layout.Segments, $"Writing {Path.GetFileName(_recipe.Path)}", _observer, cancellation);
         }
 
-        return DiskImage.Inspect(_recipe.Path) with
+        return DiskImage.Inspect(_recipe.Path, _recipe.Passphrase) with
         {
             Report = new BackupReport(
                 Estimate.Entries,
@@ -132,6 +135,7 @@ public sealed class ImageCreation : IDisposable
         }
 
         ImageOutput.CheckWritable(recipe.Format, recipe.CompressionLevel);
+        ImageOutput.CheckEncryption(recipe.Encryption, recipe.Passphrase);
 
         static ImageException Invalid(string message, string remedy) => new(ImageErrorId.InvalidArgument, message, remedy: remedy);
     }
@@ -192,7 +196,7 @@ public sealed class ImageCreation : IDisposable
     }
 
     private static long ExpectedBytes(ImageRecipe recipe, HfsPlusPlan plan, GptLayout layout) =>
-        recipe.Format == BackupImageFormat.ReadWrite && recipe.Preallocate
+        recipe.Format == BackupImageFormat.ReadWrite && (recipe.Preallocate || recipe.Encryption != BackupImageEncryption.None)
             ? DiskLength(layout)
             : Math.Min(DiskLength(layout), plan.UsedBytes + GptLayout.OverheadBytes);
 

@@ -4,8 +4,10 @@ using CCImage.Containers.SparseBundle;
 using CCImage.Containers.SparseImage;
 using CCImage.Containers.Udif;
 using CCImage.Diagnostics;
+using CCImage.Encryption;
 using CCImage.Partitions;
 using CCImage.Platform;
+using CCImage.PropertyLists;
 using CCImage.Storage;
 
 namespace CCImage;
@@ -15,6 +17,9 @@ internal sealed record ImageOutput
 {
     /// <summary>The smallest unit a sparse image grows by, and the piece in which files and bundles are written.</summary>
     private const int StorageChunkSize = 1 << 20;
+
+    /// <summary>The piece in which encrypted bundles are written: a small band by one thread, from its beginning to its end.</summary>
+    private const int EncryptedChunkSize = (int)SparseBundleInfo.DefaultBandSize;
 
     /// <summary>The image to make, as a full path.</summary>
     public required string Path { get; init; }
@@ -34,8 +39,20 @@ internal sealed record ImageOutput
     /// <summary>Whether to replace an image that exists.</summary>
     public bool Overwrite { get; init; }
 
+    /// <summary>How the image is encrypted. Nothing of the disk then reaches the host's file system in the clear, under whatever name.</summary>
+    public BackupImageEncryption Encryption { get; init; }
+
+    /// <summary>Will open the image. Stays the caller's.</summary>
+    public Passphrase? Passphrase { get; init; }
+
+    /// <summary>Rounds of key derivation; null for what takes this machine a quarter of a second.</summary>
+    public int? KeyDerivationRounds { get; init; }
+
     /// <summary>Identifies a UDIF; taken from the recipe so that the same recipe gives the same bytes.</summary>
     public Guid SegmentId { get; init; }
+
+    /// <summary>A licence agreement to take over into a read-only image, or null.</summary>
+    public PropertyListDictionary? LicenceResources { get; init; }
 
     /// <summary>Refuses what cannot be written, before anything is read or made.</summary>
     /// <param name="format">The format.</param>
@@ -58,6 +75,23 @@ internal sealed record ImageOutput
         }
 
         if (IsReadOnly(format)) CompressorOf(CodecOf(format), compressionLevel);
+    }
+
+    /// <summary>Refuses an encryption without a passphrase, before anything is read or made.</summary>
+    /// <param name="encryption">The encryption.</param>
+    /// <param name="passphrase">The passphrase, if there is one.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.PassphraseRequired"/> or <see cref="ImageErrorId.InvalidArgument"/>.</exception>
+    public static void CheckEncryption(BackupImageEncryption encryption, Passphrase? passphrase)
+    {
+        if (encryption == BackupImageEncryption.None) return;
+        if (passphrase is null)
+        {
+            throw new ImageException(
+                ImageErrorId.PassphraseRequired, "An encrypted image needs a passphrase.", remedy: "Give one with -Passphrase, or leave -Encryption out.");
+        }
+
+        if (passphrase.Bytes.IsEmpty)
+            throw new ImageException(ImageErrorId.InvalidArgument, "The passphrase is empty.", remedy: "Choose a passphrase that is hard to guess.");
     }
 
     /// <summary>Refuses a destination that cannot be, before anything is read or made.</summary>
@@ -101,43 +135,71 @@ internal sealed record ImageOutput
         if (Format == BackupImageFormat.SparseBundle)
         {
             using var folder = new AtomicFolder(Path, Overwrite);
-            using (var bundle = SparseBundleStorage.Create(folder.PartialPath, disk.Length, BandSizeBytes ?? 0))
-            {
-                Pump(new StorageImageWriter(bundle, StorageChunkSize));
-            }
-
+            WriteBundle(folder.PartialPath);
             folder.Commit();
             return;
         }
 
-        using var file = new AtomicFile(Path, Overwrite, Format == BackupImageFormat.ReadWrite && Preallocate ? disk.Length : 0);
-        switch (Format)
+        long fileBytes = disk.Length + (Encryption == BackupImageEncryption.None ? 0 : EncryptionHeaderWriter.HeaderSize);
+        using var file = new AtomicFile(Path, Overwrite, Format == BackupImageFormat.ReadWrite && Preallocate ? fileBytes : 0);
+        if (Encryption == BackupImageEncryption.None)
         {
-            case BackupImageFormat.Sparse:
-                using (var sparse = SparseImageStorage.Create(file.Storage, disk.Length))
-                {
-                    Pump(new StorageImageWriter(sparse, StorageChunkSize, inOrder: true));
-                }
-
-                break;
-            case BackupImageFormat.ReadWrite:
-                file.Storage.SetLength(disk.Length);
-                Pump(new StorageImageWriter(file.Storage, StorageChunkSize));
-                break;
-            default:
-                UdifCodec codec = CodecOf(Format);
-                var settings = new UdifWriterSettings { Codec = codec, Compressor = CompressorOf(codec, CompressionLevel), SegmentId = SegmentId };
-                Pump(new UdifWriter(file.Storage, disk.Length, segments, settings.FittedTo(disk, segments.Count, cancellation)));
-                break;
+            WriteFile(file.Storage);
+        }
+        else
+        {
+            using EncryptedStorage encrypted = EncryptionHeaderWriter.CreateFile(file.Storage, KeyBits, Passphrase!, KeyDerivationRounds);
+            WriteFile(encrypted);
         }
 
         file.Commit();
+
+        void WriteBundle(string path)
+        {
+            if (Encryption == BackupImageEncryption.None)
+            {
+                using SparseBundleStorage plain = SparseBundleStorage.Create(path, disk.Length, BandSizeBytes ?? 0);
+                Pump(new StorageImageWriter(plain, StorageChunkSize));
+                return;
+            }
+
+            byte[] token = EncryptionHeaderWriter.Create(KeyBits, Passphrase!, KeyDerivationRounds, out DiskKeys keys);
+            using var cipher = new BlockCipher(keys, EncryptionHeaderWriter.BlockSize);
+            using SparseBundleStorage bundle = SparseBundleStorage.Create(path, disk.Length, BandSizeBytes ?? 0, token, b => EncryptedStorage.OfBand(b, cipher));
+            Pump(new StorageImageWriter(bundle, EncryptedChunkSize));
+        }
+
+        void WriteFile(BlockStorage target)
+        {
+            switch (Format)
+            {
+                case BackupImageFormat.Sparse:
+                    using (var sparse = SparseImageStorage.Create(target, disk.Length)) Pump(new StorageImageWriter(sparse, StorageChunkSize, inOrder: true));
+                    break;
+                case BackupImageFormat.ReadWrite:
+                    // Encrypted, zeros are to be written too: in order, so that each byte is written once.
+                    bool encrypted = Encryption != BackupImageEncryption.None;
+                    if (!encrypted) file.Storage.SetLength(disk.Length);
+                    Pump(new StorageImageWriter(target, StorageChunkSize, inOrder: encrypted));
+                    break;
+                default:
+                    UdifCodec codec = CodecOf(Format);
+                    var settings = new UdifWriterSettings
+                    {
+                        Codec = codec, Compressor = CompressorOf(codec, CompressionLevel), SegmentId = SegmentId, LicenceResources = LicenceResources,
+                    };
+                    Pump(new UdifWriter(target, disk.Length, segments, settings.FittedTo(disk, segments.Count, cancellation)));
+                    break;
+            }
+        }
 
         void Pump(ImageWriter writer)
         {
             using (writer) ConversionPump.Run(disk, writer, activity, observer, cancellation);
         }
     }
+
+    private int KeyBits => Encryption == BackupImageEncryption.Aes256 ? 256 : 128;
 
     private static UdifCodec CodecOf(BackupImageFormat format) =>
         format == BackupImageFormat.ReadOnly ? UdifCodecs.Raw : UdifCodecs.Compressed.First(c => c.Format == format);

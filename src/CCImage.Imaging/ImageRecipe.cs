@@ -1,3 +1,4 @@
+using CCImage.Encryption;
 using CCImage.Sources;
 
 namespace CCImage;
@@ -13,8 +14,8 @@ public enum ImageFileSystem
 }
 
 /// <summary>
-/// The immutable request for a new image. Everything that is not in the source enters here and nowhere else: dates, UUIDs, later keys and
-/// salts. The same recipe over the same source therefore gives the same bytes.
+/// The immutable request for a new image. Everything that is not in the source enters here and nowhere else: dates, UUIDs. The same recipe over
+/// the same source therefore gives the same bytes; encrypted, the same bytes once they are decrypted, because keys, salts and IVs are new each time.
 /// </summary>
 public sealed record ImageRecipe
 {
@@ -53,6 +54,12 @@ public sealed record ImageRecipe
 
     /// <summary>Whether unreadable files are left out with a warning instead of ending the job before anything is written.</summary>
     public bool SkipUnreadable { get; init; }
+
+    /// <summary>How the image is encrypted.</summary>
+    public BackupImageEncryption Encryption { get; init; }
+
+    /// <summary>Will open the image; needed with <see cref="Encryption"/>. Stays the caller's, who keeps it until the job has ended.</summary>
+    public Passphrase? Passphrase { get; init; }
 
     /// <summary>Whether to replace an image that exists.</summary>
     public bool Overwrite { get; init; }

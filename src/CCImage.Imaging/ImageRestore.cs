@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using CCImage.Diagnostics;
+using CCImage.Encryption;
 using CCImage.Platform;
 using CCImage.Restoring;
 using CCImage.Sources;
@@ -11,6 +12,9 @@ public sealed record ImageRestoreRequest
 {
     /// <summary>The image, as a full path.</summary>
     public required string Path { get; init; }
+
+    /// <summary>Opens the image; not used where it is not encrypted. Stays the caller's.</summary>
+    public Passphrase? Passphrase { get; init; }
 
     /// <summary>The folder to restore into, as a full path; made when it does not exist.</summary>
     public required string DestinationPath { get; init; }
@@ -46,7 +50,7 @@ public static class ImageRestore
     public static ImageRestoreResult Run(ImageRestoreRequest request, IImagingObserver observer, CancellationToken cancellation)
     {
         var clock = Stopwatch.StartNew();
-        using DiskImage image = DiskImage.Open(request.Path);
+        using DiskImage image = DiskImage.Open(request.Path, request.Passphrase);
         using SourceTree tree = image.ReadTree(request.Volume, cancellation);
         var options = new TreeRestoreOptions { DestinationPath = request.DestinationPath, Include = request.Include, Overwrite = request.Overwrite };
         TreeRestoreReport report = TreeRestorer.Restore(tree, options, HostPlatform.Current, observer, cancellation);

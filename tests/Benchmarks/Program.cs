@@ -1,8 +1,10 @@
 using System.Diagnostics;
 using System.Globalization;
+using System.Security;
 using CCImage;
 using CCImage.Benchmarks;
 using CCImage.Diagnostics;
+using CCImage.Encryption;
 
 // Side by side with peers: the same work, in the same run, on the same disk; medians of five, printed as ratios.
 // Usage: CCImage.Benchmarks [FOLDER] [--only NAME]; FOLDER holds about 12 GB of samples and results and is kept for the next run.
@@ -20,6 +22,27 @@ internal static class Jobs
     {
         switch (arguments)
         {
+            case ["layer", var keyBits]:
+                EncryptedLayer.Measure(int.Parse(keyBits, CultureInfo.InvariantCulture));
+                return 0;
+            case ["passphrase", var image, var from, var to]:
+                using (Passphrase old = Secret(from), fresh = Secret(to)) ImagePassphrase.Change(image, old, fresh, SilentObserver.Instance, CancellationToken.None);
+                break;
+            case ["encrypted", var format, var source, var destination]:
+                using (Passphrase passphrase = Secret("benchmark"))
+                using (var creation = ImageCreation.Prepare(
+                    new ImageRecipe
+                    {
+                        SourcePath = source, Path = destination, Format = Enum.Parse<BackupImageFormat>(format), Overwrite = true,
+                        Encryption = BackupImageEncryption.Aes256, Passphrase = passphrase,
+                    },
+                    SilentObserver.Instance,
+                    CancellationToken.None))
+                {
+                    creation.Run(CancellationToken.None);
+                }
+
+                break;
             case ["new", var format, var level, var source, var destination]:
                 using (var creation = ImageCreation.Prepare(
                     new ImageRecipe
@@ -52,6 +75,13 @@ internal static class Jobs
         return 0;
     }
 
+    private static Passphrase Secret(string text)
+    {
+        using var secret = new SecureString();
+        foreach (char c in text) secret.AppendChar(c);
+        return Passphrase.From(secret);
+    }
+
     private static int? ParseLevel(string level) => level == "-" ? null : int.Parse(level, CultureInfo.InvariantCulture);
 }
 
@@ -78,6 +108,14 @@ internal sealed class Bench(string folder, string? only)
         Compare("udzo", "New-BackupImage ReadOnlyZlib", "tar | pigz -1 -p 2", "<= 0.75, no larger",
             Ours("new", "ReadOnlyZlib", "-", tree, Path.Combine(output, "t.dmg")),
             Shell($"tar -C '{tree}' -cf - . | pigz -1 -p 2 > '{output}/t.tgz'", Path.Combine(output, "t.tgz"), "pigz"));
+
+        Compare("encrypted", "UDZO, AES-256", "UDZO, plain", "<= 1.15",
+            Ours("encrypted", "ReadOnlyZlib", tree, Path.Combine(output, "e.dmg")),
+            Ours("new", "ReadOnlyZlib", "-", tree, Path.Combine(output, "p.dmg")));
+        Compare("encrypted", "bundle, AES-256", "bundle, plain", "<= 1.40",
+            Ours("encrypted", "SparseBundle", tree, Path.Combine(output, "e.sparsebundle")),
+            Ours("new", "SparseBundle", "-", tree, Path.Combine(output, "p.sparsebundle")));
+        CompareLayer();
 
         if (only is null or "convert-dmg" or "convert-pigz")
         {
@@ -150,6 +188,31 @@ internal sealed class Bench(string folder, string? only)
             CultureInfo.InvariantCulture,
             $"| {work} | {peer}{(p is null ? " (absent)" : "")} | {m?.Seconds:F2} | {p?.Seconds:F2} | {(m?.Seconds / p?.Seconds):F2} | {target} | {m?.OutputBytes / 1e6:F1} | {p?.OutputBytes / 1e6:F1} | {m?.PeakBytes / 1e6:F0} |"));
         Console.WriteLine(_rows[^1]);
+    }
+
+    // One core each: bytes per second of the encrypted layer over memory, and of openssl.
+    private void CompareLayer()
+    {
+        if (only is not null and not "encrypted") return;
+        foreach (string bits in new[] { "128", "256" })
+        {
+            string ours = Capture(Environment.ProcessPath!, "--job", "layer", bits);
+            string peer = OnPath("openssl") ? Capture("openssl", "speed", "-evp", $"aes-{bits}-cbc", "-bytes", "1048576", "-seconds", "2", "-mr") : "";
+            string peerRate = peer.Split('\n').LastOrDefault(l => l.StartsWith("+F:", StringComparison.Ordinal))?.Split(':')[^1] ?? "";
+            double? peerMegabytes = double.TryParse(peerRate, CultureInfo.InvariantCulture, out double rate) ? rate / 1e6 : null;
+            _rows.Add(string.Create(CultureInfo.InvariantCulture, $"| encrypted layer, AES-{bits}, MB/s | openssl speed aes-{bits}-cbc | {ours.Trim()} | {peerMegabytes:F0} | | encrypt >= 1.0, decrypt >= 1.5 | | | |"));
+            Console.WriteLine(_rows[^1]);
+        }
+    }
+
+    private static string Capture(string program, params string[] arguments)
+    {
+        using Process process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        Task<string> error = process.StandardError.ReadToEndAsync();
+        string text = process.StandardOutput.ReadToEnd();
+        process.WaitForExit();
+        error.Wait();
+        return text;
     }
 
     private void Import()

@@ -1,4 +1,5 @@
 using System.IO.Compression;
+using System.Security;
 
 namespace CCImage.Tests;
 
@@ -22,6 +23,15 @@ internal sealed record CorpusImage(string File, string Container, string Passphr
         using FileStream target = System.IO.File.Create(copy);
         source.CopyTo(target);
         return copy;
+    }
+
+    /// <summary>The passphrase, or null where there is none.</summary>
+    public CCImage.Encryption.Passphrase? OpenPassphrase()
+    {
+        if (Passphrase.Length == 0) return null;
+        using var secret = new SecureString();
+        foreach (char c in Passphrase) secret.AppendChar(c);
+        return CCImage.Encryption.Passphrase.From(secret);
     }
 
     private static CorpusImage Parse(string line)

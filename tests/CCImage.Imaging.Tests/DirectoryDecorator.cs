@@ -42,6 +42,8 @@ internal abstract class DirectoryDecorator(HostDirectory inner) : HostDirectory
 
     public override void Remove(string name) => inner.Remove(name);
 
+    public override void Rename(string name, string newName) => inner.Rename(name, newName);
+
     public override void SetOwner(HostNode node, uint user, uint group) => inner.SetOwner(node, user, group);
 
     public override void SetMode(HostNode node, uint mode) => inner.SetMode(node, mode);

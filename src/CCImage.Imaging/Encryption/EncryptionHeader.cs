@@ -1,4 +1,6 @@
+using System.Numerics;
 using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
 using System.Security.Cryptography;
 using CCImage.Binary;
 using CCImage.Storage;
@@ -11,21 +13,25 @@ namespace CCImage.Encryption;
 internal sealed class EncryptionHeader
 {
     /// <summary>
-    /// The most key-derivation rounds that are tried: twenty times what the newest macOS asks for. More would be a file made to hang its reader.
+    /// The most key-derivation rounds that are tried: twenty times the most seen. More would be a file made to hang its reader.
     /// </summary>
-    public const uint MaximumIterations = 20_000_000;
+    public const uint MaximumIterations = 10_000_000;
 
+    /// <summary>Bytes of the key that wraps.</summary>
+    public const int TripleDesKeySize = 24;
+
+    /// <summary>Bytes of a block of the cipher that wraps, and of its IV.</summary>
+    public const int TripleDesBlock = 8;
+
+    private const int SectorSize = 512;
     private const int MaximumKeyEntries = 64;
     private const int MaximumWrappedSize = 4096;
-    private const uint PrfHmacSha1 = 0;
-    private const uint KdfPbkdf2 = 103;
-    private const uint CipherTripleDes = 17;
-    private const uint CipherAes = 0x80000001;
-    private const int TripleDesKeySize = 24;
-    private const int TripleDesBlock = 8;
 
     // RFC 3217, section 3.1: the fixed IV of the outer layer of a Triple-DES key wrap.
     private static ReadOnlySpan<byte> KeyWrapIv => [0x4A, 0xDD, 0xA2, 0x2C, 0x79, 0xE8, 0x21, 0x05];
+
+    /// <summary>What stands behind the keys once they are unwrapped.</summary>
+    public static ReadOnlySpan<byte> KeyMarker => "CKIE\0"u8;
 
     private EncryptionHeader()
     {
@@ -45,6 +51,9 @@ internal sealed class EncryptionHeader
 
     /// <summary>True length of the data in bytes; 0 in a bundle's token, where the bands tell it.</summary>
     public required long DataSize { get; init; }
+
+    /// <summary>The byte behind the last key entry and the keys they point to; 0 in version 1, which has its trailer.</summary>
+    public long HeaderEnd { get; private init; }
 
     /// <summary>The public form of the key size.</summary>
     public BackupImageEncryption Encryption => KeyBits == 256 ? BackupImageEncryption.Aes256 : BackupImageEncryption.Aes128;
@@ -68,7 +77,16 @@ internal sealed class EncryptionHeader
     /// <exception cref="ImageException"><see cref="ImageErrorId.WrongPassphrase"/>.</exception>
     public DiskKeys Unlock(Passphrase passphrase)
     {
-        if (Trailer is EncryptionTrailerV1 trailer) return UnlockV1(trailer, passphrase) ?? throw Wrong();
+        if (Trailer is EncryptionTrailerV1 trailer) return UnlockV1(trailer, passphrase) ?? throw WrongPassphrase();
+        using KeyBlob blob = UnwrapKeys(passphrase);
+        return new DiskKeys(blob.Bytes.AsSpan(0, KeyBits / 8), blob.Bytes.AsSpan(KeyBits / 8, DiskKeys.HmacKeySize));
+    }
+
+    /// <summary>Unwraps the keys of a version 2 header, all that is wrapped with them included.</summary>
+    /// <param name="passphrase">The passphrase.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.WrongPassphrase"/>, or there is no passphrase.</exception>
+    internal KeyBlob UnwrapKeys(Passphrase passphrase)
+    {
         if (PassphraseKeys.Length == 0)
         {
             throw ImageException.Unsupported(
@@ -77,13 +95,43 @@ internal sealed class EncryptionHeader
 
         foreach (PassphraseKey key in PassphraseKeys)
         {
-            if (UnlockV2(key, passphrase) is { } keys) return keys;
+            if (UnwrapV2(key, passphrase) is { } blob) return new KeyBlob(blob, key.Offset, key.Wrapped.Length);
         }
 
-        throw Wrong();
-
-        static ImageException Wrong() => new(ImageErrorId.WrongPassphrase, "The passphrase does not open the image.", remedy: "Check the passphrase; upper and lower case count.");
+        throw WrongPassphrase();
     }
+
+    /// <summary>The refusal to write what is encrypted in the way of version 1.</summary>
+    /// <param name="remedy">The way out.</param>
+    public static ImageException VersionOneUnsupported(string remedy) =>
+        ImageException.Unsupported("The image is encrypted in the way of Mac OS X 10.3 and 10.4, which is read but not written.", remedy);
+
+    private static ImageException WrongPassphrase() =>
+        new(ImageErrorId.WrongPassphrase, "The passphrase does not open the image.", remedy: "Check the passphrase; upper and lower case count.");
+
+    /// <summary>Where the data begin in a file with a version 2 header; null for every other file.</summary>
+    /// <param name="file">The file.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    public static long? TryReadDataOffset(BlockStorage file)
+    {
+        if (!HasSignatureV2(file)) return null;
+        ulong offset = ReadStructure<EncryptionHeaderV2>(file, 0, "encryption header").DataOffset;
+        return offset <= (ulong)file.Length ? (long)offset : throw ImageException.Damaged($"The data begin at {offset}, behind the end of the file.", "encryption header at byte 0");
+    }
+
+    /// <summary>The identifier in a version 2 header.</summary>
+    /// <param name="header">The bytes of the header.</param>
+    public static Guid UuidOf(ReadOnlySpan<byte> header)
+    {
+        EncryptionHeaderV2 parsed = Layout.Read<EncryptionHeaderV2>(header);
+        return new Guid(Layout.AsBytes(ref parsed.Uuid), bigEndian: true);
+    }
+
+    /// <summary>Notes the true length of the data in a version 2 header: eight bytes of one sector.</summary>
+    /// <param name="file">The file.</param>
+    /// <param name="length">Bytes of data.</param>
+    public static void WriteDataSize(BlockStorage file, long length) =>
+        file.Write(Marshal.OffsetOf<EncryptionHeaderV2>(nameof(EncryptionHeaderV2.DataSize)), Layout.ToBytes<UInt64BE>((ulong)length));
 
     private static bool HasSignatureV2(BlockStorage file) => file.Length >= sizeof(ulong) && ReadUInt64(file, 0) == EncryptionHeaderV2.SignatureValue;
 
@@ -108,21 +156,30 @@ internal sealed class EncryptionHeader
         const string Place = "encryption header at byte 0";
         EncryptionHeaderV2 header = ReadStructure<EncryptionHeaderV2>(file, 0, "encryption header");
         if (header.Version != 2) throw ImageException.Unsupported($"Encryption version {header.Version} is not known.", place: Place);
-        if (header.Algorithm != CipherAes || (uint)header.KeyBits is not (128 or 256) || header.IvSize != 16)
+        if (header.Algorithm != EncryptionHeaderV2.CipherAes || (uint)header.KeyBits is not (128 or 256) || header.IvSize != 16)
             throw ImageException.Unsupported($"The cipher {(uint)header.Algorithm:X8} with {header.KeyBits} bits is not known.", place: Place);
+        if (header.Mode != EncryptionHeaderV2.ModeCbc || header.IvAlgorithm != EncryptionHeaderV2.IvHmacSha1)
+            throw ImageException.Unsupported($"Cipher mode {header.Mode} with IVs of kind {header.IvAlgorithm} is not known.", place: Place);
         if (header.IvKeyBits != DiskKeys.HmacKeySize * 8) throw ImageException.Unsupported($"An IV key of {header.IvKeyBits} bits is not known.", place: Place);
         uint blockSize = header.BlockSize;
-        if (blockSize is < 16 or > 1 << 20 || blockSize % 16 != 0) throw ImageException.Damaged($"A cipher block of {blockSize} bytes is not possible.", Place);
-        if (header.DataOffset > long.MaxValue || header.DataSize > long.MaxValue)
-            throw ImageException.Damaged("The data lie beyond every file.", Place);
+        if (blockSize is < SectorSize or > 1 << 20 || !BitOperations.IsPow2(blockSize)) throw ImageException.Damaged($"A cipher block of {blockSize} bytes is not possible.", Place);
+        if (header.DataOffset > long.MaxValue || header.DataSize > long.MaxValue || header.DataOffset % SectorSize != 0)
+            throw ImageException.Damaged($"Data of {header.DataSize} bytes at byte {header.DataOffset} are not possible.", Place);
         if (header.KeyEntryCount > MaximumKeyEntries) throw ImageException.Damaged($"{header.KeyEntryCount} ways to the keys are too many.", Place);
 
         var keys = new List<PassphraseKey>();
+        long entriesEnd = Unsafe.SizeOf<EncryptionHeaderV2>() + ((long)(uint)header.KeyEntryCount * Unsafe.SizeOf<KeyEntryV2>());
+        long end = entriesEnd;
         for (int i = 0; i < (int)(uint)header.KeyEntryCount; i++)
         {
             long at = Unsafe.SizeOf<EncryptionHeaderV2>() + ((long)i * Unsafe.SizeOf<KeyEntryV2>());
             KeyEntryV2 entry = ReadStructure<KeyEntryV2>(file, at, "key entry");
-            if (entry.Type == KeyEntryV2.TypePassphrase) keys.Add(ReadPassphraseKey(file, entry, i));
+            if (entry.Type != KeyEntryV2.TypePassphrase) continue;
+            if (entry.Offset < (ulong)entriesEnd || entry.Offset > header.DataOffset || entry.Size > header.DataOffset - entry.Offset)
+                throw ImageException.Damaged($"A wrapped key of {entry.Size} bytes at byte {entry.Offset} is not inside the header.", $"key entry {i} at byte {at}");
+            PassphraseKey key = ReadPassphraseKey(file, entry, i);
+            keys.Add(key);
+            end = Math.Max(end, (long)(ulong)entry.Offset + Unsafe.SizeOf<PassphraseKeyV2>() + key.Wrapped.Length);
         }
 
         return new EncryptionHeader
@@ -133,6 +190,7 @@ internal sealed class EncryptionHeader
             DataOffset = (long)(ulong)header.DataOffset,
             DataSize = (long)(ulong)header.DataSize,
             PassphraseKeys = [.. keys],
+            HeaderEnd = end,
         };
     }
 
@@ -142,21 +200,24 @@ internal sealed class EncryptionHeader
         if (entry.Offset > (ulong)file.Length) throw ImageException.Damaged("A wrapped key lies beyond the end of the file.", place);
         long offset = (long)(ulong)entry.Offset;
         PassphraseKeyV2 key = ReadStructure<PassphraseKeyV2>(file, offset, "wrapped key");
-        if (key.KdfAlgorithm != KdfPbkdf2 || key.KdfPrf != PrfHmacSha1)
+        if (key.KdfAlgorithm != PassphraseKeyV2.KdfPbkdf2 || key.KdfPrf != PassphraseKeyV2.PrfHmacSha1)
             throw ImageException.Unsupported($"Key derivation {key.KdfAlgorithm}/{key.KdfPrf} is not known.", place: place);
-        if (key.Algorithm != CipherTripleDes || key.KeyBits != TripleDesKeySize * 8)
+        if (key.Algorithm != PassphraseKeyV2.CipherTripleDes || key.KeyBits != TripleDesKeySize * 8)
             throw ImageException.Unsupported($"Key wrap {key.Algorithm} with {key.KeyBits} bits is not known.", place: place);
+        if (key.Padding != PassphraseKeyV2.PaddingPkcs7 || key.Mode != PassphraseKeyV2.ModeCbcPadded)
+            throw ImageException.Unsupported($"Key wrap in mode {key.Mode} with padding {key.Padding} is not known.", place: place);
         if ((uint)key.Iterations is 0 or > MaximumIterations)
             throw ImageException.Damaged($"{key.Iterations} rounds of key derivation are not possible.", place);
         if (key.SaltSize > 32 || key.IvSize != TripleDesBlock) throw ImageException.Damaged("The salt or IV of a wrapped key has an impossible length.", place);
-        if ((uint)key.WrappedSize is 0 or > MaximumWrappedSize || key.WrappedSize % TripleDesBlock != 0)
+        if ((uint)key.WrappedSize is 0 or > MaximumWrappedSize || key.WrappedSize % TripleDesBlock != 0
+            || entry.Size < (ulong)Unsafe.SizeOf<PassphraseKeyV2>() + (uint)key.WrappedSize)
             throw ImageException.Damaged($"A wrapped key of {key.WrappedSize} bytes is not possible.", place);
         byte[] wrapped = new byte[(uint)key.WrappedSize];
         long at = offset + Unsafe.SizeOf<PassphraseKeyV2>();
         if (at > file.Length - wrapped.Length) throw ImageException.Damaged("The file ends inside a wrapped key.", place);
         file.Read(at, wrapped);
         return new PassphraseKey(
-            (int)(uint)key.Iterations, Layout.AsBytes(ref key.Salt)[..(int)(uint)key.SaltSize].ToArray(), Layout.AsBytes(ref key.Iv)[..TripleDesBlock].ToArray(), wrapped);
+            offset, (int)(uint)key.Iterations, Layout.AsBytes(ref key.Salt)[..(int)(uint)key.SaltSize].ToArray(), Layout.AsBytes(ref key.Iv)[..TripleDesBlock].ToArray(), wrapped);
     }
 
     private static EncryptionHeader ReadV1(BlockStorage file)
@@ -216,28 +277,30 @@ internal sealed class EncryptionHeader
         }
     }
 
-    private DiskKeys? UnlockV2(PassphraseKey key, Passphrase passphrase)
+    private byte[]? UnwrapV2(PassphraseKey key, Passphrase passphrase)
     {
         byte[] derived = Derive(passphrase, key.Salt, key.Iterations);
-        byte[]? blob = null;
         try
         {
-            blob = DecipherTripleDes(derived, key.Iv, key.Wrapped);
-            int aesSize = KeyBits / 8;
+            byte[]? blob = DecipherTripleDes(derived, key.Iv, key.Wrapped);
 
             // A wrong passphrase passes the padding check once in 256 times; the marker behind the keys is what tells.
-            return blob is not null && blob.Length >= aesSize + DiskKeys.HmacKeySize + 4 && blob.AsSpan(aesSize + DiskKeys.HmacKeySize).StartsWith("CKIE"u8)
-                ? new DiskKeys(blob.AsSpan(0, aesSize), blob.AsSpan(aesSize, DiskKeys.HmacKeySize))
-                : null;
+            int keysSize = (KeyBits / 8) + DiskKeys.HmacKeySize;
+            if (blob is null || (blob.Length > keysSize && blob.AsSpan(keysSize).StartsWith(KeyMarker[..4]))) return blob;
+            CryptographicOperations.ZeroMemory(blob);
+            return null;
         }
         finally
         {
             CryptographicOperations.ZeroMemory(derived);
-            CryptographicOperations.ZeroMemory(blob);
         }
     }
 
-    private static byte[] Derive(Passphrase passphrase, ReadOnlySpan<byte> salt, int iterations)
+    /// <summary>The key that wraps, from the passphrase; in pinned memory.</summary>
+    /// <param name="passphrase">The passphrase.</param>
+    /// <param name="salt">The salt.</param>
+    /// <param name="iterations">Rounds of PBKDF2.</param>
+    internal static byte[] Derive(Passphrase passphrase, ReadOnlySpan<byte> salt, int iterations)
     {
         byte[] derived = GC.AllocateUninitializedArray<byte>(TripleDesKeySize, pinned: true);
         Rfc2898DeriveBytes.Pbkdf2(passphrase.Bytes, salt, derived, iterations, HashAlgorithmName.SHA1);
@@ -247,18 +310,28 @@ internal sealed class EncryptionHeader
     private static byte[]? DecipherTripleDes(byte[] key, ReadOnlySpan<byte> iv, ReadOnlySpan<byte> wrapped)
     {
         if (wrapped.IsEmpty || wrapped.Length % TripleDesBlock != 0) return null;
+        byte[] plain = GC.AllocateUninitializedArray<byte>(wrapped.Length, pinned: true);
         using var cipher = TripleDES.Create();
         try
         {
-            cipher.Key = key;
-            return cipher.DecryptCbc(wrapped, iv, PaddingMode.PKCS7);
+            cipher.SetKey(key);
+            int length = cipher.DecryptCbc(wrapped, iv, plain, PaddingMode.PKCS7);
+            return Cut(plain, length);
         }
         catch (CryptographicException)
         {
             // Padding that does not fit (or, once in ages, a weak derived key): not the passphrase.
             return null;
         }
+
+        static byte[] Cut(byte[] bytes, int length)
+        {
+            byte[] result = GC.AllocateUninitializedArray<byte>(length, pinned: true);
+            bytes.AsSpan(0, length).CopyTo(result);
+            CryptographicOperations.ZeroMemory(bytes);
+            return result;
+        }
     }
 
-    private sealed record PassphraseKey(int Iterations, byte[] Salt, byte[] Iv, byte[] Wrapped);
+    private sealed record PassphraseKey(long Offset, int Iterations, byte[] Salt, byte[] Iv, byte[] Wrapped);
 }

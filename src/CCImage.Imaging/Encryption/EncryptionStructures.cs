@@ -27,6 +27,15 @@ internal struct EncryptionHeaderV2
     /// <summary>'encrcdsa' as a number.</summary>
     public const ulong SignatureValue = 0x656E637263647361;
 
+    /// <summary>AES, as CDSA numbers ciphers that it did not know.</summary>
+    public const uint CipherAes = 0x80000001;
+
+    /// <summary>CBC.</summary>
+    public const uint ModeCbc = 5;
+
+    /// <summary>HMAC-SHA1.</summary>
+    public const uint IvHmacSha1 = 91;
+
     public UInt64BE Signature;
 
     /// <summary>2.</summary>
@@ -81,6 +90,21 @@ internal struct KeyEntryV2
 [StructLayout(LayoutKind.Sequential, Pack = 1)]
 internal struct PassphraseKeyV2
 {
+    /// <summary>PBKDF2.</summary>
+    public const uint KdfPbkdf2 = 103;
+
+    /// <summary>HMAC-SHA1.</summary>
+    public const uint PrfHmacSha1 = 0;
+
+    /// <summary>Triple-DES in EDE order.</summary>
+    public const uint CipherTripleDes = 17;
+
+    /// <summary>PKCS #7.</summary>
+    public const uint PaddingPkcs7 = 7;
+
+    /// <summary>CBC with padding.</summary>
+    public const uint ModeCbcPadded = 6;
+
     /// <summary>103: PBKDF2.</summary>
     public UInt32BE KdfAlgorithm;
 

@@ -54,6 +54,8 @@ internal sealed class HmacSha1Batch : IDisposable
     /// <inheritdoc/>
     public void Dispose() => CryptographicOperations.ZeroMemory(MemoryMarshal.AsBytes(_states.AsSpan()));
 
+    // Compiled with all optimisations at once: a job of a second would spend most of it in the quickly compiled form.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private void ComputeLanes(uint first, Span<byte> ivs)
     {
         Span<Vector256<uint>> w = stackalloc Vector256<uint>[16];
@@ -95,6 +97,7 @@ internal sealed class HmacSha1Batch : IDisposable
     private static Vector256<uint> RotateLeft(Vector256<uint> value, int bits) => (value << bits) | (value >>> (32 - bits));
 
     // One block of SHA-1 in every lane, from the same starting state. The schedule is kept as a ring of sixteen words.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static void Compress(ReadOnlySpan<uint> start, Span<Vector256<uint>> w, Span<Vector256<uint>> result)
     {
         unchecked

@@ -9,7 +9,7 @@ namespace CCImage.Encryption;
 /// A passphrase for the time it is needed: its UTF-8 bytes (no newline, no terminator) in pinned memory that is zeroed when disposed.
 /// It never becomes a <see cref="string"/>.
 /// </summary>
-public sealed class Passphrase : IDisposable
+public sealed class Passphrase : IDisposable, IEquatable<Passphrase>
 {
     private readonly byte[] _bytes;
     private readonly int _length;
@@ -41,6 +41,16 @@ public sealed class Passphrase : IDisposable
             Marshal.ZeroFreeGlobalAllocUnicode(characters);
         }
     }
+
+    /// <summary>Whether another passphrase has the same bytes; in a time that does not tell where they differ.</summary>
+    /// <param name="other">The other.</param>
+    public bool Equals(Passphrase? other) => other is not null && CryptographicOperations.FixedTimeEquals(Bytes, other.Bytes);
+
+    /// <inheritdoc/>
+    public override bool Equals(object? obj) => Equals(obj as Passphrase);
+
+    /// <summary>Refused: a number that follows from a secret is a leak, and nothing needs passphrases as keys.</summary>
+    public override int GetHashCode() => throw new NotSupportedException();
 
     /// <summary>Zeroes the bytes.</summary>
     public void Dispose() => CryptographicOperations.ZeroMemory(_bytes);

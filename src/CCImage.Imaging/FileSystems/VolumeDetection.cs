@@ -2,6 +2,8 @@ using System.Buffers.Binary;
 using System.Text;
 using CCImage.Binary;
 using CCImage.FileSystems.Apfs;
+using CCImage.FileSystems.ExFat;
+using CCImage.FileSystems.Fat;
 using CCImage.FileSystems.HfsPlus;
 using CCImage.Storage;
 
@@ -36,7 +38,7 @@ internal static class VolumeDetection
             return new RecognisedVolume(kind, "", window.Length);
         }
 
-        return TryOpenHfs(window) ?? TryOpenByBootSector(window) ?? new RecognisedVolume(VolumeKind.Unknown, "", window.Length);
+        return TryOpenHfs(window) ?? TryOpenByBootSector(window, ref fault) ?? new RecognisedVolume(VolumeKind.Unknown, "", window.Length);
     }
 
     private static RecognisedVolume? TryOpenHfs(BlockStorage window)
@@ -51,39 +53,32 @@ internal static class VolumeDetection
         return new(VolumeKind.Hfs, Encoding.Latin1.GetString(name.Slice(1, length)), Clamp((ulong)(ushort)header.BlockCount * header.BlockSize, 1, window));
     }
 
-    private static RecognisedVolume? TryOpenByBootSector(BlockStorage window)
+    private static FileSystemVolume? TryOpenByBootSector(BlockStorage window, ref ImageException? fault)
     {
         byte[] boot = new byte[BootSize];
         if (window.Length < boot.Length) return null;
         window.Read(0, boot);
         if (boot[510] != 0x55 || boot[511] != 0xAA) return null;
-        if (boot.AsSpan(3).StartsWith("EXFAT   "u8))
-            return new(VolumeKind.ExFat, "", Clamp(BinaryPrimitives.ReadUInt64LittleEndian(boot.AsSpan(72)), 1UL << Math.Min((int)boot[108], 12), window));
+        if (ExFatVolume.IsMatch(boot))
+            return OpenOr(new(VolumeKind.ExFat, "", Clamp(BinaryPrimitives.ReadUInt64LittleEndian(boot.AsSpan(72)), 1UL << Math.Min((int)boot[108], 12), window)), () => ExFatVolume.Open(window), ref fault);
         if (boot.AsSpan(3).StartsWith("NTFS    "u8))
-            return new(VolumeKind.Ntfs, "", Clamp(BinaryPrimitives.ReadUInt64LittleEndian(boot.AsSpan(40)), BinaryPrimitives.ReadUInt16LittleEndian(boot.AsSpan(11)), window));
-        return TryOpenFat(boot, window);
+            return new RecognisedVolume(VolumeKind.Ntfs, "", Clamp(BinaryPrimitives.ReadUInt64LittleEndian(boot.AsSpan(40)), BinaryPrimitives.ReadUInt16LittleEndian(boot.AsSpan(11)), window));
+        if (FatGeometry.TryRead(boot) is not { } fat) return null;
+        return OpenOr(new(fat.Kind, fat.BootLabel, Math.Min(fat.CapacityBytes, window.Length)), () => FatVolume.Open(window, fat), ref fault);
     }
 
-    // The kind of FAT follows from the number of clusters alone (Microsoft's FAT specification): below 4,085 FAT12, below 65,525 FAT16.
-    private static RecognisedVolume? TryOpenFat(ReadOnlySpan<byte> boot, BlockStorage window)
+    // Recognised, but broken: as with HFS+, it is listed, nothing of it is free, and whoever checks it hears why.
+    private static FileSystemVolume OpenOr(RecognisedVolume recognised, Func<FileSystemVolume> open, ref ImageException? fault)
     {
-        long sectorSize = BinaryPrimitives.ReadUInt16LittleEndian(boot[11..]);
-        int perCluster = boot[13], reserved = BinaryPrimitives.ReadUInt16LittleEndian(boot[14..]), fats = boot[16];
-        if (boot[0] is not (0xEB or 0xE9) || sectorSize is not (512 or 1024 or 2048 or 4096)) return null;
-        if (perCluster == 0 || (perCluster & (perCluster - 1)) != 0 || reserved == 0 || fats is not (1 or 2)) return null;
-        long rootSectors = Layout.DivideUp(BinaryPrimitives.ReadUInt16LittleEndian(boot[17..]) * 32L, sectorSize);
-        long sectors = BinaryPrimitives.ReadUInt16LittleEndian(boot[19..]);
-        if (sectors == 0) sectors = BinaryPrimitives.ReadUInt32LittleEndian(boot[32..]);
-        long fatSectors = BinaryPrimitives.ReadUInt16LittleEndian(boot[22..]);
-        bool isExtended = fatSectors == 0; // the layout of FAT32's parameters
-        if (isExtended) fatSectors = BinaryPrimitives.ReadUInt32LittleEndian(boot[36..]);
-        long dataSectors = sectors - reserved - (fats * fatSectors) - rootSectors;
-        if (dataSectors < 0) return null;
-        long clusters = dataSectors / perCluster;
-        VolumeKind kind = isExtended ? VolumeKind.Fat32 : clusters < 4085 ? VolumeKind.Fat12 : VolumeKind.Fat16;
-        bool hasLabel = boot[isExtended ? 66 : 38] == 0x29;
-        string label = hasLabel ? Encoding.Latin1.GetString(boot.Slice(isExtended ? 71 : 43, 11)).TrimEnd(' ', '\0') : "";
-        return new(kind, label == "NO NAME" ? "" : label, Clamp((ulong)sectors, (ulong)sectorSize, window));
+        try
+        {
+            return open();
+        }
+        catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.UnsupportedFormat)
+        {
+            fault = e;
+            return recognised;
+        }
     }
 
     private static long Clamp(ulong count, ulong unit, BlockStorage window) => (long)UInt128.Min((UInt128)count * unit, (UInt128)(ulong)window.Length);

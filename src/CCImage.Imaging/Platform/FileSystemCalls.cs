@@ -3,6 +3,12 @@ using Microsoft.Win32.SafeHandles;
 
 namespace CCImage.Platform;
 
+/// <summary>How the flush of a file to its medium ended.</summary>
+/// <param name="Method">The call, as its documentation names it.</param>
+/// <param name="IsTried">Whether it could be tried: a file could be made there.</param>
+/// <param name="Error">What the host said when it failed; null when it succeeded.</param>
+internal sealed record FullFlush(string Method, bool IsTried, string? Error);
+
 /// <summary>
 /// What the runtime does not offer of the host's file system: holes, renames that exchange or never replace, flushing a directory. Where a
 /// host cannot do a thing, the answer says so and the caller has another way. Nothing variadic is declared with its variable part: on
@@ -81,6 +87,42 @@ internal static partial class FileSystemCalls
         finally
         {
             _ = Close(descriptor);
+        }
+    }
+
+    /// <summary>
+    /// Makes a file in a folder, writes to it and flushes it as far as this system can: on macOS by F_FULLFSYNC and nothing less, so that the
+    /// answer is the folder's own. The file is removed.
+    /// </summary>
+    /// <param name="folder">The folder.</param>
+    public static FullFlush FullFlushIn(string folder)
+    {
+        string method = OperatingSystem.IsMacOS() ? "fcntl(F_FULLFSYNC)" : OperatingSystem.IsWindows() ? "FlushFileBuffers" : "fsync";
+        string path = Path.Combine(folder, $".{Guid.NewGuid():N}.flush");
+        try
+        {
+            using var file = new FileStream(path, FileMode.CreateNew, FileAccess.Write, FileShare.None, 1, FileOptions.DeleteOnClose);
+            file.WriteByte(1);
+            try
+            {
+                if (!OperatingSystem.IsMacOS())
+                {
+                    RandomAccess.FlushToDisk(file.SafeFileHandle);
+                    return new(method, true, null);
+                }
+
+                file.Flush();
+                int result = Control((int)file.SafeFileHandle.DangerousGetHandle(), DarwinFullFlush);
+                return new(method, true, result == -1 ? Marshal.GetPInvokeErrorMessage(Marshal.GetLastPInvokeError()) : null);
+            }
+            catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+            {
+                return new(method, true, e.Message);
+            }
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return new(method, false, e.Message);
         }
     }
 

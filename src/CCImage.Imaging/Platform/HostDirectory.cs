@@ -126,6 +126,11 @@ internal abstract class HostDirectory : IDisposable
     /// <param name="name">A single name.</param>
     public abstract void Remove(string name);
 
+    /// <summary>Gives an entry that is not a folder another name in one step; what has that name, and is not a folder either, is replaced.</summary>
+    /// <param name="name">The name it has.</param>
+    /// <param name="newName">The name it gets.</param>
+    public abstract void Rename(string name, string newName);
+
     /// <summary>Sets owner and group.</summary>
     /// <param name="node">The entry.</param>
     /// <param name="user">Owner's number.</param>

@@ -146,6 +146,14 @@ internal abstract class UnixDirectory : HostDirectory
     }
 
     /// <inheritdoc/>
+    public override void Rename(string name, string newName)
+    {
+        RequireName(name);
+        RequireName(newName);
+        Check(UnixCalls.RenameAt(Handle, name, Handle, newName));
+    }
+
+    /// <inheritdoc/>
     public override void SetOwner(HostNode node, uint user, uint group) =>
         Check(node.File is null ? UnixCalls.ChangeOwnerAt(Handle, node.Name, user, group, Numbers.AtNoFollow) : UnixCalls.ChangeOwner(node.File, user, group));
 

@@ -246,6 +246,25 @@ internal sealed class PortableDirectory : HostDirectory
     }
 
     /// <inheritdoc/>
+    public override void Rename(string name, string newName)
+    {
+        string from = PathOf(name), to = PathOf(newName);
+        Guard(() =>
+        {
+            if ((File.GetAttributes(from) & FileAttributes.Directory) == 0)
+            {
+                File.Move(from, to, overwrite: true);
+                return 0;
+            }
+
+            // A link to a folder counts as a folder to that system, and never replaces anything in one step; it has no content to lose.
+            if (Path.Exists(to)) Remove(newName);
+            Directory.Move(from, to);
+            return 0;
+        });
+    }
+
+    /// <inheritdoc/>
     public override void SetOwner(HostNode node, uint user, uint group)
     {
         if (user != UnknownOwner || group != UnknownOwner) throw NotHere("owners by number");

@@ -235,7 +235,8 @@ internal sealed class TreeRestorer
                 return true;
             }
 
-            if (!MakeRoom(folder, entry, made)) return false;
+            if (!MayReplace(folder, entry, made)) return false;
+            folder.Remove(entry.Name);
             folder.CreateDirectory(entry.Name);
         }
 
@@ -263,21 +264,25 @@ internal sealed class TreeRestorer
 
         using (content)
         {
-            SafeFileHandle? file = Create(folder, entry, made, () => folder.CreateFile(entry.Name));
-            if (file is null) return false;
+            if (Create(folder, entry, made, folder.CreateFile) is not var (file, name)) return false;
             bool isComplete = false;
             try
             {
                 using (file)
                 {
+                    var node = new HostNode(name, file);
                     WriteContent(entry, content, file);
-                    HostStat stat = folder.GetStat(entry.Name);
+                    HostStat stat = folder.GetStat(name);
                     made.Add(stat.Identity);
-                    WriteResourceFork(folder, entry, file);
-                    SetMetadata(folder, entry, new(entry.Name, file), stat);
+                    WriteResourceFork(folder, entry, node);
+                    SetMetadata(folder, entry, node, stat);
                 }
 
+                Place(folder, name, entry);
                 isComplete = true;
+
+                // Last, for a file with a flag can no longer be renamed; by its name, for its handle had to be closed for the renaming.
+                SetFlags(folder, entry, new(entry.Name));
             }
             catch (SourceFailure e)
             {
@@ -285,7 +290,7 @@ internal sealed class TreeRestorer
             }
             finally
             {
-                if (!isComplete) TryRemove(folder, entry.Name);
+                if (!isComplete) TryRemove(folder, name);
             }
 
             if (isComplete && entry.HardLinkId != 0) _firstNames.TryAdd(entry.HardLinkId, entry);
@@ -300,11 +305,7 @@ internal sealed class TreeRestorer
         try
         {
             if (first.Parent != entry.Parent) firstFolder = OpenFolderOf(first);
-            return Create(folder, entry, made, () =>
-            {
-                folder.CreateLink(entry.Name, firstFolder, first.Name);
-                return entry;
-            }) is not null;
+            return Create(folder, entry, made, name => folder.CreateLink(name, firstFolder, first.Name));
         }
         catch (HostException e) when (e.Failure != HostFailure.AlreadyExists)
         {
@@ -343,11 +344,7 @@ internal sealed class TreeRestorer
     private bool MakeNode(HostDirectory folder, SourceEntry entry, HashSet<HostIdentity> made)
     {
         var node = new HostStat { Kind = entry.Kind, DeviceMajor = entry.DeviceMajor, DeviceMinor = entry.DeviceMinor };
-        if (Create(folder, entry, made, () =>
-        {
-            folder.CreateNode(entry.Name, node);
-            return entry;
-        }) is null) return false;
+        if (!Create(folder, entry, made, name => folder.CreateNode(name, node))) return false;
         HostStat stat = folder.GetStat(entry.Name);
         made.Add(stat.Identity);
         SetMetadata(folder, entry, new(entry.Name), stat);
@@ -362,32 +359,58 @@ internal sealed class TreeRestorer
             return false;
         }
 
-        if (Create(folder, entry, made, () =>
-        {
-            folder.CreateSymbolicLink(entry.Name, entry.LinkTarget);
-            return entry;
-        }) is null) return false;
+        if (!Create(folder, entry, made, name => folder.CreateSymbolicLink(name, entry.LinkTarget))) return false;
         HostStat stat = folder.GetStat(entry.Name);
         made.Add(stat.Identity);
         SetMetadata(folder, entry, new(entry.Name), stat);
         return true;
     }
 
-    // Makes something of a name, after what was there was removed, if that is wanted. Null: a twin is there.
-    private T? Create<T>(HostDirectory folder, SourceEntry entry, HashSet<HostIdentity> made, Func<T> create)
+    // Makes an entry without content in one step. False: a twin is there.
+    private bool Create(HostDirectory folder, SourceEntry entry, HashSet<HostIdentity> made, Action<string> create)
+    {
+        if (Create(folder, entry, made, Made) is not var (_, name)) return false;
+        bool isPlaced = false;
+        try
+        {
+            Place(folder, name, entry);
+            return isPlaced = true;
+        }
+        finally
+        {
+            if (!isPlaced) TryRemove(folder, name);
+        }
+
+        string Made(string made)
+        {
+            create(made);
+            return made;
+        }
+    }
+
+    // Makes something under the entry's name, or under a temporary one where something is to be replaced: what is there stays until the new
+    // is whole, and Place puts it aside in one step. Null: a twin is there.
+    private (T Item, string Name)? Create<T>(HostDirectory folder, SourceEntry entry, HashSet<HostIdentity> made, Func<string, T> create)
         where T : class
     {
         try
         {
-            return create();
+            return (create(entry.Name), entry.Name);
         }
         catch (HostException e) when (e.Failure == HostFailure.AlreadyExists)
         {
-            return MakeRoom(folder, entry, made) ? create() : null;
+            if (!MayReplace(folder, entry, made)) return null;
+            string name = $".{Guid.NewGuid():N}.partial";
+            return (create(name), name);
         }
     }
 
-    private bool MakeRoom(HostDirectory folder, SourceEntry entry, HashSet<HostIdentity> made)
+    private static void Place(HostDirectory folder, string name, SourceEntry entry)
+    {
+        if (name != entry.Name) folder.Rename(name, entry.Name);
+    }
+
+    private bool MayReplace(HostDirectory folder, SourceEntry entry, HashSet<HostIdentity> made)
     {
         HostStat there = folder.GetStat(entry.Name);
         if (made.Contains(there.Identity))
@@ -403,7 +426,6 @@ internal sealed class TreeRestorer
             throw new ImageException(
                 ImageErrorId.DestinationExists, "A file of this name exists.", HostPathOf(entry),
                 remedy: "Restore into an empty folder, or ask to overwrite.");
-        folder.Remove(entry.Name);
         return true;
     }
 
@@ -435,7 +457,7 @@ internal sealed class TreeRestorer
         if (written < length) ToDestination(entry, () => RandomAccess.SetLength(file, length));
     }
 
-    private void WriteResourceFork(HostDirectory folder, SourceEntry entry, SafeFileHandle file)
+    private void WriteResourceFork(HostDirectory folder, SourceEntry entry, HostNode node)
     {
         if (entry.ResourceForkSize <= 0) return;
         try
@@ -450,7 +472,7 @@ internal sealed class TreeRestorer
                     fork.Read(offset, _buffer.AsSpan(0, count));
                     return true;
                 });
-                folder.WriteResourceFork(new(entry.Name, file), offset, _buffer.AsSpan(0, count), fork.Length);
+                folder.WriteResourceFork(node, offset, _buffer.AsSpan(0, count), fork.Length);
                 offset += count;
             }
         }
@@ -461,8 +483,9 @@ internal sealed class TreeRestorer
     }
 
     /// <summary>
-    /// Sets owner, attributes, mode, times and flags, in that order: changing the owner drops set-user bits and capabilities; attributes can
-    /// only be written while the mode still lets; everything changes times; a file with a flag may not be changed any more.
+    /// Sets owner, attributes, mode and times, in that order: changing the owner drops set-user bits and capabilities; attributes can
+    /// only be written while the mode still lets; everything changes times. <see cref="SetFlags"/> comes after all: what has a flag may not be
+    /// changed any more.
     /// What the host refuses is counted for one warning each.
     /// </summary>
     private void SetMetadata(HostDirectory folder, SourceEntry entry, HostNode node, in HostStat present)
@@ -480,7 +503,11 @@ internal sealed class TreeRestorer
 
         var times = new HostStat { AccessTime = entry.AccessTime, ModifyTime = entry.ModifyTime, BirthTime = entry.BirthTime };
         Try("times", entry, () => folder.SetTimes(node, times));
-        if (entry.Flags != 0 && entry.Kind is EntryKind.File or EntryKind.Directory) Try("BSD flags", entry, () => folder.SetFlags(node, entry.Flags));
+    }
+
+    private void SetFlags(HostDirectory folder, SourceEntry entry, HostNode node)
+    {
+        if (entry.Flags != 0) Try("BSD flags", entry, () => folder.SetFlags(node, entry.Flags));
     }
 
     private void SetAttribute(HostDirectory folder, SourceEntry entry, HostNode node, ExtendedAttribute attribute)
@@ -553,7 +580,9 @@ internal sealed class TreeRestorer
             bool keeps = _existing.Contains(at.Folder) && (!_options.Overwrite || at.Folder.Parent is null);
             if (at.Folder.Parent is null)
             {
-                if (!keeps) SetMetadata(path.Current, at.Folder, HostNode.Self, path.Current.Stat);
+                if (keeps) continue;
+                SetMetadata(path.Current, at.Folder, HostNode.Self, path.Current.Stat);
+                SetFlags(path.Current, at.Folder, HostNode.Self);
                 continue;
             }
 
@@ -561,7 +590,9 @@ internal sealed class TreeRestorer
             Guard(at.Folder, path.Leave);
             if (keeps) continue;
             using SafeFileHandle? handle = Guard(at.Folder, () => path.Current.OpenForMetadata(at.Folder.Name));
-            SetMetadata(path.Current, at.Folder, new(at.Folder.Name, handle), stat);
+            var node = new HostNode(at.Folder.Name, handle);
+            SetMetadata(path.Current, at.Folder, node, stat);
+            SetFlags(path.Current, at.Folder, node);
         }
     }
 

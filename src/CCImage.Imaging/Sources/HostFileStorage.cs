@@ -25,6 +25,9 @@ internal sealed class HostFileStorage : BlockStorage
     /// <inheritdoc/>
     public override long Length { get; }
 
+    /// <summary>When the content was last changed, as the host says now.</summary>
+    public UnixTime ModifyTime => UnixTime.From(File.GetLastWriteTimeUtc(_file));
+
     /// <inheritdoc/>
     protected override void ReadCore(long offset, Span<byte> buffer)
     {

@@ -20,6 +20,14 @@ public abstract class SourceTree : IDisposable
     /// <exception cref="ImageException"><see cref="ImageErrorId.SourceUnreadable"/> when it cannot be opened any more.</exception>
     public abstract BlockStorage OpenFork(SourceEntry entry, ForkKind fork);
 
+    /// <summary>
+    /// Whether what was read from an open fork may be something else than was scanned: asked when the fork was read, before it is closed. A change of
+    /// its length is the caller's to see.
+    /// </summary>
+    /// <param name="entry">The file.</param>
+    /// <param name="fork">What <see cref="OpenFork"/> gave for it.</param>
+    public virtual bool HasChanged(SourceEntry entry, BlockStorage fork) => false;
+
     /// <summary>Opens the value of an extended attribute whose <see cref="ExtendedAttribute.Value"/> is null.</summary>
     /// <param name="entry">An entry of this tree.</param>
     /// <param name="attribute">One of its attributes.</param>

@@ -1,4 +1,5 @@
 using System.Management.Automation;
+using CCImage.Encryption;
 using CCImage.Internal;
 using CCImage.Parameters;
 
@@ -10,6 +11,7 @@ namespace CCImage.Commands;
 public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
 {
     private readonly HashSet<string> _written = [];
+    private Passphrase? _asked;
 
     /// <summary>The image to make, or a folder to make it in.</summary>
     [Parameter(Position = 1)]
@@ -27,6 +29,10 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
     [ValidateRange(0, 9)]
     public int? CompressionLevel { get; set; }
 
+    /// <summary>How to encrypt the new image; by default as the source is.</summary>
+    [Parameter]
+    public BackupImageEncryption? Encryption { get; set; }
+
     /// <summary>Keep every byte of the disk.</summary>
     [Parameter]
     public SwitchParameter KeepFreeSpace { get; set; }
@@ -39,7 +45,14 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
     [Parameter]
     public SwitchParameter Force { get; set; }
 
-    private protected override void ProcessImage(string path)
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        _asked?.Dispose();
+        base.Dispose(disposing);
+    }
+
+    private protected override void ProcessPath(string path)
     {
         ImageFormatName format = Format is null ? ImageFormats.Get(BackupImageFormat.ReadOnlyZlib) : ImageFormats.Find(Format)!;
         if (!format.IsReadOnly)
@@ -49,21 +62,25 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
         }
 
         string destination = DestinationOf(path, format.Extension);
+        BackupImage image = RunWorker((_, _) =>
+        {
+            using DiskImage opened = DiskImage.Open(path, Secret);
+            return opened.Describe();
+        });
+        if (Encryption is not (null or BackupImageEncryption.None) && Secret is null) _asked ??= PromptForNewPassphrase(System.IO.Path.GetFileName(destination));
         var request = new ImageConversionRequest
         {
             Path = path,
             DestinationPath = destination,
             Format = format.Format,
             CompressionLevel = CompressionLevel,
+            Passphrase = Secret,
+            DestinationEncryption = Encryption,
+            DestinationPassphrase = _asked,
             KeepFreeSpace = KeepFreeSpace,
             DeleteSource = DeleteSource,
             Overwrite = Force,
         };
-        BackupImage image = RunWorker((_, _) =>
-        {
-            using DiskImage opened = DiskImage.Open(path);
-            return opened.Describe();
-        });
         string description = $"Convert {path} ({image.Format}, {FormatView.Size(image.StoredBytes)}) to {format.Format} at {destination}"
             + (DeleteSource ? ", then delete the source." : ".");
         if (!_written.Add(destination)) throw DestinationTargets.AlreadyUsed(destination, "-DestinationPath");

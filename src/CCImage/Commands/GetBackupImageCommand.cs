@@ -7,9 +7,5 @@ namespace CCImage.Commands;
 [OutputType(typeof(BackupImage))]
 public sealed class GetBackupImageCommand : ImagePathCommand
 {
-    private protected override void ProcessImage(string path) => WriteObject(RunWorker((_, _) =>
-    {
-        using DiskImage image = DiskImage.Open(path);
-        return image.Describe();
-    }));
+    private protected override void ProcessPath(string path) => WriteObject(RunWorker((_, _) => DiskImage.Inspect(path, Secret)));
 }

@@ -21,10 +21,10 @@ public sealed class GetBackupImageItemCommand : ImagePathCommand
     [SuppressMessage("Performance", "CA1819", Justification = "Parameters are arrays.")]
     public string[] Include { get; set; } = [];
 
-    private protected override void ProcessImage(string path)
+    private protected override void ProcessPath(string path)
     {
         var filter = new ItemFilter(Include);
-        using DiskImage image = RunWorker((_, _) => DiskImage.Open(path));
+        using DiskImage image = RunWorker((_, _) => DiskImage.Open(path, Secret));
         using SourceTree tree = RunWorker((_, cancellation) => image.ReadTree(Volume, cancellation));
 
         // The root is the volume itself, not an item of it.

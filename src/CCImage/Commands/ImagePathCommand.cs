@@ -1,77 +1,28 @@
-using System.Collections.ObjectModel;
-using System.Diagnostics.CodeAnalysis;
 using System.Management.Automation;
-using CCImage.Errors;
+using System.Security;
+using CCImage.Encryption;
 
 namespace CCImage.Commands;
 
-/// <summary>A cmdlet over images that exist: it takes paths in every way PowerShell's users expect, and asks only what to do with each one.</summary>
-public abstract class ImagePathCommand : ImagingCommand
+/// <summary>A cmdlet over images that exist, encrypted ones among them.</summary>
+public abstract class ImagePathCommand : PathCommand
 {
-    private protected const string PathSet = "Path";
-    private protected const string LiteralPathSet = "LiteralPath";
+    private Passphrase? _passphrase;
 
-    /// <summary>Paths of images; wildcards are allowed.</summary>
-    [Parameter(Mandatory = true, Position = 0, ParameterSetName = PathSet, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
-    [ValidateNotNullOrEmpty]
-    [SupportsWildcards]
-    [Alias("FullName")]
-    [SuppressMessage("Performance", "CA1819", Justification = "Parameters are arrays.")]
-    public string[] Path { get; set; } = [];
+    /// <summary>The passphrase of encrypted images.</summary>
+    [Parameter]
+    [ValidateNotNull]
+    public SecureString? Passphrase { get; set; }
 
-    /// <summary>Paths of images, taken as they are.</summary>
-    [Parameter(Mandatory = true, ParameterSetName = LiteralPathSet, ValueFromPipelineByPropertyName = true)]
-    [ValidateNotNullOrEmpty]
-    [Alias("PSPath")]
-    [SuppressMessage("Performance", "CA1819", Justification = "Parameters are arrays.")]
-    public string[] LiteralPath { get; set; } = [];
+    private protected override string Noun => "image";
+
+    /// <summary>The passphrase for the core, or null when none was given. Zeroed when the cmdlet ends.</summary>
+    private protected Passphrase? Secret => _passphrase ??= Passphrase is null ? null : Encryption.Passphrase.From(Passphrase);
 
     /// <inheritdoc/>
-    protected override void ProcessRecord()
+    protected override void Dispose(bool disposing)
     {
-        bool literal = ParameterSetName == LiteralPathSet;
-        foreach (string path in literal ? LiteralPath : Path)
-        {
-            RunItem(path, () =>
-            {
-                foreach (string image in Resolve(path, literal)) RunItem(image, () => ProcessImage(image));
-            });
-        }
+        _passphrase?.Dispose();
+        base.Dispose(disposing);
     }
-
-    /// <summary>Does the work for one image. What it throws becomes an error record.</summary>
-    /// <param name="path">Full path of the image.</param>
-    private protected abstract void ProcessImage(string path);
-
-    // Resolved to a list before the work begins: what the work creates must not be met by the wildcard.
-    private Collection<string> Resolve(string path, bool literal)
-    {
-        string exact = literal || !WildcardPattern.ContainsWildcardCharacters(path) || ExistsAsWritten(path) ? ResolveTarget(path) : "";
-        if (exact.Length > 0)
-        {
-            if (System.IO.Path.Exists(exact)) return [exact];
-            throw NotFound(exact);
-        }
-
-        // As everywhere in PowerShell, a pattern that matches nothing is no error.
-        Collection<string> found = SessionState.Path.GetResolvedProviderPathFromPSPath(path, out ProviderInfo provider);
-        RequireFileSystem(provider, path);
-        return found;
-    }
-
-    // A name like "a[1].dmg" arrives here from the FullName of a file object: if it is there as it is written, it is meant.
-    private bool ExistsAsWritten(string path)
-    {
-        try
-        {
-            return System.IO.Path.Exists(ResolveTarget(path));
-        }
-        catch (Exception e) when (!ErrorMapping.IsFlowControl(e))
-        {
-            return false;
-        }
-    }
-
-    private static ImageException NotFound(string path) => new(
-        ImageErrorId.ImageNotFound, "There is no such image.", path, remedy: "Check the path; -LiteralPath takes names with wildcard characters in them.");
 }

@@ -1,6 +1,9 @@
 using System.Management.Automation;
+using System.Management.Automation.Host;
 using System.Runtime.ExceptionServices;
+using System.Security;
 using CCImage.Diagnostics;
+using CCImage.Encryption;
 using CCImage.Errors;
 using CCImage.Pipeline;
 
@@ -123,6 +126,46 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         string resolved = SessionState.Path.GetUnresolvedProviderPathFromPSPath(path, out ProviderInfo provider, out _);
         RequireFileSystem(provider, path);
         return System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(resolved));
+    }
+
+    /// <summary>Asks twice, without echo, for a passphrase that is to be set.</summary>
+    /// <param name="what">What it is for, for the prompt.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.PassphraseRequired"/>: there is nobody to ask;
+    /// <see cref="ImageErrorId.InvalidArgument"/>: the two differ.</exception>
+    private protected Passphrase PromptForNewPassphrase(string what)
+    {
+        Passphrase first = Prompt($"Passphrase for {what}: ");
+        try
+        {
+            using Passphrase second = Prompt("Once more: ");
+            if (first.Equals(second)) return first;
+            throw new ImageException(ImageErrorId.InvalidArgument, "The two passphrases differ.", remedy: "Try again, or give -Passphrase.");
+        }
+        catch
+        {
+            first.Dispose();
+            throw;
+        }
+    }
+
+    private Passphrase Prompt(string text)
+    {
+        try
+        {
+            // A host without a person gives a string of its own, or refuses.
+            if (Console.IsInputRedirected && Host.Name == "ConsoleHost") throw NobodyToAsk(null);
+            Host.UI.Write(text);
+            using SecureString secret = Host.UI.ReadLineAsSecureString();
+            return Passphrase.From(secret);
+        }
+        catch (Exception e) when (e is PSInvalidOperationException or HostException or NotImplementedException or InvalidOperationException)
+        {
+            throw NobodyToAsk(e);
+        }
+
+        static ImageException NobodyToAsk(Exception? cause) => new(
+            ImageErrorId.PassphraseRequired, "A passphrase is needed, and there is nobody to ask.",
+            remedy: "Give -Passphrase; in a scheduled task for example with (Get-Secret Name) of the module Microsoft.PowerShell.SecretManagement.", innerException: cause);
     }
 
     private protected static void RequireFileSystem(ProviderInfo provider, string path)

@@ -1,6 +1,8 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Globalization;
 using System.Management.Automation;
+using System.Security;
+using CCImage.Encryption;
 using CCImage.Errors;
 using CCImage.Internal;
 using CCImage.Parameters;
@@ -13,6 +15,7 @@ namespace CCImage.Commands;
 public sealed class NewBackupImageCommand : ImagingCommand
 {
     private readonly HashSet<string> _written = [];
+    private Passphrase? _secret;
 
     /// <summary>Folder or volume to back up; without it the image is empty.</summary>
     [Parameter(Position = 0, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
@@ -73,6 +76,15 @@ public sealed class NewBackupImageCommand : ImagingCommand
     [Parameter]
     public SwitchParameter Preallocate { get; set; }
 
+    /// <summary>How to encrypt the image.</summary>
+    [Parameter]
+    public BackupImageEncryption Encryption { get; set; }
+
+    /// <summary>The passphrase that will open the image; asked for when it is not given.</summary>
+    [Parameter]
+    [ValidateNotNull]
+    public SecureString? Passphrase { get; set; }
+
     /// <summary>Replace an image that exists.</summary>
     [Parameter]
     public SwitchParameter Force { get; set; }
@@ -94,6 +106,26 @@ public sealed class NewBackupImageCommand : ImagingCommand
         {
             ThrowTerminatingError(ErrorMapping.ToRecord(e, SourcePath ?? Path));
         }
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        _secret?.Dispose();
+        base.Dispose(disposing);
+    }
+
+    private Passphrase? Secret(string path)
+    {
+        if (Encryption == BackupImageEncryption.None)
+        {
+            if (Passphrase is null) return null;
+            throw new ImageException(
+                ImageErrorId.InvalidArgument, "A passphrase was given, but no encryption.", remedy: "Say how to encrypt: -Encryption Aes256 or -Encryption Aes128.");
+        }
+
+        // Asked once for all images of a pipeline.
+        return _secret ??= Passphrase is null ? PromptForNewPassphrase(System.IO.Path.GetFileName(path)) : CCImage.Encryption.Passphrase.From(Passphrase);
     }
 
     private void Create()
@@ -131,6 +163,8 @@ public sealed class NewBackupImageCommand : ImagingCommand
             Exclude = Exclude,
             OneFileSystem = OneFileSystem,
             SkipUnreadable = SkipUnreadable,
+            Encryption = Encryption,
+            Passphrase = Secret(path),
             Overwrite = Force,
             Preallocate = Preallocate,
         };
@@ -151,7 +185,7 @@ public sealed class NewBackupImageCommand : ImagingCommand
 
     private static string Describe(ImageRecipe recipe, ImageCreationEstimate estimate) => string.Create(
         CultureInfo.CurrentCulture,
-        $"{(recipe.SourcePath is null ? "Make an empty image" : $"Back up {recipe.SourcePath}")} to {recipe.Path} ({recipe.Format}): "
+        $"{(recipe.SourcePath is null ? "Make an empty image" : $"Back up {recipe.SourcePath}")} to {recipe.Path} ({recipe.Format}{(recipe.Encryption == BackupImageEncryption.None ? "" : $", {recipe.Encryption}")}): "
         + $"{estimate.Entries:N0} entries, {FormatView.Size(estimate.SourceBytes)} of content, capacity {FormatView.Size(estimate.CapacityBytes)}, "
         + $"at most {FormatView.Size(estimate.ExpectedBytes)} on disk, {FormatView.Size(estimate.AvailableBytes)} available there.");
 }

@@ -29,11 +29,12 @@ public sealed class RestoreBackupImageCommand : ImagePathCommand
     [Parameter]
     public SwitchParameter Force { get; set; }
 
-    private protected override void ProcessImage(string path)
+    private protected override void ProcessPath(string path)
     {
         var request = new ImageRestoreRequest
         {
             Path = path,
+            Passphrase = Secret,
             DestinationPath = ResolveTarget(DestinationPath),
             Volume = Volume,
             Include = Include,
@@ -41,7 +42,7 @@ public sealed class RestoreBackupImageCommand : ImagePathCommand
         };
         BackupImage image = RunWorker((_, _) =>
         {
-            using DiskImage opened = DiskImage.Open(path);
+            using DiskImage opened = DiskImage.Open(path, Secret);
             return opened.Describe();
         });
         string what = Include.Length > 0 ? $"what matches {string.Join(", ", Include)}" : $"all files ({FormatView.Size(image.UsedBytes)} in use)";

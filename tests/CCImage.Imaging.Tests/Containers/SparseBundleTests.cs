@@ -132,6 +132,26 @@ public class SparseBundleStorageTests : BlockStorageContract
     }
 
     [Fact]
+    public void RandomDamageOfThePropertyListGivesTypedErrorsOnly()
+    {
+        New(2 * Band, Band).Dispose();
+        byte[] good = File.ReadAllBytes(Path.Combine(Bundle, "Info.plist"));
+        var random = new Random(9);
+        for (int i = 0; i < 1000; i++)
+        {
+            byte[] bad = random.Next(4) == 0 ? good[..random.Next(good.Length)] : [.. good];
+            for (int flips = random.Next(1, 4); flips > 0 && bad.Length > 0; flips--) bad[random.Next(bad.Length)] ^= (byte)(1 << random.Next(8));
+            foreach (string name in new[] { "Info.plist", "Info.bckup" }) File.WriteAllBytes(Path.Combine(Bundle, name), bad);
+            MalformedInput.Try(() =>
+            {
+                using SparseBundleStorage disk = SparseBundleStorage.Open(Bundle, writable: false);
+                disk.Read(0, new byte[(int)Math.Min(disk.Length, 4096)]);
+                _ = disk.GetExtents(0, disk.Length).Take(100).Count();
+            });
+        }
+    }
+
+    [Fact]
     public void ABundleWithoutBandsFolderIsDamaged()
     {
         New(Band, Band).Dispose();

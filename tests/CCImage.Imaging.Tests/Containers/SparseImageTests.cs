@@ -214,17 +214,13 @@ public sealed class SparseImageStorageTests : BlockStorageContract
             int place = random.Next(2) == 0 ? random.Next(100) : 4096 + (1008 * 512) + random.Next(200);
             for (int flips = random.Next(1, 4); flips > 0; flips--) bad[place + random.Next(8)] ^= (byte)(1 << random.Next(8));
             if (random.Next(3) == 0) bad = bad[..random.Next(bad.Length)];
-            try
+            MalformedInput.Try(() =>
             {
                 using SparseImageStorage disk = SparseImageStorage.Open(new MemoryStorage(bad), writable: false);
                 byte[] buffer = new byte[4096];
                 for (long at = 0; at + 4096 < Math.Min(disk.Length, 1 << 20); at += 50_000) disk.Read(at, buffer);
                 foreach (StorageExtent extent in disk.GetExtents(0, disk.Length).Take(2000)) Assert.True(extent.Length > 0);
-            }
-            catch (ImageException e)
-            {
-                Assert.Contains(e.Id, new[] { ImageErrorId.ImageDamaged, ImageErrorId.UnsupportedFormat, ImageErrorId.UnknownFormat });
-            }
+            });
         }
     }
 

@@ -1,8 +1,10 @@
 using System.Diagnostics;
 using System.Globalization;
 using CCImage.Diagnostics;
+using CCImage.Encryption;
 using CCImage.Sources;
 using CCImage.Storage;
+using CCImage.Tests.Encryption;
 
 namespace CCImage.Tests.EndToEnd;
 
@@ -23,7 +25,7 @@ public sealed class KillTests : IDisposable
     [InlineData("convert", BackupImageFormat.ReadOnlyZlib)]
     public void A_killed_job_leaves_the_old_image_or_the_whole_new_one(string job, BackupImageFormat format)
     {
-        string program = Path.Combine(Path.GetDirectoryName(Oracle.Folder)!, "Benchmarks", "bin", Configuration, "net10.0", "CCImage.Benchmarks.dll");
+        string program = Program;
         string source = Path.Combine(_folder, "source");
         string second = Path.Combine(_folder, "second");
         MakeSource(source, 1);
@@ -39,7 +41,7 @@ public sealed class KillTests : IDisposable
         Delete(image);
 
         var random = new Random(9);
-        int kills = int.Parse(Environment.GetEnvironmentVariable("CCIMAGE_KILLS") ?? "16", CultureInfo.InvariantCulture) / 4;
+        int kills = Kills / 4;
         var seen = new Dictionary<string, int>();
         bool hasOld = false;
         for (int i = 0; i < Math.Max(kills, 1); i++)
@@ -70,6 +72,69 @@ public sealed class KillTests : IDisposable
         Assert.NotEmpty(seen);
     }
 
+    [Fact]
+    public void A_killed_change_of_the_passphrase_leaves_an_image_that_opens()
+    {
+        string source = Path.Combine(_folder, "source"), image = Path.Combine(_folder, "image"), plain = Path.Combine(_folder, "plain");
+        MakeSource(source, 1);
+        Make(source, plain, BackupImageFormat.ReadWrite);
+        using Passphrase one = Secrets.Of("one"), two = Secrets.Of("two");
+        var random = new Random(10);
+        var seen = new Dictionary<string, int>();
+        foreach (BackupImageFormat format in new[] { BackupImageFormat.ReadOnlyZlib, BackupImageFormat.SparseBundle })
+        {
+            EncryptedImages.Write(plain, image, format, BackupImageEncryption.Aes256, "one");
+            var clock = Stopwatch.StartNew();
+            StartChange(image, "one", "two").WaitForExit();
+            int whole = (int)clock.ElapsedMilliseconds;
+            string current = "two";
+            Assert.Equal(current, Opens(image));
+            for (int i = 0; i < Math.Max(Kills / 8, 1); i++)
+            {
+                using (Process process = StartChange(image, current, current == "one" ? "two" : "one"))
+                {
+                    Thread.Sleep(random.Next(whole / 2, whole + 50));
+                    process.Kill();
+                    process.WaitForExit();
+                }
+
+                string now = Opens(image);
+                seen[now == current ? "kept" : "changed"] = seen.GetValueOrDefault(now == current ? "kept" : "changed") + 1;
+                current = now;
+            }
+
+            Delete(image);
+        }
+
+        Assert.NotEmpty(seen);
+
+        string Opens(string path)
+        {
+            foreach ((string name, Passphrase passphrase) in new[] { ("one", one), ("two", two) })
+            {
+                try
+                {
+                    using DiskImage opened = DiskImage.Open(path, passphrase);
+                    Assert.Equal("1", Content(opened));
+                    return name;
+                }
+                catch (ImageException e) when (e.Id == ImageErrorId.WrongPassphrase)
+                {
+                    // Then it must be the other one.
+                }
+            }
+
+            throw new InvalidOperationException("The image opens with neither passphrase.");
+        }
+
+        static Process StartChange(string image, string from, string to) =>
+            Process.Start(new ProcessStartInfo("dotnet", ["exec", Program, "--job", "passphrase", image, from, to]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+    }
+
+    private static int Kills => int.Parse(Environment.GetEnvironmentVariable("CCIMAGE_KILLS") ?? "16", CultureInfo.InvariantCulture);
+
+    private static string Program => Path.Combine(Path.GetDirectoryName(Oracle.Folder)!, "Benchmarks", "bin", Configuration, "net10.0", "CCImage.Benchmarks.dll");
+
     private static string Configuration => new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name;
 
     private static Process Start(string program, string job, BackupImageFormat format, string source, string image) =>
@@ -90,6 +155,11 @@ public sealed class KillTests : IDisposable
     private static string Content(string image)
     {
         using DiskImage opened = DiskImage.Open(image);
+        return Content(opened);
+    }
+
+    private static string Content(DiskImage opened)
+    {
         using SourceTree tree = opened.ReadTree(null, CancellationToken.None);
         SourceEntry[] files = [.. tree.Enumerate().Where(e => e.Kind == EntryKind.File)];
         Assert.Equal(200, files.Length);

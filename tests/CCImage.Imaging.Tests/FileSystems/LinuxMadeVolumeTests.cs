@@ -2,6 +2,7 @@ using System.Text;
 using CCImage.FileSystems.HfsPlus;
 using CCImage.Sources;
 using CCImage.Storage;
+using CCImage.Tests.HfsPlus;
 
 namespace CCImage.Tests.FileSystems;
 
@@ -67,6 +68,7 @@ public sealed class LinuxMadeVolumeTests
             Assert.True(exitCode == 0, output + error);
             using HfsPlusVolume volume = HfsPlusVolume.Open(new MemoryStorage(File.ReadAllBytes(image)));
             CheckVolume(volume, kind, image);
+            Assert.True(HfsPlusCheckerTests.Check(volume, out bool isSound) is var findings && isSound, HfsPlusCheckerTests.TextOf(findings));
         }
         finally
         {

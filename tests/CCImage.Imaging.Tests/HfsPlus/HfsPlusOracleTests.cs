@@ -159,6 +159,9 @@ public class HfsPlusOracleTests
         Assert.Equal(["content 499", "shared content"], lines);
         (int code, string output, string error) = Oracle.Run("fsck_hfs", "-fn", file.Path);
         Assert.True(code == 0, output + error);
+        using CCImage.Storage.BlockStorage storage = CCImage.Storage.FileStorage.OpenRead(file.Path);
+        IReadOnlyList<ImageFinding> findings = HfsPlusCheckerTests.Check(CCImage.FileSystems.HfsPlus.HfsPlusVolume.Open(storage), out bool isSound);
+        Assert.True(isSound, HfsPlusCheckerTests.TextOf(findings));
     }
 
     [OracleFact("fsck_hfs", "newfs_hfs")]

@@ -55,6 +55,36 @@ public sealed class PartitionTableTests
     }
 
     [CorpusFact]
+    public void MapsOfRealDisks_Damaged()
+    {
+        string[] samples =
+        [
+            "jhermsmeier__node-apple-partition-map/mac-os-disk-utility.bin", "balena-io-modules__etcher-sdk/etcher-test.img.gz",
+            "citruz__dmgwiz/output_non_null_data_offset.bin.gz", "deploymenttheory__go-apfs-v2/basic.img.gz",
+        ];
+        foreach (string sample in samples)
+        {
+            BlockStorage disk = Corpus.OpenRaw(sample);
+            byte[] start = new byte[Math.Min(disk.Length, 64 << 10)];
+            disk.Read(0, start);
+            int[] used = [.. Enumerable.Range(0, start.Length).Where(at => start[at] != 0)];
+            var random = new Random(5);
+            for (int i = 0; i < 1000; i++)
+            {
+                // Half of the changes hit a byte that means something, the others bytes that ought to be zero.
+                byte[] changed = random.Next(8) == 0 ? start[..random.Next(start.Length)] : [.. start];
+                for (int flips = random.Next(1, 4); flips > 0 && changed.Length > 0; flips--)
+                {
+                    int at = random.Next(2) == 0 ? used[random.Next(used.Length)] : random.Next(2048);
+                    if (at < changed.Length) changed[at] ^= (byte)(1 << random.Next(8));
+                }
+
+                MalformedInput.Try(() => GptTests.AssertCovers(PartitionTable.Read(new MemoryStorage(changed)).Segments, changed.Length / 512));
+            }
+        }
+    }
+
+    [CorpusFact]
     public void NoMap_OfARealDisk()
     {
         PartitionTable table = PartitionTable.Read(Corpus.OpenRaw("log2timeline__dfvfs/hfsplus.raw.gz"));

@@ -169,15 +169,9 @@ public sealed class PropertyListTests
             byte[] copy = (byte[])(i % 2 == 0 ? xml : binary).Clone();
             for (int flips = random.Next(1, 4); flips > 0; flips--) copy[random.Next(copy.Length)] ^= (byte)(1 << random.Next(8));
             if (random.Next(4) == 0) copy = copy[..random.Next(copy.Length)];
-            try
-            {
-                PropertyListReader.Parse(copy);
-            }
-            catch (ImageException e)
-            {
-                Assert.Equal(ImageErrorId.ImageDamaged, e.Id);
-                Assert.NotNull(e.Place);
-            }
+            if (MalformedInput.Try(() => PropertyListReader.Parse(copy)) is not { } problem) continue;
+            Assert.Equal(ImageErrorId.ImageDamaged, problem.Id);
+            Assert.NotNull(problem.Place);
         }
     }
 

@@ -306,6 +306,39 @@ public class TreeRestorerTests
         Assert.Empty(Directory.GetFileSystemEntries(folder["out"]));
     }
 
+    [Fact]
+    public void What_is_to_be_replaced_stays_until_the_new_is_whole()
+    {
+        using var folder = new TemporaryFolder();
+        Directory.CreateDirectory(folder["out"]);
+        foreach (string name in (string[])["torn", "closed", "big"]) File.WriteAllText(folder["out", name], "mine");
+        using var torn = new LiteralTree(LiteralTree.Damaged("closed", opens: false), LiteralTree.Damaged("torn", opens: true));
+        Assert.Equal(0, Restore(torn, folder["out"], overwrite: true).Entries);
+        using var cancellation = new CancellationTokenSource();
+        using var big = new LiteralTree(LiteralTree.File("big", new string('x', 3 << 20)));
+        Assert.Throws<OperationCanceledException>(() => Restore(
+            big, folder["out"], overwrite: true, observer: new RecordingObserver { WhenProgress = _ => cancellation.Cancel() }, cancellation: cancellation.Token));
+        Assert.Equal("big\nclosed\ntorn", Listing(folder["out"]));
+        foreach (string name in (string[])["torn", "closed", "big"]) Assert.Equal("mine", File.ReadAllText(folder["out", name]));
+    }
+
+    [LinuxFact]
+    public void Hard_links_are_replaced_by_hard_links()
+    {
+        using var folder = new TemporaryFolder();
+        Directory.CreateDirectory(folder["source"]);
+        File.WriteAllText(folder["source", "a"], "new");
+        Assert.Equal(0, Oracle.Run("ln", folder["source", "a"], folder["source", "b"]).ExitCode);
+        Directory.CreateDirectory(folder["out"]);
+        File.WriteAllText(folder["out", "a"], "old");
+        Assert.Equal(0, Oracle.Run("ln", folder["out", "a"], folder["out", "b"]).ExitCode);
+        using HostTree tree = Scan(folder["source"]);
+        Assert.Equal(2, Restore(tree, folder["out"], overwrite: true).Entries);
+        Assert.Equal("a\nb", Listing(folder["out"]));
+        Assert.Equal("2 2", Oracle.Run("stat", "-c", "%h", folder["out", "a"], folder["out", "b"]).Output.Trim().Replace('\n', ' '));
+        Assert.Equal("new", File.ReadAllText(folder["out", "b"]));
+    }
+
     [LinuxFact]
     public void A_set_user_bit_comes_back_only_with_its_owner()
     {

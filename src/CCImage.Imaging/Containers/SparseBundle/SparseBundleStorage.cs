@@ -21,12 +21,21 @@ internal sealed class SparseBundleStorage : BlockStorage
     /// <summary>The name of the file that holds the encryption header, empty in plain bundles.</summary>
     public const string TokenName = "token";
 
-    private const string BandsName = "bands";
-    private const string MappedName = "mapped";
-    private const int MapUnit = 4096;
+    /// <summary>The folder with the bands.</summary>
+    internal const string BandsName = "bands";
+
+    /// <summary>The folder with the bits of the bands, where there is one.</summary>
+    internal const string MappedName = "mapped";
+
+    /// <summary>Bytes of a band that one bit of its map stands for.</summary>
+    internal const int MapUnit = 4096;
+
     private const int MaximumOpenBands = 64;
     private const int MaximumTokenLength = 1 << 20;
-    private const int MaximumInfoLength = 1 << 20;
+
+    /// <summary>Most bytes of a property list that are read.</summary>
+    internal const int MaximumInfoLength = 1 << 20;
+
 
     private readonly SparseBundleInfo _info;
     private readonly string _bandsFolder;
@@ -75,6 +84,14 @@ internal sealed class SparseBundleStorage : BlockStorage
     /// <param name="path">The folder.</param>
     public static bool IsMatch(string path) =>
         IsList(System.IO.Path.Combine(path, SparseBundleInfo.FileName)) || IsList(System.IO.Path.Combine(path, SparseBundleInfo.CopyName));
+
+    /// <summary>The file of a bundle that whoever opens it locks: the token, or the property list of a bundle without one.</summary>
+    /// <param name="path">The bundle.</param>
+    public static string LockFileOf(string path)
+    {
+        string token = System.IO.Path.Combine(path, TokenName);
+        return File.Exists(token) ? token : System.IO.Path.Combine(path, SparseBundleInfo.FileName);
+    }
 
     /// <summary>The content of the bundle's <c>token</c>: empty, or the encryption header. Empty too when the file is absent.</summary>
     /// <param name="path">The bundle.</param>
@@ -138,8 +155,7 @@ internal sealed class SparseBundleStorage : BlockStorage
 
         if (!Directory.Exists(System.IO.Path.Combine(path, BandsName)))
             throw ImageException.Damaged("The folder with the bands is missing.", BandsName).WithPath(path);
-        string token = System.IO.Path.Combine(path, TokenName);
-        string guarded = File.Exists(token) ? token : System.IO.Path.Combine(path, fromCopy ? SparseBundleInfo.CopyName : SparseBundleInfo.FileName);
+        string guarded = fromCopy && !File.Exists(System.IO.Path.Combine(path, TokenName)) ? System.IO.Path.Combine(path, SparseBundleInfo.CopyName) : LockFileOf(path);
         FileStorage? guard = null;
         try
         {
@@ -268,7 +284,7 @@ internal sealed class SparseBundleStorage : BlockStorage
                 Band band = Acquire(number, create: false);
                 try
                 {
-                    band.Storage?.Flush();
+                    if (band.Storage is not null) FlushBand(band);
                     doneClosed++;
                 }
                 finally
@@ -398,9 +414,14 @@ internal sealed class SparseBundleStorage : BlockStorage
         base.Dispose(disposing);
     }
 
-    private static string NameOf(long number) => number.ToString("x", CultureInfo.InvariantCulture);
+    /// <summary>The name of a band's file.</summary>
+    /// <param name="number">The band.</param>
+    internal static string NameOf(long number) => number.ToString("x", CultureInfo.InvariantCulture);
 
-    private static bool TryParseName(string name, out long number) =>
+    /// <summary>Whether a file's name is a band's.</summary>
+    /// <param name="name">The name.</param>
+    /// <param name="number">Receives the band.</param>
+    internal static bool TryParseName(string name, out long number) =>
         long.TryParse(name, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out number) && number >= 0 && name == NameOf(number);
 
     private static bool IsList(string path)
@@ -418,7 +439,11 @@ internal sealed class SparseBundleStorage : BlockStorage
         }
     }
 
-    private static byte[] ReadSmallFile(string path, int maximum)
+    /// <summary>Reads a whole file.</summary>
+    /// <param name="path">The file.</param>
+    /// <param name="maximum">Most bytes that make sense.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: it is longer; unreadable.</exception>
+    internal static byte[] ReadSmallFile(string path, int maximum)
     {
         using FileStorage file = FileStorage.OpenRead(path);
         if (file.Length > maximum)
@@ -583,6 +608,7 @@ internal sealed class SparseBundleStorage : BlockStorage
 
         try
         {
+            FillToEnd(band);
             band.Storage!.Flush();
             if (map is null) return;
             using FileStorage file = FileStorage.CreateNew(MapPath(band.Number), FileMode.OpenOrCreate);
@@ -594,6 +620,17 @@ internal sealed class SparseBundleStorage : BlockStorage
             lock (band.Gate) band.MapChanged |= map is not null;
             throw;
         }
+    }
+
+    /// <summary>
+    /// Of an encrypted bundle without maps each band's file is whole: no reader has to know whether what lies behind its end is zeros, or
+    /// zeros that are to be deciphered.
+    /// </summary>
+    private void FillToEnd(Band band)
+    {
+        if (_bandLayer is null || band.Map is not null) return;
+        long end = Math.Min(BandSizeBytes, Length - (band.Number * BandSizeBytes));
+        if (band.Storage!.Length < end) band.Storage.Write(end - 1, [0]);
     }
 
     private void ReadBand(Band band, long within, Span<byte> part)

@@ -160,6 +160,21 @@ internal sealed class SparseImageStorage : BlockStorage
         }
     }
 
+    /// <summary>Where each stored band lies in the file and how many bytes of it the disk needs, by ascending number of the band.</summary>
+    internal IEnumerable<(int Band, long Offset, long Length)> StoredExtents() =>
+        StoredBands().Select(band => (band, OffsetOf(SlotOf(band)), Math.Min(BandSizeBytes, Length - (band * BandSizeBytes))));
+
+    /// <summary>The byte behind the last index node.</summary>
+    internal long NodeEnd => _nodes[^1] + SparseImageHeader.NodeSize;
+
+    /// <summary>The header as it is stored.</summary>
+    internal SparseImageHeader ReadHeader()
+    {
+        byte[] bytes = new byte[SparseImageHeader.NodeSize];
+        _file.Read(0, bytes);
+        return Layout.Read<SparseImageHeader>(bytes);
+    }
+
     /// <inheritdoc/>
     public override void Flush()
     {
@@ -384,9 +399,8 @@ internal sealed class SparseImageStorage : BlockStorage
     /// <summary>An image that is cut short can be read as far as it goes; writing to it would bury what is missing.</summary>
     private void CheckWhole()
     {
-        foreach (int band in StoredBands())
+        foreach ((int band, long at, long needed) in StoredExtents())
         {
-            long at = OffsetOf(SlotOf(band)), needed = Math.Min(BandSizeBytes, Length - (band * BandSizeBytes));
             if (at > _file.Length - needed)
                 throw ImageException.Damaged($"The file ends at byte {_file.Length}, inside or before band {band}.", $"slot {SlotOf(band)} at byte {at}");
         }

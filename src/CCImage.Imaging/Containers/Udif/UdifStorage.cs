@@ -1,7 +1,6 @@
 using System.Buffers;
 using System.Buffers.Binary;
 using CCImage.Binary;
-using CCImage.Checksums;
 using CCImage.Diagnostics;
 using CCImage.PropertyLists;
 using CCImage.Storage;
@@ -20,14 +19,13 @@ internal sealed record UdifChecksumMismatch(string Place, uint Expected, uint Ac
 /// </summary>
 internal sealed class UdifStorage : BlockStorage
 {
-    private readonly BlockStorage _file;
     private readonly bool _ownsFile;
     private readonly UdifRun[] _runs; // ascending, without overlaps
     private readonly DecodedRunCache _cache = new(64 << 20);
 
     private UdifStorage(BlockStorage file, bool ownsFile, UdifTrailer trailer, UdifBlockTable[] tables)
     {
-        (_file, _ownsFile, Trailer, Tables) = (file, ownsFile, trailer, tables);
+        (File, _ownsFile, Trailer, Tables) = (file, ownsFile, trailer, tables);
         _runs = [.. tables.SelectMany(t => t.Runs)];
         if (!IsAscending(_runs)) Array.Sort(_runs, (a, b) => a.FirstSector.CompareTo(b.FirstSector));
         long end = 0;
@@ -45,6 +43,9 @@ internal sealed class UdifStorage : BlockStorage
 
     /// <inheritdoc/>
     public override long Length { get; }
+
+    /// <summary>The file, decrypted.</summary>
+    internal BlockStorage File { get; }
 
     /// <summary>The trailer as it is stored.</summary>
     public UdifTrailer Trailer { get; }
@@ -98,6 +99,23 @@ internal sealed class UdifStorage : BlockStorage
         return new UdifStorage(file, ownsFile, trailer, ReadTables(file, trailer));
     }
 
+    /// <summary>
+    /// The resources of a licence agreement, which a Mac shows before it attaches the image; null when there are none. The types are those of
+    /// Apple's <c>udifrez</c>: which text for which language (LPic), buttons (STR and STR#), and the texts.
+    /// </summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    public PropertyListDictionary? ReadLicenceResources()
+    {
+        PropertyListDictionary all = ReadResources(File, Trailer);
+        var licence = new PropertyListDictionary();
+        foreach ((string type, PropertyListNode value) in all)
+        {
+            if (type is "LPic" or "STR " or "STR#" or "TEXT" or "RTF " or "RTFd" or "styl" or "TMPL") licence.Add(type, value);
+        }
+
+        return licence.Count > 0 ? licence : null;
+    }
+
     /// <summary>Compares every stored CRC-32 with the data: data fork, partitions, and the checksum of the partitions' checksums.</summary>
     /// <param name="observer">Hears of progress, in bytes.</param>
     /// <param name="cancellation">Ends it.</param>
@@ -105,100 +123,8 @@ internal sealed class UdifStorage : BlockStorage
     /// <exception cref="ImageException">A run cannot be decoded at all.</exception>
     public IReadOnlyList<UdifChecksumMismatch> Verify(IImagingObserver observer, CancellationToken cancellation)
     {
-        const string Activity = "Verifying checksums";
-        var mismatches = new List<UdifChecksumMismatch>();
-        UdifTrailer trailer = Trailer;
-        ulong fileLength = (ulong)_file.Length;
-        if (trailer.DataForkOffset > fileLength || trailer.DataForkLength > fileLength - trailer.DataForkOffset)
-            throw ImageException.Damaged("The data fork reaches behind the end of the file.", "UDIF trailer");
-        long forkLength = trailer.DataForkChecksum.Crc32 is null ? 0 : (long)(ulong)trailer.DataForkLength;
-        long total = forkLength, done = 0;
-        foreach (UdifRun run in _runs) total += run.IsStored ? run.Length : 0;
-        byte[] buffer = ArrayPool<byte>.Shared.Rent(1 << 20);
-        try
-        {
-            if (trailer.DataForkChecksum.Crc32 is uint expectedFork)
-            {
-                uint crc = 0;
-                for (long at = 0; at < forkLength;)
-                {
-                    Span<byte> part = buffer.AsSpan(0, (int)Math.Min(buffer.Length, forkLength - at));
-                    _file.Read((long)(ulong)trailer.DataForkOffset + at, part);
-                    crc = Crc32.Append(crc, part);
-                    at += part.Length;
-                    Report(part.Length);
-                }
-
-                Compare("data fork", expectedFork, crc);
-            }
-
-            uint master = 0;
-            bool hasAll = true;
-            Span<byte> stored = stackalloc byte[4];
-            foreach (UdifBlockTable table in Tables)
-            {
-                if (table.Header.Checksum.Crc32 is not uint expected)
-                {
-                    hasAll = false;
-                    continue;
-                }
-
-                Compare(table.Name, expected, ChecksumOf(table));
-                BinaryPrimitives.WriteUInt32BigEndian(stored, expected);
-                master = Crc32.Append(master, stored);
-            }
-
-            if (hasAll && trailer.MasterChecksum.Crc32 is uint expectedMaster) Compare("master checksum", expectedMaster, master);
-            return mismatches;
-        }
-        finally
-        {
-            ArrayPool<byte>.Shared.Return(buffer);
-        }
-
-        uint ChecksumOf(UdifBlockTable table)
-        {
-            uint crc = 0;
-            foreach (UdifRun run in table.Runs)
-            {
-                if (run.Type == UdifRunType.Ignore) continue;
-                if (run.Type == UdifRunType.Zero)
-                {
-                    crc = Crc32.Combine(crc, Crc32.OfZeros(run.Length), run.Length);
-                    continue;
-                }
-
-                // Compressed runs go through a buffer of their own size, so that each is decoded once; raw ones in pieces.
-                int step = run.Type == UdifRunType.Raw ? 1 << 20 : (int)run.Length;
-                if (buffer.Length < step)
-                {
-                    ArrayPool<byte>.Shared.Return(buffer);
-                    buffer = [];
-                    buffer = ArrayPool<byte>.Shared.Rent(step);
-                }
-
-                for (long at = 0; at < run.Length; at += step)
-                {
-                    Span<byte> part = buffer.AsSpan(0, (int)Math.Min(step, run.Length - at));
-                    ReadRun(run, at, part);
-                    crc = Crc32.Append(crc, part);
-                    Report(part.Length);
-                }
-            }
-
-            return crc;
-        }
-
-        void Compare(string place, uint expected, uint actual)
-        {
-            if (expected != actual) mismatches.Add(new(place, expected, actual));
-        }
-
-        void Report(int bytes)
-        {
-            cancellation.ThrowIfCancellationRequested();
-            observer.OnProgress(new ImagingProgress(Activity, done += bytes, total, "bytes"));
-        }
+        UdifVerification result = UdifVerification.Run(this, observer, cancellation);
+        return result.Faults is [ImageException first, ..] ? throw first : result.Mismatches;
     }
 
     /// <inheritdoc/>
@@ -267,20 +193,26 @@ internal sealed class UdifStorage : BlockStorage
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
-        if (disposing && _ownsFile) _file.Dispose();
+        if (disposing && _ownsFile) File.Dispose();
         base.Dispose(disposing);
     }
 
     private static UdifBlockTable[] ReadTables(BlockStorage file, in UdifTrailer trailer)
     {
-        byte[] xml = new byte[(int)(ulong)trailer.XmlLength];
-        file.Read((long)(ulong)trailer.XmlOffset, xml);
-        string place = $"property list at byte {trailer.XmlOffset}";
-        IReadOnlyList<PropertyListNode> entries = PropertyListReader.ParseDictionary(xml).GetDictionary("resource-fork")?.GetArray("blkx")
-            ?? throw ImageException.Damaged("The property list holds no block tables.", place);
+        IReadOnlyList<PropertyListNode> entries = ReadResources(file, trailer).GetArray("blkx") ?? throw NoTables(trailer);
         ulong dataForkOffset = trailer.DataForkOffset;
         return [.. entries.Select((entry, i) => UdifBlockTable.Parse(entry, i, dataForkOffset, file.Length))];
     }
+
+    private static PropertyListDictionary ReadResources(BlockStorage file, in UdifTrailer trailer)
+    {
+        byte[] xml = new byte[(int)(ulong)trailer.XmlLength];
+        file.Read((long)(ulong)trailer.XmlOffset, xml);
+        return PropertyListReader.ParseDictionary(xml).GetDictionary("resource-fork") ?? throw NoTables(trailer);
+    }
+
+    private static ImageException NoTables(in UdifTrailer trailer) =>
+        ImageException.Damaged("The property list holds no block tables.", $"property list at byte {trailer.XmlOffset}");
 
     private static bool IsAscending(UdifRun[] runs)
     {
@@ -308,7 +240,7 @@ internal sealed class UdifStorage : BlockStorage
     {
         if (run.Type == UdifRunType.Raw)
         {
-            _file.Read(run.StoredOffset + offset, destination);
+            File.Read(run.StoredOffset + offset, destination);
             return;
         }
 
@@ -335,7 +267,12 @@ internal sealed class UdifStorage : BlockStorage
         decoded.AsSpan((int)offset, destination.Length).CopyTo(destination);
     }
 
-    private void Decode(in UdifRun run, Span<byte> destination)
+    /// <summary>Decodes what is stored of a compressed run.</summary>
+    /// <param name="run">The run.</param>
+    /// <param name="stored">Its bytes in the file.</param>
+    /// <param name="destination">Room for its bytes of the disk.</param>
+    /// <exception cref="ImageException">They cannot be decoded.</exception>
+    internal static void Decode(in UdifRun run, ReadOnlySpan<byte> stored, Span<byte> destination)
     {
         string place = $"run at sector {run.FirstSector}, stored at byte {run.StoredOffset}";
         UdifCodec codec = UdifCodecs.Find(run.Type)!;
@@ -346,16 +283,24 @@ internal sealed class UdifStorage : BlockStorage
                 "Convert it on a Mac: hdiutil convert -format UDZO.", place);
         }
 
-        byte[] stored = ArrayPool<byte>.Shared.Rent((int)run.StoredLength);
         try
         {
-            Span<byte> bytes = stored.AsSpan(0, (int)run.StoredLength);
-            _file.Read(run.StoredOffset, bytes);
-            codec.Reader.Decode(bytes, destination);
+            codec.Reader.Decode(stored, destination);
         }
         catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch or ImageErrorId.UnsupportedFormat)
         {
             throw new ImageException(e.Id, e.Problem, place: e.Place is null ? place : $"{e.Place} in the {place}", remedy: e.Remedy, innerException: e);
+        }
+    }
+
+    private void Decode(in UdifRun run, Span<byte> destination)
+    {
+        byte[] stored = ArrayPool<byte>.Shared.Rent((int)run.StoredLength);
+        try
+        {
+            Span<byte> bytes = stored.AsSpan(0, (int)run.StoredLength);
+            File.Read(run.StoredOffset, bytes);
+            Decode(run, bytes, destination);
         }
         finally
         {

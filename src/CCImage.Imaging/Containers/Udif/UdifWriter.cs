@@ -22,6 +22,9 @@ internal sealed record UdifWriterSettings
     /// <summary>Identifies the image; from the recipe.</summary>
     public required Guid SegmentId { get; init; }
 
+    /// <summary>Further resources to keep beside the block tables, by their type: those of a licence agreement.</summary>
+    public PropertyListDictionary? LicenceResources { get; init; }
+
     /// <summary>Most bytes of a run, a multiple of 512 up to 64 MiB. Apple's newer images have 1 MiB.</summary>
     public int ChunkSize { get; init; } = UdifWriter.DefaultChunkSize;
 
@@ -203,13 +206,11 @@ internal sealed class UdifWriter : ImageWriter
             });
         }
 
-        byte[] xml = PropertyListWriter.Write(new PropertyListDictionary
-        {
-            {
-                "resource-fork",
-                new PropertyListDictionary { { "blkx", new PropertyListArray(blkx) }, { "plst", new PropertyListArray([PartitionList()]) } }
-            },
-        });
+        // Apple's tools write the types in the order of their bytes.
+        var resources = new PropertyListDictionary();
+        IEnumerable<KeyValuePair<string, PropertyListNode>> own = [new("blkx", new PropertyListArray(blkx)), new("plst", new PropertyListArray([PartitionList()]))];
+        foreach ((string type, PropertyListNode value) in own.Concat(_settings.LicenceResources ?? []).OrderBy(r => r.Key, StringComparer.Ordinal)) resources.Add(type, value);
+        byte[] xml = PropertyListWriter.Write(new PropertyListDictionary { { "resource-fork", resources } });
         _output.Write(_position, xml);
 
         var trailer = new UdifTrailer

@@ -47,6 +47,9 @@ internal sealed class BTreeFile
     /// <summary>Nodes there are, used or not.</summary>
     public long NodeCount { get; }
 
+    /// <summary>Bytes of the file it lies in.</summary>
+    public long FileLength => _file.Length;
+
     /// <summary>
     /// The leaves in key order. Every leaf must name the one before it, so the chain cannot lead in a circle, and it must end where the header
     /// says, so nothing is silently lost.
@@ -57,7 +60,7 @@ internal sealed class BTreeFile
         uint previous = 0;
         for (uint number = Header.FirstLeafNode; number != 0;)
         {
-            BTreeNode node = Load(number);
+            BTreeNode node = Read(number);
             if (node.Kind != NodeKind.Leaf || node.Height != 1) throw Damaged("has a node in its chain of leaves that is none", number);
             if (node.BackwardLink != previous) throw Damaged($"has a leaf that names {node.BackwardLink} as the one before it instead of {previous}", number);
             yield return node;
@@ -104,9 +107,18 @@ internal sealed class BTreeFile
     {
         ref BTreeNode? slot = ref _cache[number % CacheSlots];
         BTreeNode? node = Volatile.Read(ref slot);
-        if (node is null || node.Number != number) Volatile.Write(ref slot, node = Load(number));
+        if (node is null || node.Number != number) Volatile.Write(ref slot, node = Read(number));
         return node;
     }
+
+    /// <summary>Reads a node, its record offsets checked.</summary>
+    /// <param name="number">Its number, not 0.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    public BTreeNode Read(uint number) => number == 0 || number >= NodeCount ? throw Damaged($"names node {number} of {NodeCount}", number) : Load(number);
+
+    /// <summary>Reads the header node as a node.</summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    public BTreeNode ReadHeaderNode() => Load(0);
 
     /// <summary>The error for something wrong in a node.</summary>
     /// <param name="fault">A predicate: <c>"has …"</c>.</param>
@@ -116,7 +128,6 @@ internal sealed class BTreeFile
 
     private BTreeNode Load(uint number)
     {
-        if (number == 0 || number >= NodeCount) throw Damaged($"names node {number} of {NodeCount}", number);
         byte[] bytes = new byte[NodeSize];
         _file.Read(number * (long)NodeSize, bytes);
         return new BTreeNode(this, number, bytes);
@@ -201,7 +212,9 @@ internal sealed class BTreeNode
     public ImageException Damaged(string fault, int index) => ImageException.Damaged(
         $"The {_tree.Name} B-tree {fault}.", $"{_tree.Name} B-tree node {Number}, record {index}, at byte {(Number * (long)_tree.NodeSize) + OffsetOf(index)} of its file");
 
-    private ReadOnlySpan<byte> Record(int index) => _bytes.AsSpan(OffsetOf(index)..OffsetOf(index + 1));
+    /// <summary>A whole record; in header and map nodes there are no keys.</summary>
+    /// <param name="index">Record, from 0.</param>
+    public ReadOnlySpan<byte> Record(int index) => _bytes.AsSpan(OffsetOf(index)..OffsetOf(index + 1));
 
     private int KeyLength(ReadOnlySpan<byte> record, int index)
     {

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.IO.Compression;
 using CCImage.Binary;
+using CCImage.Compression;
 using CCImage.Storage;
 
 namespace CCImage.FileSystems.HfsPlus;
@@ -8,7 +9,8 @@ namespace CCImage.FileSystems.HfsPlus;
 /// <summary>
 /// A file that the file system keeps compressed: flag UF_COMPRESSED, and the attribute <c>com.apple.decmpfs</c> with a header and, for small
 /// files, the content; for others the content lies in the resource fork, in blocks of 64 KiB. Source: what Apple's public sources say of
-/// <c>decmpfs_disk_header</c>; the block table as other readers agree on it. Types 1 (stored), 3 and 4 (zlib) are read.
+/// <c>decmpfs_disk_header</c>; the block tables and the marks of stored blocks as other readers agree on them. Read are the types 1 (stored), 3 and 4
+/// (zlib), 7 and 8 (LZVN), 9 and 10 (stored), 11 and 12 (LZFSE); each pair in the attribute and in the resource fork.
 /// </summary>
 internal sealed class CompressedFile
 {
@@ -21,6 +23,7 @@ internal sealed class CompressedFile
     private const int HeaderSize = 16;
     private const uint Magic = 0x636D7066; // 'fpmc' as bytes
     private const int BlockSize = 64 << 10;
+    private static readonly LzfseCodec s_lzfse = new();
     private readonly uint _type;
     private readonly byte[] _value;
 
@@ -49,15 +52,14 @@ internal sealed class CompressedFile
     {
         switch (_type)
         {
-            case 1:
-            case 3:
+            case 1 or 3 or 7 or 9 or 11:
                 if (Size > (_type == 1 ? _value.Length - HeaderSize : BlockSize)) throw ImageException.Damaged($"A compressed file in an attribute claims {Size} bytes.", place);
                 byte[] content = new byte[Size];
                 if (_type == 1) _value.AsSpan(HeaderSize, content.Length).CopyTo(content);
-                else Inflate(_value.AsSpan(HeaderSize), content, place);
+                else Decode(_type, _value.AsSpan(HeaderSize), content, place);
                 return new MemoryStorage(content);
-            case 4:
-                return new CompressedFork(resourceFork!, Size, place);
+            case 4 or 8 or 10 or 12:
+                return new CompressedFork(resourceFork!, _type, Size, place);
             default:
                 throw ImageException.Unsupported(
                     $"The file is compressed by the file system with method {_type}{NameOf(_type)}, which this version cannot read.",
@@ -65,19 +67,51 @@ internal sealed class CompressedFile
         }
     }
 
-    private static string NameOf(uint type) => type switch { 7 or 8 => " (LZVN)", 11 or 12 => " (LZFSE)", 13 or 14 => " (LZBITMAP)", _ => "" };
+    private static string NameOf(uint type) => type is 13 or 14 ? " (LZBITMAP)" : "";
 
-    // A block that would not compress is stored behind a byte whose low half is all ones.
-    private static void Inflate(ReadOnlySpan<byte> source, Span<byte> target, string place)
+    // A block that would not compress is stored behind a byte that no compressed one begins with.
+    private static bool IsStored(uint type, byte first) => type switch
+    {
+        3 or 4 => (first & 0x0F) == 0x0F,
+        7 or 8 => first == 0x06, // LZVN's code for the end
+        9 or 10 => true,
+        _ => first == 0xFF,
+    };
+
+    private static void Decode(uint type, ReadOnlySpan<byte> source, Span<byte> target, string place)
     {
         if (target.IsEmpty) return;
-        if (!source.IsEmpty && (source[0] & 0x0F) == 0x0F)
+        if (source.IsEmpty) throw ImageException.Damaged("A block of a compressed file is missing.", place);
+        if (IsStored(type, source[0]))
         {
             if (source.Length - 1 < target.Length) throw ImageException.Damaged("A stored block of a compressed file is too short.", place);
             source.Slice(1, target.Length).CopyTo(target);
             return;
         }
 
+        try
+        {
+            switch (type)
+            {
+                case 7 or 8:
+                    LzvnDecoder.Decode(source, target, 0);
+                    break;
+                case 11 or 12:
+                    s_lzfse.Decode(source, target);
+                    break;
+                default:
+                    Inflate(source, target, place);
+                    break;
+            }
+        }
+        catch (ImageException e) when (e.Place is null)
+        {
+            throw ImageException.Damaged($"A block of a compressed file does not decompress: {e.Problem}", place, innerException: e);
+        }
+    }
+
+    private static void Inflate(ReadOnlySpan<byte> source, Span<byte> target, string place)
+    {
         try
         {
             using var stream = new ZLibStream(new MemoryStream(source.ToArray()), CompressionMode.Decompress);
@@ -91,30 +125,26 @@ internal sealed class CompressedFile
         throw ImageException.Damaged("A block of a compressed file is cut short.", place);
     }
 
-    // Resource fork: a header of four big-endian words (offset of the data first), a big-endian length, then, all little-endian, the number of
-    // blocks and offset and length of each, counted from that number.
+    // Resource fork, zlib: a header of four big-endian words (offset of the data first), a big-endian length, then, all little-endian, the number
+    // of blocks and offset and length of each, counted from that number. The other methods: the little-endian offsets of the blocks and of the end
+    // of the last, counted from the fork's begin, and nothing else before the blocks.
     private sealed class CompressedFork : BlockStorage
     {
         private readonly Lock _reading = new();
         private readonly BlockStorage _fork;
         private readonly string _place;
+        private readonly uint _type;
         private readonly long _tableOffset;
         private readonly byte[] _block;
         private long _blockNumber = -1;
 
-        public CompressedFork(BlockStorage fork, long size, string place)
+        public CompressedFork(BlockStorage fork, uint type, long size, string place)
         {
-            (_fork, Length, _place) = (fork, size, place);
-            Span<byte> word = stackalloc byte[4];
-            if (fork.Length < 16) throw ImageException.Damaged("The resource fork of a compressed file is too short.", place);
-            fork.Read(0, word);
-            _tableOffset = BinaryPrimitives.ReadUInt32BigEndian(word) + 4L;
-            if (_tableOffset > fork.Length - 4) throw ImageException.Damaged("The block table of a compressed file is out of bounds.", place);
-            fork.Read(_tableOffset, word);
-            long blocks = BinaryPrimitives.ReadUInt32LittleEndian(word);
-            if (blocks != Layout.DivideUp(size, BlockSize) || blocks * 8 > fork.Length - _tableOffset - 4)
-                throw ImageException.Damaged($"A compressed file of {size} bytes claims {blocks} blocks.", place);
+            (_fork, _type, Length, _place) = (fork, type, size, place);
+            _tableOffset = type == 4 ? FindTable() : 0;
             _block = new byte[Math.Min(size, BlockSize)];
+            if (type == 4 || (Layout.DivideUp(size, BlockSize) + 1) * sizeof(uint) <= fork.Length) return;
+            throw ImageException.Damaged($"The resource fork of a compressed file of {size} bytes is too short.", place);
         }
 
         public override long Length { get; }
@@ -138,16 +168,35 @@ internal sealed class CompressedFile
         private void Load(long number)
         {
             if (number == _blockNumber) return;
-            Span<byte> entry = stackalloc byte[8];
-            _fork.Read(_tableOffset + 4 + (number * 8), entry);
-            long offset = _tableOffset + BinaryPrimitives.ReadUInt32LittleEndian(entry);
-            uint length = BinaryPrimitives.ReadUInt32LittleEndian(entry[4..]);
-            if (length > 2 * BlockSize || offset > _fork.Length - length) throw ImageException.Damaged($"Block {number} of a compressed file is out of bounds.", _place);
+            (long offset, long length) = Find(number);
+            if (length is < 0 or > 2 * BlockSize || offset > _fork.Length - length) throw ImageException.Damaged($"Block {number} of a compressed file is out of bounds.", _place);
             byte[] bytes = new byte[length];
             _fork.Read(offset, bytes);
             _blockNumber = -1;
-            Inflate(bytes, _block.AsSpan(0, (int)Math.Min(BlockSize, Length - (number * BlockSize))), _place);
+            Decode(_type, bytes, _block.AsSpan(0, (int)Math.Min(BlockSize, Length - (number * BlockSize))), _place);
             _blockNumber = number;
+        }
+
+        private long FindTable()
+        {
+            Span<byte> word = stackalloc byte[4];
+            if (_fork.Length < 16) throw ImageException.Damaged("The resource fork of a compressed file is too short.", _place);
+            _fork.Read(0, word);
+            long table = BinaryPrimitives.ReadUInt32BigEndian(word) + 4L;
+            if (table > _fork.Length - 4) throw ImageException.Damaged("The block table of a compressed file is out of bounds.", _place);
+            _fork.Read(table, word);
+            long blocks = BinaryPrimitives.ReadUInt32LittleEndian(word);
+            if (blocks != Layout.DivideUp(Length, BlockSize) || blocks * 8 > _fork.Length - table - 4)
+                throw ImageException.Damaged($"A compressed file of {Length} bytes claims {blocks} blocks.", _place);
+            return table;
+        }
+
+        private (long Offset, long Length) Find(long number)
+        {
+            Span<byte> entry = stackalloc byte[8];
+            _fork.Read(_type == 4 ? _tableOffset + 4 + (number * 8) : number * 4, entry);
+            long first = BinaryPrimitives.ReadUInt32LittleEndian(entry), second = BinaryPrimitives.ReadUInt32LittleEndian(entry[4..]);
+            return _type == 4 ? (_tableOffset + first, second) : (first, second - first);
         }
     }
 }

@@ -29,12 +29,30 @@ internal sealed class HfsPlusFork : BlockStorage
     public override long Length { get; }
 
     /// <inheritdoc/>
+    public override bool CanWrite => _volume.CanWrite;
+
+    /// <inheritdoc/>
+    public override void Flush() => _volume.Flush();
+
+    /// <inheritdoc/>
     protected override void ReadCore(long offset, Span<byte> buffer)
     {
         for (int run = FindRun(offset); !buffer.IsEmpty; run++)
         {
             int count = (int)Math.Min(buffer.Length, EndOf(run) - offset);
             _volume.Read(_offsets[run] + offset - _starts[run], buffer[..count]);
+            buffer = buffer[count..];
+            offset += count;
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override void WriteCore(long offset, ReadOnlySpan<byte> buffer)
+    {
+        for (int run = FindRun(offset); !buffer.IsEmpty; run++)
+        {
+            int count = (int)Math.Min(buffer.Length, EndOf(run) - offset);
+            _volume.Write(_offsets[run] + offset - _starts[run], buffer[..count]);
             buffer = buffer[count..];
             offset += count;
         }

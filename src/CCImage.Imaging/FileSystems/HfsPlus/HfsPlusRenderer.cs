@@ -407,7 +407,7 @@ internal sealed class HfsPlusRenderer : BlockStorage
         {
             lock (_gate)
             {
-                foreach (OpenFork open in _open) open.Storage.Dispose();
+                foreach (OpenFork open in _open) Close(open);
                 _open.Clear();
                 _byNumber.Clear();
             }
@@ -461,13 +461,13 @@ internal sealed class HfsPlusRenderer : BlockStorage
         // Closes what nobody uses and is not worth keeping.
         private void Release(OpenFork open, bool finished)
         {
-            List<BlockStorage> close = [];
+            List<OpenFork> close = [];
             lock (_gate)
             {
                 open.Users--;
                 if (!open.Kept)
                 {
-                    close.Add(open.Storage);
+                    close.Add(open);
                 }
                 else
                 {
@@ -481,7 +481,7 @@ internal sealed class HfsPlusRenderer : BlockStorage
                         {
                             _open.Remove(node);
                             _byNumber.Remove(candidate.Number);
-                            close.Add(candidate.Storage);
+                            close.Add(candidate);
                         }
 
                         node = before;
@@ -489,7 +489,28 @@ internal sealed class HfsPlusRenderer : BlockStorage
                 }
             }
 
-            foreach (BlockStorage storage in close) storage.Dispose();
+            foreach (OpenFork fork in close) Close(fork);
+        }
+
+        // Asked last, so that a change at any time since the scan is seen, whatever was read before it.
+        private void Close(OpenFork open)
+        {
+            using (open.Storage)
+            {
+                PlanFork fork = plan.Forks[open.Number];
+                if (fork.Stream >= 2) return;
+                bool hasChanged;
+                try
+                {
+                    hasChanged = tree.HasChanged(plan.Nodes[fork.Node].Entry!, open.Storage);
+                }
+                catch (Exception e) when (IsReadProblem(e))
+                {
+                    return; // its reads told what there was to tell
+                }
+
+                if (hasChanged) Tell(open.Number, "It was written to after the scan; the copy may hold the old content in parts and the new in others.");
+            }
         }
 
         private BlockStorage Open(int number)

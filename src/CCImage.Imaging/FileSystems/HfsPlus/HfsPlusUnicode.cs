@@ -91,6 +91,15 @@ internal static class HfsPlusUnicode
         return new string(CollectionsMarshal.AsSpan(units));
     }
 
+    /// <summary>Whether a name is as it must lie on disk: every character that decomposes is decomposed, marks are in order.</summary>
+    /// <param name="stored">UTF-16 units as on disk.</param>
+    public static bool IsDecomposed(string stored)
+    {
+        // The two characters that a host's name exchanges stand for themselves here; a letter stands in for them.
+        string name = stored.AsSpan().ContainsAny(':', SymbolForNull) ? stored.Replace(':', 'x').Replace(SymbolForNull, 'x') : stored;
+        return ToVolumeName(name) == name;
+    }
+
     private static bool TryDecompose(char unit, [NotNullWhen(true)] out string? parts)
     {
         parts = null;

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using CCImage.Binary;
+using CCImage.Diagnostics;
 using CCImage.Sources;
 using CCImage.Storage;
 
@@ -60,6 +61,9 @@ internal sealed class HfsPlusVolume : FileSystemVolume
     /// <summary>The catalog.</summary>
     internal BTreeFile Catalog => _catalog.Value;
 
+    /// <summary>The window the volume lies in; where a wrapper is around it, without the wrapper.</summary>
+    internal BlockStorage Storage => _volume;
+
     /// <summary>Whether there is such a volume: by a signature in the volume header, the wrapper's, or a valid alternate header.</summary>
     /// <param name="volume">Partition or disk.</param>
     public static bool IsMatch(BlockStorage volume) =>
@@ -90,6 +94,13 @@ internal sealed class HfsPlusVolume : FileSystemVolume
         foreach ((long first, long count) in FreeRuns(bitmap))
             yield return new(_offset + (first * Header.BlockSize), count * Header.BlockSize, ExtentKind.Unused);
     }
+
+    /// <inheritdoc/>
+    public override void Check(ImageFindings findings, CancellationToken cancellation) => new HfsPlusChecker(this, findings, cancellation).Run();
+
+    /// <inheritdoc/>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: something is damaged, or the journal holds changes; nothing was written.</exception>
+    public override IReadOnlyList<string> Repair(CancellationToken cancellation) => new HfsPlusRepair(this).Run(cancellation);
 
     /// <inheritdoc/>
     public override SourceTree ReadTree(CancellationToken cancellation = default) => new CatalogReader(this).Read(cancellation);
@@ -135,6 +146,24 @@ internal sealed class HfsPlusVolume : FileSystemVolume
     internal BTreeFile? OpenAttributes() => Header.AttributesFile.LogicalSize == 0
         ? null
         : new(OpenFork(Header.AttributesFile, CatalogNodeId.AttributesFile, ExtentsOverflow.DataFork, "attributes file"), "attributes");
+
+    /// <summary>Reads one of the two volume headers as it lies there.</summary>
+    /// <param name="isAlternate">The one at the end.</param>
+    /// <param name="header">Receives it.</param>
+    /// <returns>Why it cannot be believed, or null.</returns>
+    internal string? ReadHeader(bool isAlternate, out VolumeHeader header) =>
+        TryReadHeader(_volume, HeaderOffset(isAlternate), out header) ? FaultOf(header, _volume.Length) : "it is cut short";
+
+    /// <summary>Writes one of the two volume headers.</summary>
+    /// <param name="isAlternate">The one at the end.</param>
+    /// <param name="header">The header.</param>
+    internal void WriteHeader(bool isAlternate, VolumeHeader header) => _volume.Write(HeaderOffset(isAlternate), Layout.AsBytes(ref header));
+
+    /// <summary>What findings call the place of a volume header.</summary>
+    /// <param name="isAlternate">The one at the end.</param>
+    internal string HeaderPlace(bool isAlternate) => $"volume header at byte {HeaderOffset(isAlternate)} of the volume";
+
+    private long HeaderOffset(bool isAlternate) => isAlternate ? AlternateOffset(_volume) : HfsPlusConstants.VolumeHeaderOffset;
 
     internal bool Has(VolumeAttributes attribute) => ((VolumeAttributes)(uint)Header.Attributes & attribute) != 0;
 

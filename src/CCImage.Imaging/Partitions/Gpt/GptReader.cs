@@ -27,7 +27,13 @@ internal static class GptReader
             $"GPT headers at bytes {PartitionTable.SectorSize} and {(sectors - 1) * PartitionTable.SectorSize}");
     }
 
-    private static bool TryReadCopy(BlockStorage disk, long sector, out GptHeader header, out byte[] entries, out string fault)
+    /// <summary>Reads one copy.</summary>
+    /// <param name="disk">The disk.</param>
+    /// <param name="sector">Where its header lies; a sector of the disk.</param>
+    /// <param name="header">Receives the header.</param>
+    /// <param name="entries">Receives the entries.</param>
+    /// <param name="fault">Receives what is wrong when it cannot be used.</param>
+    internal static bool TryReadCopy(BlockStorage disk, long sector, out GptHeader header, out byte[] entries, out string fault)
     {
         entries = [];
         long sectors = disk.Length / PartitionTable.SectorSize;

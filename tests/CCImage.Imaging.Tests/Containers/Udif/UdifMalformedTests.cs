@@ -173,22 +173,14 @@ public sealed class UdifMalformedTests
     }
 
     /// <summary>Opens, reads and verifies; what is wrong must be an <see cref="ImageException"/>.</summary>
-    private static ImageException? Try(byte[] image)
+    private static ImageException? Try(byte[] image) => MalformedInput.Try(() =>
     {
-        try
-        {
-            using UdifStorage disk = UdifStorage.Open(new MemoryStorage(image));
-            byte[] buffer = new byte[4096];
-            int steps = 0;
-            foreach (StorageExtent extent in disk.GetExtents(0, disk.Length))
-                for (long at = extent.Offset; at < extent.End && steps++ < 50; at += buffer.Length)
-                    disk.Read(at, buffer.AsSpan(0, (int)Math.Min(buffer.Length, extent.End - at)));
-            disk.Verify(SilentObserver.Instance, CancellationToken.None);
-            return null;
-        }
-        catch (ImageException e)
-        {
-            return e;
-        }
-    }
+        using UdifStorage disk = UdifStorage.Open(new MemoryStorage(image));
+        byte[] buffer = new byte[4096];
+        int steps = 0;
+        foreach (StorageExtent extent in disk.GetExtents(0, disk.Length))
+            for (long at = extent.Offset; at < extent.End && steps++ < 50; at += buffer.Length)
+                disk.Read(at, buffer.AsSpan(0, (int)Math.Min(buffer.Length, extent.End - at)));
+        disk.Verify(SilentObserver.Instance, CancellationToken.None);
+    });
 }

@@ -4,6 +4,7 @@ using CCImage.Containers.Udif;
 using CCImage.Diagnostics;
 using CCImage.Partitions;
 using CCImage.Partitions.Gpt;
+using CCImage.PropertyLists;
 using CCImage.Storage;
 using CCImage.Tests.Compression;
 
@@ -28,6 +29,37 @@ public sealed class UdifWriterTests
         using var writer = new UdifWriter(file, disk.Length, segments ?? [DiskSegment.Whole("unknown partition", disk.Length / 512)], settings);
         ConversionPump.Run(disk, writer, "", SilentObserver.Instance, CancellationToken.None, workers);
         return file.ToArray();
+    }
+
+    [Fact]
+    public void ALicenceAgreementIsKeptWhenAnImageIsConverted()
+    {
+        // As Apple's udifrez leaves it: a list of languages, buttons and a text, each an array of resources.
+        static PropertyListArray Resource(string id, byte[] data) =>
+            new([new PropertyListDictionary { { "Attributes", "0x0000" }, { "Data", data }, { "ID", id }, { "Name", "English" } }]);
+        var licence = new PropertyListDictionary
+        {
+            { "LPic", Resource("5000", [0, 0, 0, 1, 0, 0, 0, 0, 0, 0]) }, { "STR#", Resource("5000", [0, 1, 5, .. "Agree"u8]) },
+            { "TEXT", Resource("5000", [.. "Do what you like."u8]) }, { "styl", Resource("5000", [0, 0]) },
+        };
+        using var folder = new TemporaryFolder();
+        byte[] disk = new byte[40_960];
+        "NTFS    "u8.CopyTo(disk.AsSpan(3)); // something that is recognised
+        (disk[510], disk[511], disk[11], disk[12]) = (0x55, 0xAA, 0, 2);
+        File.WriteAllBytes(folder["licensed.dmg"], Write(new MemoryStorage(disk), Zlib with { LicenceResources = licence }));
+        foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.ReadOnly, BackupImageFormat.ReadOnlyLzfse])
+        {
+            var request = new ImageConversionRequest { Path = folder["licensed.dmg"], DestinationPath = folder[$"{format}.dmg"], Format = format };
+            ImageConversion.Run(request, SilentObserver.Instance, CancellationToken.None);
+            using UdifStorage converted = UdifStorage.Open(FileStorage.OpenRead(request.DestinationPath), ownsFile: true);
+            Assert.Equal(PropertyListWriter.Write(licence), PropertyListWriter.Write(converted.ReadLicenceResources()!));
+            byte[] back = new byte[disk.Length];
+            converted.Read(0, back);
+            Assert.Equal(disk, back);
+        }
+
+        using UdifStorage free = UdifStorage.Open(new MemoryStorage(Write(new MemoryStorage(disk), Zlib)));
+        Assert.Null(free.ReadLicenceResources());
     }
 
     [Theory]

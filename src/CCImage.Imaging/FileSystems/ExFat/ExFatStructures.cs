@@ -1,0 +1,141 @@
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using CCImage.Binary;
+
+// exFAT. Source: Microsoft, "exFAT file system specification" (2019). Little-endian. docs/formats/exfat.md.
+namespace CCImage.FileSystems.ExFat;
+
+/// <summary>The start of the boot sector (120 bytes).</summary>
+[StructLayout(LayoutKind.Sequential, Pack = 1)]
+internal struct ExFatBootSector
+{
+    public const int Size = 120;
+
+    /// <summary>Where <see cref="Flags"/> lies: it and the next byte are in no checksum.</summary>
+    public const int FlagsOffset = 106;
+
+    /// <summary>Where <see cref="PercentInUse"/> lies: it is in no checksum.</summary>
+    public const int PercentOffset = 112;
+
+    public ExFatJump Jump;
+
+    /// <summary>"EXFAT   ".</summary>
+    public UInt64LE Name;
+
+    public ExFatZeros MustBeZero;
+
+    /// <summary>In sectors; 0 for unknown.</summary>
+    public UInt64LE PartitionOffset;
+
+    /// <summary>Sectors of the volume.</summary>
+    public UInt64LE VolumeLength;
+
+    /// <summary>Sector of the first FAT.</summary>
+    public UInt32LE FatOffset;
+
+    /// <summary>Sectors of one FAT.</summary>
+    public UInt32LE FatLength;
+
+    /// <summary>Sector of cluster 2.</summary>
+    public UInt32LE HeapOffset;
+
+    public UInt32LE ClusterCount;
+    public UInt32LE RootCluster;
+    public UInt32LE SerialNumber;
+
+    /// <summary>Major version in the high byte.</summary>
+    public UInt16LE Revision;
+
+    /// <summary>See <see cref="ExFatFlags"/>.</summary>
+    public UInt16LE Flags;
+
+    public byte SectorShift;
+    public byte ClusterShift;
+    public byte FatCount;
+    public byte DriveSelect;
+    public byte PercentInUse;
+    public ExFatReserved Reserved;
+}
+
+/// <summary>EB 76 90.</summary>
+[InlineArray(3)]
+internal struct ExFatJump
+{
+    private byte _first;
+}
+
+/// <summary>Where FAT has its parameters: zeros keep its drivers away.</summary>
+[InlineArray(53)]
+internal struct ExFatZeros
+{
+    private byte _first;
+}
+
+/// <summary>Seven bytes.</summary>
+[InlineArray(7)]
+internal struct ExFatReserved
+{
+    private byte _first;
+}
+
+/// <summary>Flags of the volume.</summary>
+[Flags]
+internal enum ExFatFlags : ushort
+{
+    /// <summary>None.</summary>
+    None = 0,
+
+    /// <summary>The second FAT and bitmap are the ones in use.</summary>
+    SecondFat = 1,
+
+    /// <summary>Not unmounted properly.</summary>
+    Dirty = 2,
+
+    /// <summary>The medium had failures.</summary>
+    MediaFailure = 4,
+}
+
+/// <summary>A directory entry that names a stream of its own: allocation bitmap (0x81) and up-case table (0x82) (32 bytes).</summary>
+[StructLayout(LayoutKind.Sequential, Pack = 1)]
+internal struct ExFatStreamEntry
+{
+    public const int Size = 32;
+    public const byte End = 0x00;
+    public const byte Bitmap = 0x81;
+    public const byte UpCase = 0x82;
+    public const byte Label = 0x83;
+
+    public byte Type;
+
+    /// <summary>Of a bitmap, bit 0: the second one.</summary>
+    public byte Flags;
+
+    public UInt16LE Reserved1;
+
+    /// <summary>Of an up-case table.</summary>
+    public UInt32LE Checksum;
+
+    public UInt64LE Reserved2;
+    public UInt32LE Reserved3;
+    public UInt32LE FirstCluster;
+    public UInt64LE Length;
+}
+
+/// <summary>The entry with the volume's name (0x83, 32 bytes).</summary>
+[StructLayout(LayoutKind.Sequential, Pack = 1)]
+internal struct ExFatLabelEntry
+{
+    public const int MostCharacters = 11;
+
+    public byte Type;
+    public byte CharacterCount;
+    public ExFatLabelText Text;
+    public UInt64LE Reserved;
+}
+
+/// <summary>Eleven UTF-16 units.</summary>
+[InlineArray(ExFatLabelEntry.MostCharacters)]
+internal struct ExFatLabelText
+{
+    private UInt16LE _first;
+}

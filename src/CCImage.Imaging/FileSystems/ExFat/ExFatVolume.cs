@@ -1,0 +1,381 @@
+using System.Buffers.Binary;
+using System.Runtime.InteropServices;
+using CCImage.Binary;
+using CCImage.Diagnostics;
+using CCImage.Storage;
+
+namespace CCImage.FileSystems.ExFat;
+
+/// <summary>An exFAT volume: name, free space, and a check of its boot regions and its allocation bitmap. Source: docs/formats/exfat.md.</summary>
+internal sealed class ExFatVolume : FileSystemVolume
+{
+    private const uint BadCluster = 0xFFFFFFF7, EndOfChain = 0xFFFFFFFF;
+    private const long LargestDirectory = 256 << 20;
+    private const int Chunk = 256 << 10;
+
+    private readonly BlockStorage _volume;
+    private readonly ExFatBootSector _boot;
+    private readonly long _clusterSize;
+    private readonly Lazy<Root> _root;
+    private readonly Lazy<long?> _freeClusters;
+
+    private ExFatVolume(BlockStorage volume, ExFatBootSector boot)
+    {
+        (_volume, _boot, _clusterSize) = (volume, boot, 1L << (boot.SectorShift + boot.ClusterShift));
+        _root = new(ReadRoot);
+        _freeClusters = new(CountFree);
+    }
+
+    /// <inheritdoc/>
+    public override VolumeKind Kind => VolumeKind.ExFat;
+
+    /// <inheritdoc/>
+    /// <remarks>Empty also when the root directory cannot be read; <see cref="Check"/> says so.</remarks>
+    public override string Name => _root.Value.Label;
+
+    /// <inheritdoc/>
+    public override long CapacityBytes => (long)(ulong)_boot.VolumeLength << _boot.SectorShift;
+
+    /// <inheritdoc/>
+    /// <remarks>Counted in the bitmap; null when it cannot be read.</remarks>
+    public override long? FreeBytes => _freeClusters.Value * _clusterSize;
+
+    private int SectorSize => 1 << _boot.SectorShift;
+
+    private long HeapOffset => (long)(uint)_boot.HeapOffset << _boot.SectorShift;
+
+    private ExFatFlags Flags => (ExFatFlags)(ushort)_boot.Flags;
+
+    private long BitmapBytes => Layout.DivideUp(_boot.ClusterCount, 8);
+
+    /// <summary>Whether there is such a volume: by the name in its boot sector.</summary>
+    /// <param name="boot">The boot sector.</param>
+    public static bool IsMatch(ReadOnlySpan<byte> boot) => boot[3..].StartsWith("EXFAT   "u8);
+
+    /// <summary>Opens a volume.</summary>
+    /// <param name="volume">Partition or disk; not owned.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: the boot sector contradicts itself or the window.</exception>
+    public static ExFatVolume Open(BlockStorage volume)
+    {
+        Span<byte> sector = stackalloc byte[ExFatBootSector.Size];
+        volume.Read(0, sector);
+        ExFatBootSector boot = Layout.Read<ExFatBootSector>(sector);
+        if (FaultOf(boot, volume.Length) is { } fault) throw ImageException.Damaged($"The exFAT boot sector cannot be used: {fault}.", "boot sector at byte 0 of the partition");
+        return new(volume, boot);
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>
+    /// Nothing is free while the volume is marked as not unmounted properly, when its boot region fails its checksum, when there is a second
+    /// FAT (no sample proves how macOS treats it), or when the bitmap calls free what the file system itself uses. Bad clusters never are.
+    /// </remarks>
+    public override IEnumerable<StorageExtent> GetFreeExtents()
+    {
+        if (_boot.FatCount != 1 || (Flags & (ExFatFlags.Dirty | ExFatFlags.SecondFat)) != 0) return [];
+        if (!ExFatBootRegion.IsValid(ExFatBootRegion.Read(_volume, SectorSize, isBackup: false))) return [];
+        Root root = _root.Value;
+        if (root.Fault is not null || root.Bitmap is not { } bitmap || FindUnmarked(root, bitmap) is not null) return [];
+        return ClusterRuns.ToExtents(WithoutBad(FreeRuns(bitmap)), HeapOffset, _clusterSize);
+    }
+
+    /// <inheritdoc/>
+    public override void Check(ImageFindings findings, CancellationToken cancellation)
+    {
+        CheckBootRegions(findings);
+        cancellation.ThrowIfCancellationRequested();
+        const string What = "exFAT allocation bitmap";
+        if ((Flags & ExFatFlags.Dirty) != 0) findings.Note("exFAT volume flags", "The volume was not unmounted properly.", remedy: "Attach it on a Mac, which checks it then.");
+        if ((Flags & ExFatFlags.MediaFailure) != 0) findings.Note("exFAT volume flags", "The volume is marked as having met failures of its medium.");
+        Root root = _root.Value;
+        if (root.Fault is { } fault) findings.Damaged("exFAT root directory", fault);
+        else if (root.Bitmap is not { } bitmap) findings.Damaged(What, "The root directory names no allocation bitmap.", "root directory");
+        else if (FindUnmarked(root, bitmap) is uint cluster) findings.Damaged(What, "A cluster that the file system itself uses is marked as free.", $"cluster {cluster}");
+        else if (bitmap.Length != BitmapBytes) findings.Note(What, $"It has {bitmap.Length} bytes where {BitmapBytes} are enough.");
+        else findings.Ok(What, $"It covers all {_boot.ClusterCount} clusters.");
+    }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<string> Repair(CancellationToken cancellation)
+    {
+        byte[] main = ExFatBootRegion.Read(_volume, SectorSize, isBackup: false), backup = ExFatBootRegion.Read(_volume, SectorSize, isBackup: true);
+        bool isMainValid = ExFatBootRegion.IsValid(main), isBackupValid = ExFatBootRegion.IsValid(backup);
+        if (isMainValid ? ExFatBootRegion.AreEqual(main, backup) : !isBackupValid || !HasSameGeometry(backup)) return [];
+        _volume.Write(isMainValid ? main.Length : 0, isMainValid ? main : backup);
+        _volume.Flush();
+        return [isMainValid ? "The copy of the exFAT boot region was restored." : "The exFAT boot region was restored from its copy."];
+    }
+
+    private static string? FaultOf(in ExFatBootSector boot, long length)
+    {
+        if (boot.SectorShift is < 9 or > 12) return $"its sectors would have 2^{boot.SectorShift} bytes";
+        if (boot.SectorShift + boot.ClusterShift > 25) return "its clusters would be larger than 32 MiB";
+        if (boot.Revision >> 8 != 1) return $"it is of version {boot.Revision >> 8}";
+        if (boot.FatCount is not (1 or 2)) return $"it has {boot.FatCount} FATs";
+        if (boot.VolumeLength > (ulong)length >> boot.SectorShift) return $"it claims {boot.VolumeLength} sectors where there are {length >> boot.SectorShift}";
+        uint clusters = boot.ClusterCount;
+        if (clusters is 0 or > 0xFFFFFFF5) return $"it claims {boot.ClusterCount} clusters";
+        long fatBytes = (long)(uint)boot.FatLength << boot.SectorShift, fatEnd = (long)(uint)boot.FatOffset + ((long)(uint)boot.FatLength * boot.FatCount);
+        if (boot.FatOffset < 2 * ExFatBootRegion.Sectors || fatEnd > boot.HeapOffset || fatBytes < (clusters + (long)ClusterRuns.First) * 4)
+            return "its FAT lies where it cannot be, or is too short";
+        if ((uint)boot.HeapOffset + ((ulong)clusters << boot.ClusterShift) > boot.VolumeLength) return "its clusters reach behind its end";
+        return IsCluster(boot.RootCluster, clusters) ? null : $"its root directory is said to begin in cluster {boot.RootCluster}";
+    }
+
+    private static bool IsCluster(uint cluster, uint count) => cluster >= ClusterRuns.First && cluster - ClusterRuns.First < count;
+
+    private void CheckBootRegions(ImageFindings findings)
+    {
+        const string What = "exFAT boot region";
+        byte[] main = ExFatBootRegion.Read(_volume, SectorSize, isBackup: false), backup = ExFatBootRegion.Read(_volume, SectorSize, isBackup: true);
+        bool isMainValid = ExFatBootRegion.IsValid(main), isBackupValid = ExFatBootRegion.IsValid(backup);
+        string place = $"bytes 0 and {main.Length} of the partition";
+        if (!isMainValid && isBackupValid && HasSameGeometry(backup)) findings.Repairable(What, "The boot region fails its checksum; its copy is right.", place);
+        else if (!isMainValid) findings.Damaged(What, "The boot region fails its checksum, and its copy cannot stand in for it.", place);
+        else if (!isBackupValid) findings.Repairable(What, "The copy of the boot region fails its checksum.", place);
+        else if (!ExFatBootRegion.AreEqual(main, backup)) findings.Repairable(What, "The copy of the boot region differs from it.", place);
+        else findings.Ok(What, "Both boot regions fit their checksums and are equal.", place);
+    }
+
+    // A copy that describes the volume as it was opened; of another one it could only do harm.
+    private bool HasSameGeometry(ReadOnlySpan<byte> region)
+    {
+        ExFatBootSector other = Layout.Read<ExFatBootSector>(region);
+        return IsMatch(region) && (ulong)other.VolumeLength == _boot.VolumeLength && (uint)other.FatOffset == _boot.FatOffset && (uint)other.FatLength == _boot.FatLength
+            && (uint)other.HeapOffset == _boot.HeapOffset && (uint)other.ClusterCount == _boot.ClusterCount && (uint)other.RootCluster == _boot.RootCluster
+            && other.SectorShift == _boot.SectorShift && other.ClusterShift == _boot.ClusterShift && other.FatCount == _boot.FatCount;
+    }
+
+    private long OffsetOf(uint cluster) => HeapOffset + ((cluster - ClusterRuns.First) * _clusterSize);
+
+    private long EntryOffset(uint cluster)
+    {
+        bool isSecond = (Flags & ExFatFlags.SecondFat) != 0 && _boot.FatCount > 1;
+        return (((long)(uint)_boot.FatOffset + (isSecond ? (long)(uint)_boot.FatLength : 0)) << _boot.SectorShift) + (cluster * 4L);
+    }
+
+    private uint Next(uint cluster)
+    {
+        Span<byte> entry = stackalloc byte[4];
+        _volume.Read(EntryOffset(cluster), entry);
+        return BinaryPrimitives.ReadUInt32LittleEndian(entry);
+    }
+
+    private Root ReadRoot()
+    {
+        var root = new Root();
+        try
+        {
+            ScanRoot(root);
+        }
+        catch (ImageException e)
+        {
+            root.Fault = e;
+        }
+
+        return root;
+    }
+
+    private void ScanRoot(Root root)
+    {
+        byte[] entries = new byte[(int)Math.Min(_clusterSize, Chunk)];
+        uint cluster = _boot.RootCluster;
+        for (long read = 0; read < LargestDirectory && cluster != EndOfChain; cluster = Next(cluster))
+        {
+            if (!IsCluster(cluster, _boot.ClusterCount)) throw ImageException.Damaged($"The chain of the root directory leads to cluster {cluster}.", "FAT");
+            for (long at = 0; at < _clusterSize; at += entries.Length, read += entries.Length)
+            {
+                _volume.Read(OffsetOf(cluster) + at, entries);
+                if (ScanEntries(entries, root)) return;
+            }
+        }
+    }
+
+    // Whether the directory ends here.
+    private bool ScanEntries(ReadOnlySpan<byte> entries, Root root)
+    {
+        for (; entries.Length >= ExFatStreamEntry.Size; entries = entries[ExFatStreamEntry.Size..])
+        {
+            switch (entries[0])
+            {
+                case ExFatStreamEntry.End:
+                    return true;
+                case ExFatStreamEntry.Label:
+                    root.Label = LabelOf(Layout.Read<ExFatLabelEntry>(entries));
+                    break;
+                case ExFatStreamEntry.Bitmap when root.Bitmap is null && (entries[1] & 1) == ((ushort)_boot.Flags & 1):
+                    root.Bitmap = OpenBitmap(Layout.Read<ExFatStreamEntry>(entries));
+                    break;
+                case ExFatStreamEntry.UpCase:
+                    root.UpCaseCluster = Layout.Read<ExFatStreamEntry>(entries).FirstCluster;
+                    break;
+                default:
+                    break;
+            }
+        }
+
+        return false;
+    }
+
+    private static string LabelOf(in ExFatLabelEntry entry)
+    {
+        Span<char> text = stackalloc char[Math.Min(entry.CharacterCount, (byte)ExFatLabelEntry.MostCharacters)];
+        for (int i = 0; i < text.Length; i++) text[i] = (char)(ushort)entry.Text[i];
+        return new string(text);
+    }
+
+    private Bitmap OpenBitmap(in ExFatStreamEntry entry)
+    {
+        const string Place = "allocation bitmap";
+        if (entry.Length < (ulong)BitmapBytes || entry.Length > (ulong)CapacityBytes)
+            throw ImageException.Damaged($"The allocation bitmap has {entry.Length} bytes where {BitmapBytes} are needed.", Place);
+        var runs = new List<(uint First, uint Count)>();
+        uint cluster = entry.FirstCluster;
+        for (long left = Layout.DivideUp((long)(ulong)entry.Length, _clusterSize); left > 0; left--)
+        {
+            if (!IsCluster(cluster, _boot.ClusterCount)) throw ImageException.Damaged($"The chain of the allocation bitmap leads to cluster {cluster}.", Place);
+            if (runs.Count > 0 && runs[^1] is var (first, count) && first + (long)count == cluster) runs[^1] = (first, count + 1);
+            else runs.Add((cluster, 1));
+            cluster = Next(cluster);
+        }
+
+        // A chain that runs in a circle never ends.
+        return cluster == EndOfChain ? new(runs, (long)(ulong)entry.Length) : throw ImageException.Damaged("The chain of the allocation bitmap is longer than the bitmap.", Place);
+    }
+
+    // Parts of the bitmap in order, as long as they count clusters.
+    private IEnumerable<(long FirstCluster, ReadOnlyMemory<byte> Bits)> ReadBitmap(Bitmap bitmap)
+    {
+        byte[] buffer = new byte[(int)Math.Min(Chunk, BitmapBytes)];
+        long done = 0;
+        foreach ((uint first, uint count) in bitmap.Runs)
+        {
+            long length = count * _clusterSize;
+            for (long at = 0; at < length && done < BitmapBytes;)
+            {
+                int part = (int)Math.Min(Math.Min(buffer.Length, length - at), BitmapBytes - done);
+                ClusterRuns.ReadTable(_volume, OffsetOf(first) + at, buffer.AsSpan(0, part));
+                yield return ((done * 8) + ClusterRuns.First, buffer.AsMemory(0, part));
+                (at, done) = (at + part, done + part);
+            }
+        }
+    }
+
+    // Runs of clear bits, the least significant bit first; two may touch.
+    private IEnumerable<(long First, long Count)> FreeRuns(Bitmap bitmap)
+    {
+        long end = _boot.ClusterCount + (long)ClusterRuns.First;
+        var runs = new List<(long First, long Count)>();
+        foreach ((long first, ReadOnlyMemory<byte> bits) in ReadBitmap(bitmap))
+        {
+            runs.Clear();
+            FindClear(bits.Span, first, end, runs);
+            foreach ((long First, long Count) run in runs) yield return run;
+        }
+    }
+
+    private static void FindClear(ReadOnlySpan<byte> bits, long first, long end, List<(long First, long Count)> runs)
+    {
+        long start = -1, cluster = first;
+        foreach (byte octet in bits)
+        {
+            if ((octet == 0 && start >= 0) || (octet == 0xFF && start < 0))
+            {
+                cluster += 8;
+                continue;
+            }
+
+            for (int bit = 0; bit < 8; bit++, cluster++)
+            {
+                bool isFree = (octet >> bit & 1) == 0;
+                if (isFree && start < 0) start = cluster;
+                if (isFree || start < 0) continue;
+                runs.Add((start, cluster - start));
+                start = -1;
+            }
+        }
+
+        if (start >= 0) runs.Add((start, cluster - start));
+        if (runs.Count > 0 && runs[^1] is var (from, count) && from + count > end)
+        {
+            runs.RemoveAt(runs.Count - 1); // the last octet may have bits for clusters that do not exist
+            if (from < end) runs.Add((from, end - from));
+        }
+    }
+
+    private IEnumerable<(long First, long Count)> WithoutBad(IEnumerable<(long First, long Count)> runs)
+    {
+        uint mark = BitConverter.IsLittleEndian ? BadCluster : BinaryPrimitives.ReverseEndianness(BadCluster);
+        byte[] entries = new byte[Chunk];
+        var bad = new List<long>();
+        foreach ((long first, long count) in runs)
+        {
+            long start = first;
+            for (long at = first; at < first + count;)
+            {
+                int part = (int)Math.Min(entries.Length / 4, first + count - at);
+                if (ClusterRuns.ReadTable(_volume, EntryOffset((uint)at), entries.AsSpan(0, part * 4)))
+                {
+                    ReadOnlySpan<uint> table = MemoryMarshal.Cast<byte, uint>(entries.AsSpan(0, part * 4));
+                    bad.Clear();
+                    for (int i = table.IndexOf(mark), from = 0; i >= 0; i = table[from..].IndexOf(mark))
+                    {
+                        from += i + 1;
+                        bad.Add(at + from - 1);
+                    }
+
+                    foreach (long cluster in bad)
+                    {
+                        if (cluster > start) yield return (start, cluster - start);
+                        start = cluster + 1;
+                    }
+                }
+
+                at += part;
+            }
+
+            if (start < first + count) yield return (start, first + count - start);
+        }
+    }
+
+    // A cluster of the file system's own that the bitmap calls free.
+    private uint? FindUnmarked(Root root, Bitmap bitmap)
+    {
+        IEnumerable<(uint First, uint Count)> own = [(_boot.RootCluster, 1), .. bitmap.Runs];
+        if (root.UpCaseCluster is uint upCase && IsCluster(upCase, _boot.ClusterCount)) own = own.Append((upCase, 1u));
+        (uint First, uint Count)[] ranges = [.. own.OrderBy(r => r.First)];
+        int next = 0;
+        foreach ((long first, long count) in FreeRuns(bitmap))
+        {
+            while (next < ranges.Length && ranges[next].First + (long)ranges[next].Count <= first) next++;
+            if (next < ranges.Length && ranges[next].First < first + count) return (uint)Math.Max(first, ranges[next].First);
+        }
+
+        return null;
+    }
+
+    private long? CountFree()
+    {
+        if (_root.Value.Bitmap is not { } bitmap) return null;
+        try
+        {
+            return FreeRuns(bitmap).Sum(r => r.Count);
+        }
+        catch (ImageException)
+        {
+            return null;
+        }
+    }
+
+    private sealed record Bitmap(IReadOnlyList<(uint First, uint Count)> Runs, long Length);
+
+    private sealed class Root
+    {
+        public string Label { get; set; } = "";
+
+        public Bitmap? Bitmap { get; set; }
+
+        public uint? UpCaseCluster { get; set; }
+
+        public ImageException? Fault { get; set; }
+    }
+}

@@ -1,0 +1,46 @@
+using System.Management.Automation;
+using System.Security;
+using CCImage.Encryption;
+
+namespace CCImage.Commands;
+
+/// <summary>Changes the passphrase of encrypted images. The data stay as they are.</summary>
+[Cmdlet(VerbsCommon.Set, "BackupImagePassphrase", DefaultParameterSetName = PathSet, SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
+[OutputType(typeof(BackupImage))]
+public sealed class SetBackupImagePassphraseCommand : ImagePathCommand
+{
+    private Passphrase? _new;
+
+    /// <summary>The passphrase that will open the images; asked for when it is not given.</summary>
+    [Parameter]
+    [ValidateNotNull]
+    public SecureString? NewPassphrase { get; set; }
+
+    /// <summary>Give the image.</summary>
+    [Parameter]
+    public SwitchParameter PassThru { get; set; }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        _new?.Dispose();
+        base.Dispose(disposing);
+    }
+
+    private protected override void ProcessPath(string path)
+    {
+        Passphrase old = Secret ?? throw new ImageException(
+            ImageErrorId.PassphraseRequired, "The passphrase that opens the image now is needed.", path, remedy: "Give it with -Passphrase.");
+        string description = $"Change the passphrase of {path}.";
+        if (!ShouldProcess(description, description, "Set-BackupImagePassphrase")) return;
+
+        // Asked once for all images.
+        Passphrase next = _new ??= NewPassphrase is null ? PromptForNewPassphrase("the images") : Encryption.Passphrase.From(NewPassphrase);
+        RunWorker((observer, cancellation) =>
+        {
+            ImagePassphrase.Change(path, old, next, observer, cancellation);
+            return true;
+        });
+        if (PassThru) WriteObject(RunWorker((_, _) => DiskImage.Inspect(path, next)));
+    }
+}

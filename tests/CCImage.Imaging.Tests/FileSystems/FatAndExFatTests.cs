@@ -1,0 +1,223 @@
+using System.Diagnostics;
+using System.Runtime.CompilerServices;
+using System.Runtime.InteropServices;
+using CCImage.Diagnostics;
+using CCImage.FileSystems;
+using CCImage.FileSystems.ExFat;
+using CCImage.FileSystems.Fat;
+using CCImage.Storage;
+
+namespace CCImage.Tests.FileSystems;
+
+/// <summary>Layouts, doubts and damage of FAT and exFAT volumes.</summary>
+public sealed class FatAndExFatTests
+{
+    [Fact]
+    public void StructuresHaveTheirLayout()
+    {
+        Assert.Equal((36, 28, 26, 512, 32), (Unsafe.SizeOf<FatParameters>(), Unsafe.SizeOf<Fat32Parameters>(), Unsafe.SizeOf<FatExtension>(), Unsafe.SizeOf<FatInformation>(), Unsafe.SizeOf<FatDirectoryEntry>()));
+        Assert.Equal((120, 32, 32), (Unsafe.SizeOf<ExFatBootSector>(), Unsafe.SizeOf<ExFatStreamEntry>(), Unsafe.SizeOf<ExFatLabelEntry>()));
+        Assert.Equal((11, 19, 32), (Offset<FatParameters>("BytesPerSector"), Offset<FatParameters>("Sectors16"), Offset<FatParameters>("Sectors32")));
+        Assert.Equal((484, 488, 508), (Offset<FatInformation>("Signature"), Offset<FatInformation>("FreeCount"), Offset<FatInformation>("Trail")));
+        Assert.Equal((64, 106, 112), (Offset<ExFatBootSector>("PartitionOffset"), Offset<ExFatBootSector>("Flags"), Offset<ExFatBootSector>("PercentInUse")));
+        Assert.Equal((20, 24), (Offset<ExFatStreamEntry>("FirstCluster"), Offset<ExFatStreamEntry>("Length")));
+    }
+
+    [OracleTheory("mkfs.fat", "mkfs.exfat")]
+    [InlineData("fat12")]
+    [InlineData("fat16")]
+    [InlineData("fat32")]
+    [InlineData("exfat")]
+    public void InDoubtNothingIsFree(string kind)
+    {
+        byte[] disk = Make(kind);
+        Assert.NotEmpty(FreeExtents(disk));
+        foreach ((int offset, byte bits) in Doubts(kind, disk))
+        {
+            byte[] doubtful = [.. disk];
+            doubtful[offset] ^= bits;
+            Assert.True(FreeExtents(doubtful).Count == 0, $"byte {offset}");
+        }
+
+        Assert.Empty(FreeExtents(disk[..^4096])); // cut short
+    }
+
+    [OracleFact("mkfs.fat")]
+    public void BadClustersAreNotFree()
+    {
+        byte[] disk = Make("fat32");
+        long before = FreeExtents(disk).Sum(e => e.Length);
+        int fat = 32 * 512, length = BitConverter.ToInt32(disk, 36) * 512;
+        foreach (int at in new[] { fat, fat + length }) BitConverter.TryWriteBytes(disk.AsSpan(at + (100 * 4)), 0x0FFFFFF7u);
+        IReadOnlyList<StorageExtent> extents = FreeExtents(disk);
+        Assert.Equal((before - 512, 2), (extents.Sum(e => e.Length), extents.Count));
+    }
+
+    [OracleFact("mkfs.exfat")]
+    public void BadClustersOfExFatAreNotFree()
+    {
+        byte[] disk = Make("exfat");
+        long before = FreeExtents(disk).Sum(e => e.Length);
+        int fat = BitConverter.ToInt32(disk, 80) * 512;
+        BitConverter.TryWriteBytes(disk.AsSpan(fat + (100 * 4)), 0xFFFFFFF7u);
+        IReadOnlyList<StorageExtent> extents = FreeExtents(disk);
+        Assert.Equal((before - 4096, 2), (extents.Sum(e => e.Length), extents.Count));
+    }
+
+    [OracleTheory("mkfs.fat", "mkfs.exfat", "fsck.fat", "fsck.exfat")]
+    [InlineData("fat32", 6 * 512 + 3, true)] // copy of the boot sector
+    [InlineData("fat32", 512 + 2, true)] // information sector
+    [InlineData("fat32", 32 * 512 + 1, false)] // media entry of the first FAT
+    [InlineData("fat16", 4 * 512 + 900, false)] // one FAT
+    [InlineData("exfat", 12 * 512 + 200, true)] // copy of the boot region
+    [InlineData("exfat", 200, true)] // boot region
+    [InlineData("exfat", 11 * 512, true)] // its checksum
+    public void WhatIsWrongIsFoundAndCopiesAreMended(string kind, int offset, bool isRepairable)
+    {
+        byte[] original = Make(kind), disk = [.. original];
+        disk[offset] ^= 0x10;
+        var storage = new MemoryStorage(disk.Length);
+        storage.Write(0, disk);
+        using FileSystemVolume volume = VolumeDetection.Open(storage, out _);
+        Assert.Equal(isRepairable ? ImageFindingGrade.Repairable : ImageFindingGrade.Damaged, Worst(volume));
+        IReadOnlyList<string> mended = volume.Repair(CancellationToken.None);
+        Assert.Equal(isRepairable, mended.Count > 0);
+        using FileSystemVolume again = VolumeDetection.Open(storage, out _);
+        Assert.Equal(isRepairable ? ImageFindingGrade.Ok : ImageFindingGrade.Damaged, Worst(again));
+        if (!isRepairable) return;
+        Assert.Empty(again.Repair(CancellationToken.None));
+        using var folder = new TemporaryFolder();
+        File.WriteAllBytes(folder["image"], storage.ToArray());
+        (int exitCode, string output, _) = Oracle.Run(kind == "exfat" ? "fsck.exfat" : "fsck.fat", "-n", folder["image"]);
+        Assert.True(exitCode == 0, output);
+    }
+
+    [OracleTheory("mkfs.fat", "mkfs.exfat")]
+    [InlineData("fat12")]
+    [InlineData("fat16")]
+    [InlineData("fat32")]
+    [InlineData("exfat")]
+    public void FlippedBitsAreNeverMoreThanFindings(string kind)
+    {
+        byte[] disk = Make(kind);
+        int[] places = [.. Enumerable.Range(0, 128), .. MetadataOf(kind, disk)];
+        var random = new Random(1);
+        for (int i = 0; i < (kind == "fat32" ? 200 : 600); i++)
+        {
+            int place = i < 128 ? i : places[random.Next(places.Length)];
+            byte old = disk[place];
+            disk[place] = i % 3 == 0 ? (byte)0xFF : (byte)(old ^ (1 << random.Next(8)));
+            ReadAll(disk);
+            disk[place] = old;
+        }
+
+        foreach (uint absurd in new[] { 0u, 1u, 0x7FFF_FFFFu, 0x8000_0000u, 0xFFFF_FFFFu })
+        {
+            for (int place = 0; place < 128; place += kind == "fat32" ? 4 : 1)
+            {
+                byte[] old = disk[place..(place + 4)];
+                BitConverter.TryWriteBytes(disk.AsSpan(place), absurd);
+                ReadAll(disk);
+                old.CopyTo(disk, place);
+            }
+        }
+    }
+
+    [CorpusFact]
+    public void RealVolumesAreSound()
+    {
+        int found = 0;
+        using var folder = new TemporaryFolder();
+        foreach (CorpusImage image in CorpusImage.All.Where(i => i.Contents.Contains("FAT", StringComparison.Ordinal) && !i.File.Contains("openwall.dmg", StringComparison.Ordinal)))
+        {
+            using CCImage.Encryption.Passphrase? passphrase = image.OpenPassphrase();
+            using DiskImage disk = DiskImage.Open(image.Materialise(folder.Path), passphrase);
+            foreach (DiskImage.FoundVolume volume in disk.Volumes.Where(v => v.Volume is FatVolume or ExFatVolume))
+            {
+                Assert.True(volume.Volume.FreeBytes > 0, image.File);
+                Assert.True(Worst(volume.Volume) <= ImageFindingGrade.Note, image.File);
+                found++;
+            }
+        }
+
+        Assert.True(found > 10, $"{found}");
+    }
+
+    private static int Offset<T>(string field) => (int)Marshal.OffsetOf<T>(field);
+
+    private static IReadOnlyList<StorageExtent> FreeExtents(byte[] disk)
+    {
+        using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(disk), out _);
+        return [.. volume.GetFreeExtents()];
+    }
+
+    private static ImageFindingGrade Worst(FileSystemVolume volume)
+    {
+        var findings = new ImageFindings("image");
+        volume.Check(findings, CancellationToken.None);
+        return findings.Worst;
+    }
+
+    private static void ReadAll(byte[] disk)
+    {
+        long start = Stopwatch.GetTimestamp(), allocated = GC.GetAllocatedBytesForCurrentThread();
+        try
+        {
+            using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(disk), out _);
+            _ = (volume.Name, volume.FreeBytes);
+            long end = 0;
+            foreach (StorageExtent extent in volume.GetFreeExtents())
+            {
+                Assert.True(extent.Offset >= end && extent.Length > 0 && extent.End <= disk.Length);
+                end = extent.End + 1;
+            }
+
+            volume.Check(new ImageFindings("image"), CancellationToken.None);
+        }
+        catch (ImageException e)
+        {
+            Assert.Equal(ImageErrorId.ImageDamaged, e.Id);
+        }
+
+        Assert.True(Stopwatch.GetElapsedTime(start) < TimeSpan.FromSeconds(2), "too slow");
+        Assert.True(GC.GetAllocatedBytesForCurrentThread() - allocated < 100 << 20, "too much memory");
+    }
+
+    // Bits of which each alone makes the free space doubtful.
+    private static IEnumerable<(int Offset, byte Bits)> Doubts(string kind, byte[] disk)
+    {
+        int fat = BitConverter.ToUInt16(disk, 14) * 512;
+        switch (kind)
+        {
+            case "fat12":
+                return [(fat, 1), (fat + 700, 4), (37, 1)];
+            case "fat16":
+                return [(fat, 1), (fat + 700, 4), (37, 1), (fat + 3, 0x80), (54 + 4, 4)];
+            case "fat32":
+                return [(fat, 1), (fat + 700, 4), (65, 1), (fat + 7, 0x08)];
+            default:
+                int heap = BitConverter.ToInt32(disk, 88) * 512;
+                return [(106, 2), (106, 1), (200, 1), (heap, 1), (11 * 512, 1)];
+        }
+    }
+
+    private static IEnumerable<int> MetadataOf(string kind, byte[] disk)
+    {
+        int fat = kind == "exfat" ? BitConverter.ToInt32(disk, 80) * 512 : BitConverter.ToUInt16(disk, 14) * 512;
+        int heap = kind == "exfat" ? BitConverter.ToInt32(disk, 88) * 512 : fat;
+        return [.. Enumerable.Range(0, 32 * 512), .. Enumerable.Range(fat, 64), .. Enumerable.Range(heap, 64), .. Enumerable.Range(heap + (3 * 4096), 128)];
+    }
+
+    private static byte[] Make(string kind)
+    {
+        using var folder = new TemporaryFolder();
+        string image = folder["image"];
+        int length = kind switch { "fat12" => 1440 << 10, "fat16" => 5 << 20, "fat32" => 36 << 20, _ => 8 << 20 };
+        using (FileStream file = File.Create(image)) file.SetLength(length);
+        (int exitCode, string output, string error) = kind == "exfat"
+            ? Oracle.Run("mkfs.exfat", "-c", "4K", "-L", "LABEL", image)
+            : Oracle.Run("mkfs.fat", "-F", kind[3..], "-s", "1", "-n", "LABEL", image);
+        Assert.True(exitCode == 0, output + error);
+        return File.ReadAllBytes(image);
+    }
+}

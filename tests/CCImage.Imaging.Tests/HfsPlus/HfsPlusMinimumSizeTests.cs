@@ -1,0 +1,39 @@
+using CCImage.FileSystems.HfsPlus;
+using CCImage.Storage;
+
+namespace CCImage.Tests.HfsPlus;
+
+using static TestTree;
+
+public sealed class HfsPlusMinimumSizeTests
+{
+    [Fact]
+    public void AVolumeNeedsItsUsedBlocks()
+    {
+        byte[] bytes = [.. HfsPlusDamage.BaseOf(DamageBase.Ordinary)];
+        HfsPlusVolume volume = HfsPlusVolume.Open(new MemoryStorage(bytes));
+        Assert.Equal(volume.CapacityBytes - volume.FreeBytes, HfsPlusMinimumSize.Of(volume)); // one block of bitmap, now and then
+
+        bytes[1024 + 6] &= 0xFE; // not unmounted: nothing is certain
+        Assert.Equal(bytes.Length, HfsPlusMinimumSize.Of(HfsPlusVolume.Open(new MemoryStorage(bytes))));
+    }
+
+    // 300 GiB: 2,400 blocks of bitmap, of which a part is enough for what is used.
+    [Fact]
+    public void TheBitmapShrinksWithTheVolume()
+    {
+        using SparseMemoryStorage storage = HfsPlusCheckerTests.Render([TestTree.File("a", Noise(100_000, 1))], VolumeFile.Options with { VolumeSizeBytes = 300L << 30 });
+        HfsPlusVolume volume = HfsPlusVolume.Open(storage);
+        long used = (volume.CapacityBytes - volume.FreeBytes!.Value) / 4096, bitmap = volume.Header.AllocationFile.TotalBlocks;
+        long blocks = HfsPlusMinimumSize.Of(volume) / 4096;
+        Assert.Equal(2400, bitmap);
+        Assert.Equal(used - bitmap, blocks - ((blocks + 32767) / 32768));
+    }
+
+    [Fact]
+    public void NoVolumeIsSmallerThanNewfsMakesOne()
+    {
+        using SparseMemoryStorage storage = HfsPlusCheckerTests.Render([], VolumeFile.Options with { VolumeSizeBytes = 1 << 20, Journaled = false });
+        Assert.Equal(HfsPlusGeometry.MinimumVolumeSize, HfsPlusMinimumSize.Of(HfsPlusVolume.Open(storage)));
+    }
+}

@@ -1,0 +1,106 @@
+BeforeAll {
+    . (Join-Path $PSScriptRoot 'Common.ps1')
+    $source = Join-Path $TestDrive 'source'
+    New-SourceTree $source
+    $secret = ConvertTo-SecureString 'correct horse – £' -AsPlainText -Force
+    $other = ConvertTo-SecureString 'battery staple' -AsPlainText -Force
+}
+
+Describe 'An encrypted <Format> with <Encryption>' -ForEach @(
+    @{ Format = 'Sparse'; Encryption = 'Aes128'; Name = 'a.sparseimage' }
+    @{ Format = 'SparseBundle'; Encryption = 'Aes256'; Name = 'a.sparsebundle' }
+    @{ Format = 'ReadWrite'; Encryption = 'Aes128'; Name = 'rw.dmg' }
+    @{ Format = 'ReadOnly'; Encryption = 'Aes256'; Name = 'ro.dmg' }
+    @{ Format = 'ReadOnlyZlib'; Encryption = 'Aes256'; Name = 'z.dmg' }
+) {
+    BeforeAll {
+        $made = New-BackupImage $source (Join-Path $TestDrive $Name) -Format $Format -SizeBytes 64MB -Encryption $Encryption -Passphrase $secret
+        $image = $made.Path
+    }
+
+    It 'is described by New-BackupImage as it is' {
+        $made.Encryption | Should -Be $Encryption
+        $made.Format | Should -Be $Format
+        $made.IsLocked | Should -BeFalse
+    }
+
+    It 'is locked without its passphrase' {
+        $locked = Get-BackupImage $image
+        $locked.IsLocked | Should -BeTrue
+        $locked.Encryption | Should -Be $Encryption
+        $locked.Volumes | Should -BeNullOrEmpty
+        foreach ($command in { Get-BackupImageItem $image -ErrorAction Stop }, { Test-BackupImage $image -ErrorAction Stop },
+            { Restore-BackupImage $image (Join-Path $TestDrive 'no') -ErrorAction Stop }, { ConvertTo-ReadOnlyImage $image (Join-Path $TestDrive 'no.dmg') -ErrorAction Stop }) {
+            $command | Should -Throw -ErrorId 'PassphraseRequired*'
+        }
+    }
+
+    It 'does not open with another passphrase' {
+        { Get-BackupImage $image -Passphrase $other -ErrorAction Stop } | Should -Throw -ErrorId 'WrongPassphrase*'
+    }
+
+    It 'is inspected, verified, listed and restored with it' {
+        (Get-BackupImage $image -Passphrase $secret).Volumes[0].Name | Should -Be 'source'
+        Test-BackupImage $image -Passphrase $secret | Should -BeTrue
+        (Get-BackupImageItem $image -Passphrase $secret -Include report.txt).SizeBytes | Should -Be (Get-Item (Join-Path $source 'report.txt')).Length
+        $target = Join-Path $TestDrive "restored-$Format"
+        $null = Restore-BackupImage $image $target -Passphrase $secret
+        Get-TreeDigest $target | Should -Be (Get-TreeDigest $source)
+    }
+
+    It 'converts: encrypted as it was, or in the clear when that is asked for' {
+        $kept = ConvertTo-ReadOnlyImage $image (Join-Path $TestDrive "kept-$Format.dmg") -Passphrase $secret
+        $kept.Encryption | Should -Be $Encryption
+        (Get-BackupImage $kept.Path).IsLocked | Should -BeTrue
+        $open = ConvertTo-ReadOnlyImage $image (Join-Path $TestDrive "open-$Format.dmg") -Passphrase $secret -Encryption None
+        $open.Encryption | Should -Be 'None'
+        Test-BackupImage $open.Path | Should -BeTrue
+    }
+
+    It 'changes its passphrase' {
+        { Set-BackupImagePassphrase $image -Passphrase $other -NewPassphrase $secret -ErrorAction Stop } | Should -Throw -ErrorId 'WrongPassphrase*'
+        Set-BackupImagePassphrase $image -Passphrase $secret -NewPassphrase $other -WhatIf
+        (Get-BackupImage $image -Passphrase $secret).IsLocked | Should -BeFalse
+        (Set-BackupImagePassphrase $image -Passphrase $secret -NewPassphrase $other -PassThru).Encryption | Should -Be $Encryption
+        { Get-BackupImage $image -Passphrase $secret -ErrorAction Stop } | Should -Throw -ErrorId 'WrongPassphrase*'
+        Test-BackupImage $image -Passphrase $other | Should -BeTrue
+        Set-BackupImagePassphrase $image -Passphrase $other -NewPassphrase $secret
+    }
+}
+
+Describe 'Passphrases' {
+    It 'are asked for where somebody is, and missed with a clear error where nobody is' {
+        $script = "Import-Module '$ManifestPath'; New-BackupImage '$source' '$(Join-Path $TestDrive 'none.dmg')' -Encryption Aes256"
+        $text = '' | & ([Environment]::ProcessPath) -NoProfile -NonInteractive -Command "try { $script -ErrorAction Stop } catch { `$_.FullyQualifiedErrorId }"
+        $text | Should -BeLike 'PassphraseRequired*'
+        Join-Path $TestDrive 'none.dmg' | Should -Not -Exist
+    }
+
+    It 'without an encryption are no encryption by mistake' {
+        { New-BackupImage $source (Join-Path $TestDrive 'none.dmg') -Passphrase $secret } | Should -Throw -ErrorId 'InvalidArgument*'
+    }
+
+    It 'add an encryption when converting' {
+        $plain = New-BackupImage $source (Join-Path $TestDrive 'plain.dmg')
+        $locked = $plain | ConvertTo-ReadOnlyImage -DestinationPath (Join-Path $TestDrive 'locked.dmg') -Encryption Aes128 -Passphrase $secret
+        $locked.Encryption | Should -Be 'Aes128'
+        Test-BackupImage $locked.Path -Passphrase $secret | Should -BeTrue
+    }
+
+    It 'are in no stream' {
+        $word = 'leak-' + [Guid]::NewGuid().ToString('N')
+        $key = ConvertTo-SecureString $word -AsPlainText -Force
+        $path = Join-Path $TestDrive 'stream.dmg'
+        $all = New-BackupImage $source $path -Encryption Aes256 -Passphrase $key -Verbose -Debug -Force *>&1 | Out-String
+        $all += try { Get-BackupImageItem $path -Passphrase $other -Verbose -Debug -ErrorAction Stop *>&1 | Out-String } catch { $_ | Format-List * -Force | Out-String }
+        $all += Get-BackupImage $path -Passphrase $key -Verbose -Debug *>&1 | Format-List * -Force | Out-String
+        $all += $Error | Format-List * -Force | Out-String
+        $all | Should -Not -BeLike "*$word*"
+    }
+
+    It 'are not needed where nothing is encrypted' {
+        $plain = New-BackupImage $source (Join-Path $TestDrive 'open.dmg')
+        { Set-BackupImagePassphrase $plain.Path -Passphrase $secret -NewPassphrase $other -ErrorAction Stop } | Should -Throw -ErrorId 'InvalidArgument*'
+        (Get-BackupImage $plain.Path -Passphrase $secret).IsLocked | Should -BeFalse
+    }
+}
