@@ -11,8 +11,9 @@ using CCImage.Encryption;
 // Every measurement of ours is a process of its own, so that its peak memory and start-up are in it as they are in the peers'.
 if (args is ["--job", ..]) return Jobs.Run(args[1..]);
 
-string folder = Path.GetFullPath(args.FirstOrDefault(a => !a.StartsWith('-')) ?? Path.Combine(Path.GetTempPath(), "ccimage-bench"));
 int only = Array.IndexOf(args, "--only");
+string folder = Path.GetFullPath(
+    args.Where((a, i) => !a.StartsWith('-') && (only < 0 || i != only + 1)).FirstOrDefault() ?? Path.Combine(Path.GetTempPath(), "ccimage-bench"));
 var bench = new Bench(folder, only >= 0 ? args[only + 1] : null);
 return bench.Run();
 
@@ -125,7 +126,7 @@ internal sealed class Bench(string folder, string? only)
             if (!File.Exists(disk)) RunSelf("new", "ReadWrite", "-", smaller, disk);
         }
 
-        // That peer takes a bare volume only, and crashes on a disk with a partition map.
+        // That peer takes a bare volume only, and crashes on a disk with a partition map. A fork of it writes bzip2, which is no peer for zlib.
         string volume = Path.Combine(folder, "volume.img");
         if (only is null or "convert-dmg") CopyVolume(disk, volume);
         Warm(volume);
