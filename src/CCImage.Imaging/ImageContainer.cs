@@ -14,7 +14,9 @@ internal sealed class ImageContainer : IDisposable
 {
     private BlockCipher? _cipher;
 
-    private ImageContainer(string path, BlockStorage disk) => (Path, Disk) = (path, new NamedStorage(disk, path));
+    private readonly BlockStorage _content;
+
+    private ImageContainer(string path, BlockStorage disk) => (Path, Disk, _content) = (path, new NamedStorage(disk, path), disk);
 
     /// <summary>Full path.</summary>
     public string Path { get; }
@@ -92,6 +94,22 @@ internal sealed class ImageContainer : IDisposable
             content.Dispose();
             throw;
         }
+    }
+
+    /// <summary>
+    /// Changes the capacity of the disk, durably. What is cut off is lost; what is added reads as zeros. Nobody may read or write meanwhile. Every
+    /// prefix of the writes is an image of the old or the new capacity.
+    /// </summary>
+    /// <param name="length">The new length in bytes: a multiple of 512.</param>
+    /// <exception cref="ImageException">What the format or the host says.</exception>
+    public void SetCapacity(long length)
+    {
+        if (Bundle is not null) Bundle.SetCapacity(length);
+        else if (SparseImage is not null) SparseImage.SetCapacity(length);
+        else if (_content is FileStorage file) file.SetLength(length);
+        else if (_content is EncryptedStorage encrypted) encrypted.SetLength(length);
+        else throw ImageException.Unsupported($"An image of the format {Format} cannot change its capacity.", "Convert it to a sparse bundle.");
+        Disk.Flush();
     }
 
     /// <inheritdoc/>

@@ -221,9 +221,10 @@ public sealed class EncryptedImageTests : IDisposable
             string outcome = (thrown as ImageException)?.Id.ToString() ?? "opens";
             outcomes[outcome] = outcomes.GetValueOrDefault(outcome) + 1;
 
-            // Nothing depends on the identifier, the true size of a key entry and what is reserved behind salt and IV.
+            // Nothing depends on the identifier, the true size of a key entry and what is reserved behind salt and IV. A last block of the wrapped
+            // keys that becomes noise passes for padding once in 256 times; the keys lie before it.
             int at = bit / 8;
-            if (thrown is null) Assert.True(at is (>= 36 and < 52) or (>= 88 and < 96) or (>= 132 and < 144) or (>= 156 and < 180), $"Byte {at} does not matter.");
+            if (thrown is null) Assert.True(at is (>= 36 and < 52) or (>= 88 and < 96) or (>= 132 and < 144) or (>= 156 and < 180) or >= 256, $"Byte {at} does not matter.");
         }
 
         Assert.True(outcomes["WrongPassphrase"] > 200 && outcomes["ImageDamaged"] > 200 && outcomes["UnsupportedFormat"] > 200, string.Join(", ", outcomes));

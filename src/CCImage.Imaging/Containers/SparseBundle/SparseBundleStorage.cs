@@ -16,7 +16,7 @@ namespace CCImage.Containers.SparseBundle;
 /// kept up to date, and in an encrypted bundle what they leave out reads as zeros.
 /// </para>
 /// </summary>
-internal sealed class SparseBundleStorage : BlockStorage
+internal sealed partial class SparseBundleStorage : BlockStorage
 {
     /// <summary>The name of the file that holds the encryption header, empty in plain bundles.</summary>
     public const string TokenName = "token";
@@ -36,13 +36,12 @@ internal sealed class SparseBundleStorage : BlockStorage
     /// <summary>Most bytes of a property list that are read.</summary>
     internal const int MaximumInfoLength = 1 << 20;
 
-
-    private readonly SparseBundleInfo _info;
+    private volatile SparseBundleInfo _info;
     private readonly string _bandsFolder;
     private readonly string? _mappedFolder;
     private readonly bool _writable;
     private readonly Func<BlockStorage, BlockStorage>? _bandLayer;
-    private readonly FileStorage? _guard;
+    private FileStorage? _guard;
 
     /// <summary>Guards the fields below it, and every band's reference count.</summary>
     private readonly Lock _lock = new();

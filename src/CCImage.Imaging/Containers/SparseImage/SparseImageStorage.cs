@@ -12,7 +12,7 @@ namespace CCImage.Containers.SparseImage;
 /// grows with the bands stored, 4 bytes each.
 /// </para>
 /// </summary>
-internal sealed class SparseImageStorage : BlockStorage
+internal sealed partial class SparseImageStorage : BlockStorage
 {
     /// <summary>Bytes of a band in new images.</summary>
     public const int DefaultBandSize = 1 << 20;
@@ -27,9 +27,10 @@ internal sealed class SparseImageStorage : BlockStorage
     private readonly BlockStorage _file;
     private readonly bool _writable;
     private readonly bool _ownsFile;
+    private long _length;
 
     /// <summary>Of each band 1 + its slot, 0 for none; pages exist where bands do.</summary>
-    private readonly int[]?[] _slots;
+    private int[]?[] _slots;
 
     /// <summary>A new band waits for whoever is making the same one.</summary>
     private readonly Lock[] _making = [.. Enumerable.Range(0, 64).Select(_ => new Lock())];
@@ -53,14 +54,14 @@ internal sealed class SparseImageStorage : BlockStorage
 
     private SparseImageStorage(BlockStorage file, long length, long bandSize, bool writable, bool ownsFile)
     {
-        (_file, Length, BandSizeBytes, _writable, _ownsFile) = (file, length, bandSize, writable, ownsFile);
+        (_file, _length, BandSizeBytes, _writable, _ownsFile) = (file, length, bandSize, writable, ownsFile);
         BandCount = (int)Layout.DivideUp(length, bandSize);
         _slots = new int[]?[(int)Layout.DivideUp(BandCount, PageSize)];
         _staleEnd = file.Length;
     }
 
     /// <inheritdoc/>
-    public override long Length { get; }
+    public override long Length => _length;
 
     /// <inheritdoc/>
     public override bool CanWrite => _writable;
@@ -69,7 +70,7 @@ internal sealed class SparseImageStorage : BlockStorage
     public long BandSizeBytes { get; }
 
     /// <summary>Bands of the disk, stored or not; the last one may be shorter on the disk.</summary>
-    public int BandCount { get; }
+    public int BandCount { get; private set; }
 
     /// <summary>Bands that are stored.</summary>
     public int StoredBandCount => Volatile.Read(ref _storedBands);

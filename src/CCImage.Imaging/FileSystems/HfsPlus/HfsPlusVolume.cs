@@ -64,6 +64,9 @@ internal sealed class HfsPlusVolume : FileSystemVolume
     /// <summary>The window the volume lies in; where a wrapper is around it, without the wrapper.</summary>
     internal BlockStorage Storage => _volume;
 
+    /// <summary>Whether the wrapper of a classic HFS volume is around it.</summary>
+    internal bool IsEmbedded => _offset != 0;
+
     /// <summary>Whether there is such a volume: by a signature in the volume header, the wrapper's, or a valid alternate header.</summary>
     /// <param name="volume">Partition or disk.</param>
     public static bool IsMatch(BlockStorage volume) =>

@@ -1,0 +1,133 @@
+using CCImage.Binary;
+using CCImage.Encryption;
+using CCImage.Platform;
+using CCImage.PropertyLists;
+using CCImage.Storage;
+
+namespace CCImage.Containers.SparseBundle;
+
+/// <content>How a bundle gets another capacity.</content>
+internal sealed partial class SparseBundleStorage
+{
+    /// <summary>
+    /// Gives the disk another length, durably. What is cut off is lost; what is added reads as zeros. Nobody may read or write meanwhile.
+    /// <para>
+    /// The order: (growing) what a resize that was killed left behind the old end is removed, or it would come back; <c>Info.plist</c> is
+    /// replaced, which alone is believed as long as it can be read, so that this one rename is the change; then its copy, whose content stays
+    /// valid for either length, because nothing lies behind the shorter one yet or any more; (shrinking) the bands behind the new end are
+    /// removed, and the last band is cut.
+    /// </para>
+    /// </summary>
+    /// <param name="length">The new length in bytes: a multiple of 512.</param>
+    /// <exception cref="ImageException">What the host says.</exception>
+    public void SetCapacity(long length)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(length, 512);
+        ArgumentOutOfRangeException.ThrowIfNotEqual(length % 512, 0);
+        if (!_writable) throw new NotSupportedException("This storage is read-only.");
+        Flush();
+        CloseBands();
+        try
+        {
+            long before = Length;
+            if (length > before)
+            {
+                RemoveBehind(before);
+                FillLastBand(before, length);
+            }
+
+            ReplaceLists(length);
+            _info = _info with { DiskLength = length };
+            if (length < before) RemoveBehind(length);
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e))
+        {
+            throw FileErrors.Map(e, Path, writing: true);
+        }
+    }
+
+    private void CloseBands()
+    {
+        lock (_lock)
+        {
+            foreach (Band band in _recent) Close(band);
+            _recent.Clear();
+            _open.Clear();
+            _stored = null;
+        }
+    }
+
+    /// <summary>Writes both lists anew with another length; keys that are not known here stay.</summary>
+    private void ReplaceLists(long length)
+    {
+        var list = (PropertyListDictionary)PropertyListReader.Parse(ReadInfoForChange());
+        var changed = new PropertyListDictionary();
+        foreach ((string key, PropertyListNode value) in list) changed.Add(key, key == "size" ? length : value);
+        byte[] bytes = PropertyListWriter.Write(changed);
+
+        // A bundle without a token is locked by the list itself, and an open file cannot be replaced everywhere.
+        bool isGuard = _guard is { } guard && System.IO.Path.GetFileName(guard.Path) == SparseBundleInfo.FileName;
+        if (isGuard) _guard!.Dispose();
+        ReplaceSmallFile(SparseBundleInfo.FileName, bytes);
+        if (isGuard) _guard = FileStorage.OpenWrite(System.IO.Path.Combine(Path, SparseBundleInfo.FileName));
+        ReplaceSmallFile(SparseBundleInfo.CopyName, bytes);
+    }
+
+    private byte[] ReadInfoForChange()
+    {
+        string path = System.IO.Path.Combine(Path, SparseBundleInfo.FileName);
+        if (_guard is not { } guard || guard.Path != path) return ReadSmallFile(path, MaximumInfoLength);
+        byte[] bytes = new byte[guard.Length];
+        guard.Read(0, bytes);
+        return bytes;
+    }
+
+    private void ReplaceSmallFile(string name, byte[] bytes)
+    {
+        using var file = new AtomicFile(System.IO.Path.Combine(Path, name), overwrite: true);
+        file.Storage.Write(0, bytes);
+        file.Commit();
+    }
+
+    /// <summary>Removes the bands behind an end of the disk, and cuts the band that the end lies in.</summary>
+    private void RemoveBehind(long end)
+    {
+        long count = Layout.DivideUp(end, BandSizeBytes), within = end % BandSizeBytes;
+        long[] behind = [.. BandExtents().Select(b => b.Band).Where(b => b >= count)];
+        foreach (long number in behind)
+        {
+            File.Delete(BandPath(number));
+            if (_mappedFolder is not null) File.Delete(MapPath(number));
+            _unflushed.Remove(number);
+        }
+
+        if (behind.Length > 0)
+        {
+            FileSystemCalls.FlushFolder(_bandsFolder);
+            if (_mappedFolder is not null) FileSystemCalls.FlushFolder(_mappedFolder);
+        }
+
+        string last = BandPath(count - 1);
+        if (within == 0 || !File.Exists(last)) return;
+        FileStorage file = FileStorage.OpenWrite(last);
+        using BlockStorage band = _bandLayer?.Invoke(file) ?? file;
+        if (band.Length <= within) return;
+
+        // Of an encrypted band whole cipher blocks stay: what stands in the last one behind the end is cleared.
+        long cleared = Math.Min(band.Length, Layout.RoundUp(within, MapUnit));
+        band.Write(within, new byte[(int)(cleared - within)]);
+        if (band is EncryptedStorage encrypted) encrypted.SetLength(within);
+        else file.SetLength(within);
+        band.Flush();
+    }
+
+    /// <summary>See <see cref="FillToEnd"/>: of an encrypted bundle without maps the last band's file becomes as long as its part of the disk.</summary>
+    private void FillLastBand(long end, long length)
+    {
+        long number = (end - 1) / BandSizeBytes, needed = Math.Min(BandSizeBytes, length - (number * BandSizeBytes));
+        if (_bandLayer is null || _mappedFolder is not null || !File.Exists(BandPath(number))) return;
+        using BlockStorage band = _bandLayer(FileStorage.OpenWrite(BandPath(number)));
+        if (band.Length < needed) band.Write(needed - 1, [0]);
+        band.Flush();
+    }
+}

@@ -1,0 +1,186 @@
+using CCImage.Diagnostics;
+using CCImage.Encryption;
+using CCImage.FileSystems.HfsPlus;
+using CCImage.Partitions;
+using CCImage.Partitions.Gpt;
+using CCImage.Platform;
+using CCImage.Storage;
+
+namespace CCImage;
+
+/// <summary>What to resize, and to what: exactly one of the three sizes is given.</summary>
+/// <param name="Path">File or bundle, as a full path.</param>
+public sealed record ImageResizeRequest(string Path)
+{
+    /// <summary>The passphrase; not used where the image is not encrypted. Stays the caller's.</summary>
+    public Passphrase? Passphrase { get; init; }
+
+    /// <summary>The capacity in bytes, rounded up to whole sectors of 512.</summary>
+    public long? SizeBytes { get; init; }
+
+    /// <summary>The smallest capacity that is possible without moving files.</summary>
+    public bool ToMinimumSize { get; init; }
+
+    /// <summary>What is free where the image lies, and what it stores.</summary>
+    public bool ToAvailableSpace { get; init; }
+}
+
+/// <summary>What a resize did.</summary>
+/// <param name="Path">Full path of the image.</param>
+/// <param name="CapacityBytesBefore">Bytes of the disk before.</param>
+/// <param name="CapacityBytesAfter">Bytes of the disk now.</param>
+/// <param name="VolumeResized">Whether the volume has the new size, too.</param>
+/// <param name="Advice">What is left to be done, in a sentence; null for nothing.</param>
+public sealed record ImageResizeResult(string Path, long CapacityBytesBefore, long CapacityBytesAfter, bool VolumeResized, string? Advice);
+
+/// <summary>
+/// Gives an image another capacity: container, partition map and HFS+ volume together; nothing is moved. Resizing does not give space back to the
+/// host, and compacting does not change the capacity.
+/// <para>
+/// Everything is judged and planned before the first write. Growing goes from the outside inwards (container, map, volume), shrinking from the
+/// inside outwards, so that nothing is ever larger than what it lies in. Cut anywhere, the image opens with all its files; running the
+/// resize again finishes it.
+/// </para>
+/// </summary>
+public static class ImageResize
+{
+    private const int SectorSize = PartitionTable.SectorSize;
+
+    /// <summary>Resizes an image.</summary>
+    /// <param name="request">Which, and to what.</param>
+    /// <param name="observer">Hears of advice.</param>
+    /// <param name="cancellation">Ends it before the first write.</param>
+    /// <exception cref="ImageException">
+    /// <see cref="ImageErrorId.CapacityTooSmall"/>: something lies behind the end, and the message names the smallest capacity;
+    /// <see cref="ImageErrorId.UnsupportedFormat"/>: a read-only image, a map or a file system that cannot be resized so;
+    /// <see cref="ImageErrorId.ImageDamaged"/>, <see cref="ImageErrorId.ImageInUse"/>, and what opening says.
+    /// </exception>
+    public static ImageResizeResult Run(ImageResizeRequest request, IImagingObserver observer, CancellationToken cancellation)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        ArgumentNullException.ThrowIfNull(observer);
+        if ((request.SizeBytes is null ? 0 : 1) + (request.ToMinimumSize ? 1 : 0) + (request.ToAvailableSpace ? 1 : 0) != 1)
+            throw new ImageException(ImageErrorId.InvalidArgument, "Exactly one size must be given.", request.Path, remedy: "Give SizeBytes, ToMinimumSize or ToAvailableSpace.");
+        if (request.SizeBytes is <= 0 or > long.MaxValue - SectorSize)
+            throw new ImageException(ImageErrorId.InvalidArgument, $"A capacity of {request.SizeBytes} bytes is impossible.", request.Path, remedy: "Give a positive number of bytes.");
+        try
+        {
+            using DiskImage image = DiskImage.Open(request.Path, request.Passphrase, writable: true);
+            return new Job(image, cancellation).Run(request, observer);
+        }
+        catch (ImageException e)
+        {
+            throw e.WithPath(request.Path);
+        }
+    }
+
+    /// <summary>Resizes one image. The volume at the end of the disk is the one that changes.</summary>
+    private sealed class Job
+    {
+        private readonly DiskImage _image;
+        private readonly CancellationToken _cancellation;
+        private readonly GptResizer? _map;
+        private readonly long _offset; // of the last volume's window
+        private readonly long _windowLength;
+        private readonly DiskImage.FoundVolume? _volume;
+        private readonly HfsPlusResizer? _hfs;
+
+        public Job(DiskImage image, CancellationToken cancellation)
+        {
+            (_image, _cancellation) = (image, cancellation);
+            if (image.PartitionScheme is not (PartitionScheme.None or PartitionScheme.Gpt))
+                throw ImageException.Unsupported($"An image with a partition map of the kind {image.PartitionScheme} cannot be resized.", "Back its files up into a new image.");
+            _windowLength = image.Disk.Length;
+            if (image.PartitionScheme == PartitionScheme.Gpt)
+            {
+                _map = new GptResizer(image.Disk);
+                BackupImagePartition? last = image.PartitionTable.Partitions.MaxBy(p => p.OffsetBytes);
+                (_offset, _windowLength) = last is null ? (0, 0) : (last.OffsetBytes, last.SizeBytes);
+                foreach (BackupImagePartition partition in image.PartitionTable.Partitions)
+                {
+                    if (partition != last && partition.OffsetBytes + partition.SizeBytes > _offset) throw ImageException.Damaged("Partitions overlap.", $"partition {partition.Number}");
+                }
+            }
+
+            _volume = _windowLength == 0 ? null : image.Volumes.FirstOrDefault(v => v.OffsetBytes == _offset);
+            if (_volume?.Fault is { } fault) throw fault;
+            if (_volume?.Volume is HfsPlusVolume hfs) _hfs = new(hfs, cancellation);
+        }
+
+        private BlockStorage Disk => _image.Disk;
+
+        /// <summary>The smallest capacity: what lies last stays where it is.</summary>
+        private long LeastCapacity
+        {
+            get
+            {
+                if (_windowLength == 0) return Disk.Length;
+                long window = _hfs?.LeastLength ?? _windowLength;
+                if (_map is null) return window;
+                long end = _offset + Binary.Layout.RoundUp(window, 4096);
+                return Math.Min(end, _offset + Math.Max(window, _windowLength)) + _map.TailBytes;
+            }
+        }
+
+        public ImageResizeResult Run(ImageResizeRequest request, IImagingObserver observer)
+        {
+            long before = Disk.Length, least = LeastCapacity;
+            HostVolume host = HostPlatform.Current.GetVolume(Path.GetDirectoryName(_image.Path)!);
+            long available = host.FreeBytes + _image.Container.StoredBytes;
+            long after = request.ToMinimumSize ? least : request.SizeBytes ?? (available / 4096 * 4096);
+            after = Binary.Layout.RoundUp(after, SectorSize);
+            if (after < least && after < before)
+                throw new ImageException(ImageErrorId.CapacityTooSmall, $"The smallest capacity that is possible now is {least} bytes: {WhyNotLess}.", remedy: "Ask for at least that.");
+            CheckHost(host, before, after, available, observer);
+            long window = WindowFor(after, before);
+            HfsPlusResizer.Plan? plan = _hfs?.PlanFor(window);
+            _cancellation.ThrowIfCancellationRequested();
+            if (after > before) _image.Container.SetCapacity(after);
+            if (after < before) WriteVolume(window, plan);
+            _map?.Write(Disk, after, _offset + window);
+            if (after >= before) WriteVolume(window, plan);
+            if (after < before) _image.Container.SetCapacity(after);
+            return new(_image.Path, before, after, _hfs is not null, window > _windowLength ? Advice : null);
+        }
+
+        private string WhyNotLess => _hfs is not null ? "behind it nothing is in use" : "only HFS+ volumes are made smaller";
+
+        private string? Advice => _volume?.Volume.Kind switch
+        {
+            VolumeKind.HfsPlus or VolumeKind.HfsPlusCaseSensitive => null,
+            VolumeKind.Apfs => $"The APFS container still has its old size: attach the image on a Mac and run 'diskutil apfs resizeContainer diskXs{Math.Max(1, _volume.Partition)} 0'.",
+            _ => "The volume still has its old size: attach the image on a Mac and extend it there, or copy its files into a new image.",
+        };
+
+        /// <summary>The last window on a disk of another length; a volume that fits the smaller disk as it is keeps its window.</summary>
+        private long WindowFor(long after, long before)
+        {
+            if (_windowLength == 0) return 0;
+            long most = _map is null ? after : _map.LastEndFor(after) - _offset;
+            if (after >= before) return Math.Max(most, _windowLength);
+            if (most >= _windowLength) return _windowLength;
+            // A window that does not end at a whole 4 KiB may end where the backup begins.
+            long least = _hfs?.LeastLength ?? _windowLength;
+            return most >= least ? most : after - _map!.TailBytes - _offset;
+        }
+
+        private void WriteVolume(long window, HfsPlusResizer.Plan? plan)
+        {
+            if (plan is not null) _hfs!.Write(new WindowStorage(Disk, _offset, Math.Max(window, _windowLength)), window, plan);
+        }
+
+        private void CheckHost(HostVolume host, long before, long after, long available, IImagingObserver observer)
+        {
+            if (after <= before) return;
+            if (_image.Format == BackupImageFormat.ReadWrite && host.MaximumFileSize is long limit && after > limit)
+            {
+                throw new ImageException(
+                    ImageErrorId.DestinationFileSizeLimit, $"The image would be a file of {after} bytes, and the file system there ({host.FileSystemType}) ends at {limit}.",
+                    remedy: "Convert it to a sparse bundle, which keeps the disk in small files.");
+            }
+
+            if (after > available)
+                observer.OnWarning(new(ImagingWarningKind.Advice, _image.Path, $"The capacity of {after} bytes is more than the disk under the image can hold ({available} bytes)."));
+        }
+    }
+}

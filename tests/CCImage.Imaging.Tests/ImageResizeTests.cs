@@ -1,0 +1,238 @@
+using System.Security;
+using System.Security.Cryptography;
+using CCImage.Diagnostics;
+using CCImage.Encryption;
+using CCImage.FileSystems.HfsPlus;
+using CCImage.Partitions.Gpt;
+using CCImage.Sources;
+using CCImage.Storage;
+
+namespace CCImage.Tests;
+
+/// <summary>Whole images resized: files unchanged, judged by our checker, fsck_hfs and sgdisk, and cut at every write.</summary>
+public sealed class ImageResizeTests : IDisposable
+{
+    private const long Bitmap = 32_768L * 4096; // what one block of a bitmap covers
+    private const long Band = 1 << 20;
+
+    private readonly TemporaryFolder _folder = new();
+
+    public static TheoryData<BackupImageFormat, BackupImageEncryption> Kinds => ImageCapacityTests.Kinds;
+
+    public void Dispose() => _folder.Dispose();
+
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public void ImagesGrowAndShrinkWithTheirFiles(BackupImageFormat format, BackupImageEncryption encryption)
+    {
+        using Passphrase? passphrase = encryption == BackupImageEncryption.None ? null : MakePassphrase();
+        string image = Make(format, encryption, passphrase);
+        string[] files = FilesOf(image, passphrase);
+        long first = DiskImage.Inspect(image, passphrase).CapacityBytes!.Value;
+        long[] sizes = format == BackupImageFormat.ReadWrite ? [first + 512, first + (20 << 12), 30 << 20, first] : [first + 512, 1008 * Band, 1009 * Band, (1009 * Band) + 512, 3 * Bitmap, first + Band];
+        if (encryption != BackupImageEncryption.None) sizes = [sizes[2]]; // every opening derives keys, slowly
+        foreach (long size in sizes) Resize(new(image) { SizeBytes = size }, size);
+        long least = Assert.Throws<ImageException>(() => Resize(new(image) { SizeBytes = 512 }, 512)) is { Id: ImageErrorId.CapacityTooSmall } e ? NumberIn(e.Message) : 0;
+        Assert.Equal(ImageErrorId.CapacityTooSmall, Assert.Throws<ImageException>(() => Resize(new(image) { SizeBytes = least - 512 }, 0)).Id);
+        Resize(new(image) { ToMinimumSize = true }, least);
+        Resize(new(image) { SizeBytes = least + Band }, least + Band);
+
+        void Resize(ImageResizeRequest request, long expected)
+        {
+            ImageResizeResult result = ImageResize.Run(request with { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
+            Assert.Equal((expected, true, null), (result.CapacityBytesAfter, result.VolumeResized, result.Advice));
+            Assert.Equal(expected, DiskImage.Inspect(image, passphrase).CapacityBytes);
+            Assert.Equal(files, FilesOf(image, passphrase));
+            AssertSound(image, passphrase);
+        }
+    }
+
+    [OracleTheory("fsck_hfs", "sgdisk")]
+    [InlineData(ImageFileSystem.HfsPlus)]
+    [InlineData(ImageFileSystem.HfsPlusCaseSensitive)]
+    public void ForeignCheckersHaveNoComplaint(ImageFileSystem fileSystem)
+    {
+        string image = Make(BackupImageFormat.ReadWrite, fileSystem: fileSystem);
+        string[] files = FilesOf(image, null);
+        foreach (long size in (long[])[Bitmap + (80 * 512), Bitmap + (96 * 512), Bitmap + (120 * 512), (2 * Bitmap) + 66_048, (2 * Bitmap) + 512 - (1 << 20)])
+        {
+            try
+            {
+                ImageResize.Run(new(image) { SizeBytes = size }, SilentObserver.Instance, CancellationToken.None);
+            }
+            catch (ImageException e) when (e.Id == ImageErrorId.CapacityTooSmall)
+            {
+                // One block more has no room for a block of the bitmap and the copy of the header.
+                Assert.Equal(Bitmap + (96 * 512), size);
+            }
+
+            AssertForeign(image);
+            Assert.Equal(files, FilesOf(image, null));
+        }
+
+        image = Make(BackupImageFormat.ReadWrite, fileSystem: fileSystem);
+        ImageResize.Run(new(image) { ToMinimumSize = true }, SilentObserver.Instance, CancellationToken.None);
+        AssertForeign(image);
+        Assert.Equal(files, FilesOf(image, null));
+    }
+
+    [Theory]
+    [InlineData(12L << 20, 13L << 20)]
+    [InlineData(12L << 20, (12L << 20) + 4096)]
+    [InlineData(12L << 20, 136L << 20)]
+    [InlineData(16L << 20, 12L << 20)]
+    public void CutAtEveryWriteTheImageHasAllFiles(long from, long to)
+    {
+        string image = Make(BackupImageFormat.ReadWrite, size: from);
+        string[] files = FilesOf(image, null);
+        long before = new FileInfo(image).Length;
+        to += before - from;
+        byte[] disk = new byte[Math.Max(before, to)];
+        using (FileStream stream = File.OpenRead(image)) stream.ReadExactly(disk, 0, (int)before);
+        var storage = new LoggedStorage(disk);
+        Rewrite(storage, before, to);
+        Assert.True(storage.Writes.Count >= 8);
+        for (int writes = 0; writes <= storage.Writes.Count; writes++)
+        {
+            foreach (int torn in writes < storage.Writes.Count && storage.Writes[writes].Bytes.Length > 512 ? (int[])[0, 512] : [0])
+            {
+                byte[] cut = storage.After(writes, torn);
+                bool isDone = writes == storage.Writes.Count;
+                WriteSparse(image, cut.AsSpan(0, isDone ? (int)to : cut.Length));
+                Assert.Equal(files, FilesOf(image, null));
+                ImageFinding[] findings = [.. ImageVerification.Run(new(image), SilentObserver.Instance, CancellationToken.None).Findings];
+                Assert.DoesNotContain(findings, f => f.Grade == ImageFindingGrade.Damaged);
+                if (isDone) Assert.DoesNotContain(findings, f => f.Grade == ImageFindingGrade.Repairable);
+            }
+        }
+    }
+
+    // The writes of a resize, as ImageResize orders them, on a disk that is as long as the longer of the two.
+    private static void Rewrite(LoggedStorage disk, long before, long after)
+    {
+        using var old = new WindowStorage(disk, 0, before);
+        var map = new GptResizer(old);
+        long offset = map.LastOffset!.Value, oldWindow = map.LastEndFor(before) - offset, window = map.LastEndFor(after) - offset;
+        var volume = new HfsPlusResizer(HfsPlusVolume.Open(new WindowStorage(disk, offset, oldWindow)), CancellationToken.None);
+        HfsPlusResizer.Plan plan = volume.PlanFor(window);
+        var longer = new WindowStorage(disk, offset, Math.Max(window, oldWindow));
+        if (after < before) volume.Write(longer, window, plan);
+        map.Write(disk, after, offset + window);
+        if (after >= before) volume.Write(longer, window, plan);
+    }
+
+    private static void WriteSparse(string image, ReadOnlySpan<byte> bytes)
+    {
+        using FileStream stream = File.Create(image);
+        stream.SetLength(bytes.Length);
+        for (int at = 0; at < bytes.Length; at += 1 << 16)
+        {
+            ReadOnlySpan<byte> part = bytes[at..Math.Min(bytes.Length, at + (1 << 16))];
+            if (!part.ContainsAnyExcept((byte)0)) continue;
+            stream.Position = at;
+            stream.Write(part);
+        }
+    }
+
+    private static long NumberIn(string message) => long.Parse(message.Split(" now is ")[1].Split(' ')[0], System.Globalization.CultureInfo.InvariantCulture);
+
+    private static void AssertSound(string image, Passphrase? passphrase)
+    {
+        ImageVerificationResult result = ImageVerification.Run(new(image) { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
+        Assert.True(result.IsSound, string.Join('\n', result.Findings));
+    }
+
+    private void AssertForeign(string image)
+    {
+        AssertSound(image, null);
+        (int exitCode, string output, string error) = Oracle.Run("sgdisk", "-v", image);
+        Assert.True(exitCode == 0 && output.Contains("No problems found", StringComparison.Ordinal), output + error);
+        string window = _folder["window"];
+        using (DiskImage disk = DiskImage.Open(image))
+        using (FileStream stream = File.Create(window))
+        {
+            BackupImagePartition partition = disk.Describe().Partitions[0];
+            byte[] buffer = new byte[1 << 20];
+            stream.SetLength(partition.SizeBytes);
+            for (long at = 0; at < partition.SizeBytes; at += buffer.Length)
+            {
+                Span<byte> part = buffer.AsSpan(0, (int)Math.Min(buffer.Length, partition.SizeBytes - at));
+                disk.Disk.Read(partition.OffsetBytes + at, part);
+                if (!part.ContainsAnyExcept((byte)0)) continue;
+                stream.Position = at;
+                stream.Write(part);
+            }
+        }
+
+        (exitCode, output, error) = Oracle.Run("fsck_hfs", "-fn", window);
+        Assert.True(exitCode == 0, output + error);
+        Assert.Contains("appears to be OK", output + error, StringComparison.Ordinal);
+    }
+
+    private static string[] FilesOf(string image, Passphrase? passphrase)
+    {
+        using DiskImage disk = DiskImage.Open(image, passphrase);
+        using SourceTree tree = disk.ReadTree(null, CancellationToken.None);
+        return [.. tree.Enumerate().Select(e => $"{e.RelativePath} {HashOf(tree, e)}").Order(StringComparer.Ordinal)];
+    }
+
+    private static string HashOf(SourceTree tree, SourceEntry entry)
+    {
+        if (entry.Kind != EntryKind.File) return "";
+        using BlockStorage fork = tree.OpenFork(entry, ForkKind.Data);
+        byte[] bytes = new byte[fork.Length];
+        fork.Read(0, bytes);
+        return Convert.ToHexStringLower(SHA256.HashData(bytes));
+    }
+
+    private string Make(
+        BackupImageFormat format, BackupImageEncryption encryption = BackupImageEncryption.None, Passphrase? passphrase = null, ImageFileSystem fileSystem = default, long size = 12 << 20)
+    {
+        string source = _folder["Source"], image = _folder["image"];
+        Directory.CreateDirectory(source);
+        for (int i = 0; i < 5; i++) File.WriteAllBytes(Path.Combine(source, $"file {i}"), TestTree.Noise(100_000 + i, i));
+        var recipe = new ImageRecipe
+        {
+            SourcePath = source, Path = image, Format = format, SizeBytes = size, Encryption = encryption, Passphrase = passphrase, FileSystem = fileSystem, Overwrite = true,
+            BandSizeBytes = format == BackupImageFormat.SparseBundle ? Band : null,
+        };
+        using ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None);
+        creation.Run(CancellationToken.None);
+        return image;
+    }
+
+    private static Passphrase MakePassphrase()
+    {
+        using var secret = new SecureString();
+        foreach (char c in "correct horse") secret.AppendChar(c);
+        return Passphrase.From(secret);
+    }
+
+    // Keeps every write.
+    private sealed class LoggedStorage(byte[] before) : BlockStorage
+    {
+        private readonly byte[] _now = [.. before];
+
+        public List<(long Offset, byte[] Bytes)> Writes { get; } = [];
+
+        public override long Length => _now.Length;
+
+        public override bool CanWrite => true;
+
+        public byte[] After(int writes, int bytesOfTheNext)
+        {
+            byte[] result = [.. before];
+            foreach ((long offset, byte[] bytes) in Writes.Take(writes)) bytes.CopyTo(result, offset);
+            if (bytesOfTheNext > 0) Writes[writes].Bytes.AsSpan(0, bytesOfTheNext).CopyTo(result.AsSpan((int)Writes[writes].Offset));
+            return result;
+        }
+
+        protected override void ReadCore(long offset, Span<byte> buffer) => _now.AsSpan((int)offset, buffer.Length).CopyTo(buffer);
+
+        protected override void WriteCore(long offset, ReadOnlySpan<byte> buffer)
+        {
+            Writes.Add((offset, buffer.ToArray()));
+            buffer.CopyTo(_now.AsSpan((int)offset));
+        }
+    }
+}
