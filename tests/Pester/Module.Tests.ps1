@@ -22,7 +22,7 @@ Describe 'The module' {
         (Get-Command -Module CCImage).Name | Sort-Object | Should -Be ($manifest.CmdletsToExport | Sort-Object)
         (Get-Command -Module CCImage).CommandType | Sort-Object -Unique | Should -Be 'Cmdlet'
         (Get-Command -Module CCImage).Name | Sort-Object |
-            Should -Be 'ConvertTo-ReadOnlyImage', 'Get-BackupImage', 'Get-BackupImageItem', 'New-BackupImage', 'Restore-BackupImage', 'Set-BackupImagePassphrase', 'Test-BackupImage', 'Test-FullFsyncSupport'
+            Should -Be 'ConvertTo-ReadOnlyImage', 'Get-BackupImage', 'Get-BackupImageItem', 'New-BackupImage', 'Resize-BackupImage', 'Restore-BackupImage', 'Set-BackupImagePassphrase', 'Test-BackupImage', 'Test-FullFsyncSupport'
     }
 
     It 'uses approved verbs' {
@@ -138,6 +138,7 @@ Describe 'Objects from a job' {
     It 'pipe into Get-BackupImageItem' { @($image | Get-BackupImageItem).Count | Should -BeGreaterThan 3 }
     It 'pipe into ConvertTo-ReadOnlyImage' { ($image | ConvertTo-ReadOnlyImage -DestinationPath (Join-Path $folder 'Archive')).Format | Should -Be 'ReadOnlyZlib' }
     It 'pipe into Restore-BackupImage' { ($image | Restore-BackupImage -DestinationPath (Join-Path $folder 'Restored')).Entries | Should -BeGreaterThan 3 }
+    It 'pipe into Resize-BackupImage' { { $image | Resize-BackupImage -SizeBytes 1GB -ErrorAction Stop } | Should -Throw -ErrorId 'UnsupportedFormat*' }
     It 'pipe into Test-BackupImage' { $image | Test-BackupImage | Should -BeTrue }
     It 'pipe into Test-FullFsyncSupport' { $image | Test-FullFsyncSupport | Should -BeOfType [bool] }
     It 'pipe into Set-BackupImagePassphrase' {

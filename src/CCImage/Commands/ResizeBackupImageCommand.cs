@@ -1,0 +1,38 @@
+using System.Management.Automation;
+using CCImage.Internal;
+
+namespace CCImage.Commands;
+
+/// <summary>Gives images another capacity: container, partition map and HFS+ volume together.</summary>
+[Cmdlet(VerbsCommon.Resize, "BackupImage", DefaultParameterSetName = PathSet, SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
+[OutputType(typeof(ImageResizeResult))]
+public sealed class ResizeBackupImageCommand : ImagePathCommand
+{
+    /// <summary>The new capacity in bytes.</summary>
+    [Parameter(Position = 1)]
+    [ValidateRange(1L, long.MaxValue)]
+    public long? SizeBytes { get; set; }
+
+    /// <summary>The smallest capacity possible without moving files.</summary>
+    [Parameter]
+    public SwitchParameter ToMinimumSize { get; set; }
+
+    /// <summary>What is free where the image lies, and what it stores.</summary>
+    [Parameter]
+    public SwitchParameter ToAvailableSpace { get; set; }
+
+    /// <summary>Give the result.</summary>
+    [Parameter]
+    public SwitchParameter PassThru { get; set; }
+
+    private protected override void ProcessPath(string path)
+    {
+        string target = ToMinimumSize ? "the smallest size possible" : ToAvailableSpace ? "the space available" : FormatView.Size(SizeBytes);
+        string description = $"Resize {path} to {target}.";
+        if (!ShouldProcess(description, description, "Resize-BackupImage")) return;
+        var request = new ImageResizeRequest(path) { Passphrase = Secret, SizeBytes = SizeBytes, ToMinimumSize = ToMinimumSize, ToAvailableSpace = ToAvailableSpace };
+        ImageResizeResult result = RunWorker((observer, cancellation) => ImageResize.Run(request, observer, cancellation));
+        if (result.Advice is not null) WriteWarning($"{path}: {result.Advice}");
+        if (PassThru) WriteObject(result);
+    }
+}
