@@ -1,3 +1,4 @@
+using CCImage.Sources;
 using Microsoft.Win32.SafeHandles;
 
 namespace CCImage.Platform;
@@ -70,6 +71,10 @@ internal abstract class HostDirectory : IDisposable
     /// <param name="name">A name, or names with <c>/</c> between.</param>
     /// <param name="stat">What was opened: compare it with what was expected.</param>
     public abstract SafeFileHandle OpenFile(string name, out HostStat stat);
+
+    /// <summary>When the content of a file was last changed, as <see cref="HostStat.ModifyTime"/> tells it.</summary>
+    /// <param name="file">The open file.</param>
+    public virtual UnixTime GetModifyTime(SafeFileHandle file) => UnixTime.From(File.GetLastWriteTimeUtc(file));
 
     /// <summary>Opens a file or a folder to have its metadata set by the open file; null where the host goes by names.</summary>
     /// <param name="name">A single name.</param>

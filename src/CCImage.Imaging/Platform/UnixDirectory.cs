@@ -87,6 +87,10 @@ internal abstract class UnixDirectory : HostDirectory
     }
 
     /// <inheritdoc/>
+    /// <remarks>Not by the runtime, which throws for years behind 9999; some file systems keep them.</remarks>
+    public override UnixTime GetModifyTime(SafeFileHandle file) => GetStat(file).ModifyTime;
+
+    /// <inheritdoc/>
     public override SafeFileHandle? OpenForMetadata(string name) => OpenFile(name, out _);
 
     /// <inheritdoc/>

@@ -119,7 +119,7 @@ internal sealed class PortableDirectory : HostDirectory
             Kind = isLink ? EntryKind.SymbolicLink : isFolder ? EntryKind.Directory : EntryKind.File,
 
             // The runtime shows no file number. The name stands for it, folded as Windows compares names: enough to know a twin again.
-            Identity = new(0, unchecked((ulong)StringComparer.OrdinalIgnoreCase.GetHashCode(path) + 1)),
+            Identity = IdentityOf(path),
             LinkCount = 1,
             Mode = isLink ? 0x1FFu : (attributes & FileAttributes.ReadOnly) != 0 && !isFolder ? 0x124u : isFolder ? 0x1EDu : 0x1A4u,
             UserId = UnknownOwner,
@@ -132,6 +132,11 @@ internal sealed class PortableDirectory : HostDirectory
             AccessTime = UnixTime.From(info.LastAccessTimeUtc),
         };
     });
+
+    /// <summary>The same for all spellings of a path: letters of either case, and both separators.</summary>
+    /// <param name="path">A full path.</param>
+    internal static HostIdentity IdentityOf(string path) =>
+        new(0, unchecked((ulong)StringComparer.OrdinalIgnoreCase.GetHashCode(path.Replace('/', '\\')) + 1));
 
     /// <inheritdoc/>
     public override void ReadNames(ICollection<string> names, ICollection<string> undecodable) => Guard(() =>

@@ -6,7 +6,7 @@ namespace CCImage.Sources;
 
 /// <summary>
 /// A file of the source, for reading: without a lock, because it is somebody else's and may be in use, and with the length it had when it was
-/// opened. Holes are known as <see cref="ExtentKind.Zero"/> where the host tells them.
+/// opened: if it becomes shorter meanwhile, zeros stand in for its end. Holes are known as <see cref="ExtentKind.Zero"/> where the host tells them.
 /// </summary>
 internal sealed class HostFileStorage : BlockStorage
 {
@@ -25,8 +25,11 @@ internal sealed class HostFileStorage : BlockStorage
     /// <inheritdoc/>
     public override long Length { get; }
 
-    /// <summary>When the content was last changed, as the host says now.</summary>
-    public UnixTime ModifyTime => UnixTime.From(File.GetLastWriteTimeUtc(_file));
+    /// <summary>The open file, to ask the host about it.</summary>
+    public SafeFileHandle Handle => _file;
+
+    /// <summary>Whether a read met the file's end before <see cref="Length"/>: zeros stand in for what is gone.</summary>
+    public bool BecameShorter { get; private set; }
 
     /// <inheritdoc/>
     protected override void ReadCore(long offset, Span<byte> buffer)
@@ -37,7 +40,12 @@ internal sealed class HostFileStorage : BlockStorage
             {
                 int count = RandomAccess.Read(_file, buffer, offset);
                 if (count == 0)
-                    throw new ImageException(ImageErrorId.SourceUnreadable, "The file became shorter while it was read.", _path, $"byte {offset}");
+                {
+                    BecameShorter = true;
+                    buffer.Clear();
+                    return;
+                }
+
                 buffer = buffer[count..];
                 offset += count;
             }

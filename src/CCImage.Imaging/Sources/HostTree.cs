@@ -47,9 +47,19 @@ public sealed class HostTree : SourceTree
     }
 
     /// <inheritdoc/>
-    /// <remarks>By the time of the last change of content; to 100 ns, as the runtime gives it.</remarks>
-    public override bool HasChanged(SourceEntry entry, BlockStorage fork) =>
-        fork is HostFileStorage file && entry.ModifyTime.IsKnown && file.ModifyTime.ToDateTimeOffset() != entry.ModifyTime.ToDateTimeOffset();
+    /// <remarks>By the time of the last change of content, and by what reading met.</remarks>
+    public override bool HasChanged(SourceEntry entry, BlockStorage fork)
+    {
+        if (fork is not HostFileStorage file) return false;
+        try
+        {
+            return file.BecameShorter || (entry.ModifyTime.IsKnown && _root.GetModifyTime(file.Handle) != entry.ModifyTime);
+        }
+        catch (HostException e)
+        {
+            throw Unreadable(entry, "The file cannot be examined any more.", e);
+        }
+    }
 
     /// <inheritdoc/>
     public override BlockStorage OpenAttribute(SourceEntry entry, ExtendedAttribute attribute)

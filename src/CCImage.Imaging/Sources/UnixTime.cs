@@ -27,8 +27,9 @@ public readonly record struct UnixTime(long Nanoseconds) : IComparable<UnixTime>
     public static UnixTime From(DateTimeOffset value) =>
         FromSeconds(Math.DivRem(value.UtcTicks - DateTimeOffset.UnixEpoch.Ticks, TimeSpan.TicksPerSecond, out long rest), rest * 100);
 
-    /// <summary>As a date, to 100 ns.</summary>
-    public DateTimeOffset ToDateTimeOffset() => DateTimeOffset.UnixEpoch.AddTicks(Nanoseconds / 100);
+    /// <summary>As a date, to 100 ns, rounded down.</summary>
+    public DateTimeOffset ToDateTimeOffset() =>
+        DateTimeOffset.UnixEpoch.AddTicks(Math.DivRem(Nanoseconds, 100, out long rest) - (rest < 0 ? 1 : 0));
 
     /// <inheritdoc/>
     public int CompareTo(UnixTime other) => Nanoseconds.CompareTo(other.Nanoseconds);

@@ -89,23 +89,27 @@ public class HfsPlusWriterTests
             TestTree.File("grown", 5000, () => new MemoryStorage(Noise(9000, 1))),
             TestTree.File("shrunk", 5000, () => new MemoryStorage(Noise(100, 2))),
             TestTree.File("gone", 3_000_000, () => throw new ImageException(ImageErrorId.SourceUnreadable, "Gone.")),
-            TestTree.File("faulty", 9000, () => new FaultyStorage(9000)),
+            TestTree.File("faulty", 9000, () => new FaultyStorage(9000, 0, 9000)),
+            TestTree.File("faulty in one place", 20_000, () => new FaultyStorage(20_000, 9000, 9001)),
             TestTree.File("still", "there"),
         };
         HfsPlusPlan plan = HfsPlusPlanner.Plan(tree, VolumeFile.Options, SilentObserver.Instance, default);
         using var renderer = new HfsPlusRenderer(plan, tree, SilentObserver.Instance);
         byte[] bytes = new byte[renderer.Length];
-        for (int i = 0; i < 2; i++)
+        foreach (int step in (int[])[4096, 65_536])
         {
-            for (int at = 0; at < bytes.Length; at += 4096) renderer.Read(at, bytes.AsSpan(at, Math.Min(4096, bytes.Length - at)));
+            for (int at = 0; at < bytes.Length; at += step) renderer.Read(at, bytes.AsSpan(at, Math.Min(step, bytes.Length - at)));
         }
 
-        Assert.Equal(["/faulty", "/gone", "/grown", "/shrunk"], renderer.ChangedEntries.Select(w => w.Path).Order(StringComparer.Ordinal));
+        Assert.Equal(["/faulty", "/faulty in one place", "/gone", "/grown", "/shrunk"], renderer.ChangedEntries.Select(w => w.Path).Order(StringComparer.Ordinal));
         Assert.All(renderer.ChangedEntries, w => Assert.Equal(ImagingWarningKind.SourceChanged, w.Kind));
         Assert.Equal(Noise(9000, 1)[..5000], Content("grown"));
         Assert.Equal([.. Noise(100, 2), .. new byte[4900]], Content("shrunk"));
         Assert.Equal(new byte[3_000_000], Content("gone"));
         Assert.Equal(new byte[9000], Content("faulty"));
+        byte[] salvaged = [.. Enumerable.Repeat((byte)0xEE, 20_000)];
+        salvaged.AsSpan(8192, 4096).Clear();
+        Assert.Equal(salvaged, Content("faulty in one place"));
         Assert.Equal("there"u8.ToArray(), Content("still"));
 
         byte[] Content(string name)
@@ -214,14 +218,14 @@ public class HfsPlusWriterTests
 
     private static uint Read32(byte[] bytes, int offset) => System.Buffers.Binary.BinaryPrimitives.ReadUInt32BigEndian(bytes.AsSpan(offset));
 
-    private sealed class FaultyStorage(long length) : BlockStorage
+    private sealed class FaultyStorage(long length, long badFrom, long badTo) : BlockStorage
     {
         public override long Length => length;
 
         protected override void ReadCore(long offset, Span<byte> buffer)
         {
             buffer.Fill(0xEE);
-            throw new IOException("Bad sector.");
+            if (offset < badTo && badFrom < offset + buffer.Length) throw new IOException("Bad sector.");
         }
     }
 }

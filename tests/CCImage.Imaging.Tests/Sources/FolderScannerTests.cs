@@ -179,6 +179,44 @@ public class FolderScannerTests
         Assert.Equal(ImageErrorId.SourceUnreadable, Assert.Throws<ImageException>(() => tree.OpenFork(Find(tree, "d/inner"), ForkKind.Data)).Id);
     }
 
+    [Fact]
+    public void A_file_that_becomes_shorter_while_it_is_read_ends_in_zeros_and_has_changed()
+    {
+        using var folder = new TemporaryFolder();
+        File.WriteAllBytes(folder["file"], TestTree.Noise(10_000, 1));
+        DateTime time = File.GetLastWriteTimeUtc(folder["file"]);
+        using HostTree tree = Scan(folder.Path);
+        SourceEntry entry = Find(tree, "file");
+        using BlockStorage content = tree.OpenFork(entry, ForkKind.Data);
+        using (FileStream file = File.OpenWrite(folder["file"])) file.SetLength(1000);
+        File.SetLastWriteTimeUtc(folder["file"], time);
+        byte[] bytes = new byte[10_000];
+        content.Read(0, bytes);
+        Assert.Equal([.. TestTree.Noise(10_000, 1)[..1000], .. new byte[9000]], bytes);
+        Assert.True(tree.HasChanged(entry, content));
+    }
+
+    [LinuxFact]
+    public void A_file_of_any_time_has_not_changed_until_it_does()
+    {
+        // In memory, where 64 bits of seconds are kept: from 1200 BC to the year 11476.
+        using var folder = new TemporaryFolder(Directory.Exists("/dev/shm") ? "/dev/shm" : null);
+        foreach (string time in (string[])["-3599.876543211", "1700000000.999999999", "300000000000", "-100000000000"])
+        {
+            File.WriteAllText(folder["file"], "text");
+            Oracle.RunForBytes("touch", "-d", "@" + time, folder["file"]);
+            using HostTree tree = Scan(folder.Path);
+            SourceEntry entry = Find(tree, "file");
+            using (BlockStorage content = tree.OpenFork(entry, ForkKind.Data)) Assert.False(tree.HasChanged(entry, content), time);
+            File.AppendAllText(folder["file"], "!");
+            using (BlockStorage content = tree.OpenFork(entry, ForkKind.Data)) Assert.True(tree.HasChanged(entry, content), time);
+        }
+    }
+
+    [Fact]
+    public void On_Windows_a_path_is_the_same_with_either_separator_and_case() =>
+        Assert.Equal(PortableDirectory.IdentityOf(@"C:\Users\me\file"), PortableDirectory.IdentityOf(@"C:\Users\Me/FILE"));
+
     [LinuxFact]
     public void Holes_are_known()
     {

@@ -330,6 +330,8 @@ internal sealed class HfsPlusRenderer : BlockStorage
     private sealed class ForkReader(HfsPlusPlan plan, Sources.SourceTree tree, IImagingObserver observer) : IDisposable
     {
         private const int MostOpen = 16;
+        private const int SalvagedPiece = 4096;
+        private const int MostFaults = 16;
 
         private readonly Lock _gate = new();
         private readonly LinkedList<OpenFork> _open = new();
@@ -365,8 +367,7 @@ internal sealed class HfsPlusRenderer : BlockStorage
                 }
                 catch (Exception e) when (IsReadProblem(e))
                 {
-                    // Whatever arrived before the fault cannot be told from what did not: the whole range is zeros.
-                    done = 0;
+                    Salvage(open.Storage, offset, buffer[..done]);
                     Tell(number, $"The content could not be read; zeros stand in for what is missing. {e.Message}");
                 }
                 finally
@@ -376,6 +377,30 @@ internal sealed class HfsPlusRenderer : BlockStorage
             }
 
             buffer[done..wanted].Clear();
+        }
+
+        // What arrived before a fault cannot be told from what did not, so everything is read again, piece by piece, and only pieces that cannot be
+        // read are zeros. A medium that answers nothing is not asked for ever.
+        private static void Salvage(BlockStorage storage, long offset, Span<byte> buffer)
+        {
+            int faults = 0;
+            while (!buffer.IsEmpty)
+            {
+                Span<byte> piece = buffer[..(int)Math.Min(SalvagedPiece - (offset % SalvagedPiece), buffer.Length)];
+                try
+                {
+                    if (faults == MostFaults) piece.Clear();
+                    else storage.Read(offset, piece);
+                }
+                catch (Exception e) when (IsReadProblem(e))
+                {
+                    faults++;
+                    piece.Clear();
+                }
+
+                offset += piece.Length;
+                buffer = buffer[piece.Length..];
+            }
         }
 
         // Extents of a fork in its own offsets.
