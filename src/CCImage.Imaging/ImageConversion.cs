@@ -1,6 +1,7 @@
 using CCImage.Containers.Udif;
 using CCImage.Diagnostics;
 using CCImage.Encryption;
+using CCImage.Platform;
 using CCImage.Storage;
 
 namespace CCImage;
@@ -88,7 +89,10 @@ public static class ImageConversion
         return DiskImage.Inspect(request.DestinationPath, passphrase);
     }
 
-    private static void Check(ImageConversionRequest request)
+    /// <summary>Refuses what cannot be, before anything is read or made.</summary>
+    /// <param name="request">The request.</param>
+    /// <exception cref="ImageException">What is wrong with it.</exception>
+    public static void Check(ImageConversionRequest request)
     {
         if (!ImageOutput.IsReadOnly(request.Format))
         {
@@ -97,13 +101,42 @@ public static class ImageConversion
         }
 
         ImageOutput.CheckWritable(request.Format, request.CompressionLevel);
-        if (string.Equals(request.Path, request.DestinationPath, StringComparison.Ordinal))
+        if (IsOrLiesIn(request.DestinationPath, request.Path))
         {
             throw new ImageException(
-                ImageErrorId.InvalidArgument, "An image cannot be converted onto itself.", request.Path, remedy: "Give another -DestinationPath; -DeleteSource removes the source afterwards.");
+                ImageErrorId.InvalidArgument, "An image cannot be converted onto itself, nor into itself.", request.Path,
+                remedy: "Give another -DestinationPath; -DeleteSource removes the source afterwards.");
         }
 
         ImageOutput.CheckDestination(request.DestinationPath, request.Overwrite);
+    }
+
+    // Not by their names: two paths to one image, over a link or by the case of a letter, would have the result deleted as its own source.
+    private static bool IsOrLiesIn(string path, string image)
+    {
+        if (string.Equals(path, image, StringComparison.Ordinal)) return true;
+        if (IdentityOf(image) is not HostIdentity identity) return false;
+        for (string? at = path; at is not null; at = Path.GetDirectoryName(at))
+        {
+            if (IdentityOf(at) == identity) return true;
+        }
+
+        return false;
+    }
+
+    private static HostIdentity? IdentityOf(string path)
+    {
+        try
+        {
+            if (!Directory.Exists(path)) return HostPlatform.Current.GetStat(path).Identity;
+            using HostDirectory folder = HostPlatform.Current.OpenDirectory(path);
+            return folder.Stat.Identity;
+        }
+        catch (HostException)
+        {
+            // Nothing is there, or it says itself what is wrong with it when it is opened.
+            return null;
+        }
     }
 
     private static void Verify(string path, Passphrase? passphrase, IImagingObserver observer, CancellationToken cancellation)

@@ -136,7 +136,7 @@ internal sealed record ImageOutput
         {
             using var folder = new AtomicFolder(Path, Overwrite);
             WriteBundle(folder.PartialPath);
-            folder.Commit();
+            folder.Commit(cancellation);
             return;
         }
 
@@ -152,7 +152,7 @@ internal sealed record ImageOutput
             WriteFile(encrypted);
         }
 
-        file.Commit();
+        file.Commit(cancellation);
 
         void WriteBundle(string path)
         {

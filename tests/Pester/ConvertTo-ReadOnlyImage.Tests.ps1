@@ -70,4 +70,9 @@ Describe 'ConvertTo-ReadOnlyImage' {
         $null = ConvertTo-ReadOnlyImage $bundle (Join-Path $folder 'no.dmg') -WhatIf
         Test-Path (Join-Path $folder 'no.dmg') | Should -BeFalse
     }
+
+    It 'says with -WhatIf what could not be done' {
+        { ConvertTo-ReadOnlyImage $bundle (Join-Path $folder 'nowhere/no.dmg') -WhatIf -ErrorAction Stop } | Should -Throw -ErrorId 'DestinationNotFound*'
+        { ConvertTo-ReadOnlyImage $bundle $bundle/no.dmg -WhatIf -ErrorAction Stop } | Should -Throw -ErrorId 'InvalidArgument*'
+    }
 }

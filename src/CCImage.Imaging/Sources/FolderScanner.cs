@@ -7,6 +7,8 @@ namespace CCImage.Sources;
 public sealed class FolderScanner
 {
     private const int ProgressInterval = 1000;
+    private const string ExcludeOrSkip = "Exclude it, or ask to skip what cannot be read.";
+    private const string RightsExcludeOrSkip = "Run with the rights to read it, exclude it, or ask to skip what cannot be read.";
 
     private readonly FolderScanOptions _options;
     private readonly IHostPlatform _platform;
@@ -163,7 +165,7 @@ public sealed class FolderScanner
 
         undecodable.Sort(StringComparer.Ordinal);
         foreach (string name in undecodable)
-            Skip(Join(entry, name), "The name is not valid UTF-8 (offending bytes are shown as \\xNN), so no Mac volume can hold it.", null);
+            Skip(Join(entry, name), "The name is not valid UTF-8 (offending bytes are shown as \\xNN), so no Mac volume can hold it.", null, "Rename it, or ask to skip what cannot be read.");
 
         names.Sort(StringComparer.Ordinal);
         foreach (string name in names)
@@ -191,13 +193,13 @@ public sealed class FolderScanner
             if (_excludedNames.TryGetValue(name, out HashSet<HostIdentity>? folders) && folders.Contains(folder.Stat.Identity)) return null;
             if (stat.Kind is null)
             {
-                Skip(Join(parent, name), "The entry is of a kind that no Mac volume has.", null);
+                Skip(Join(parent, name), "The entry is of a kind that no Mac volume has.", null, ExcludeOrSkip);
                 return null;
             }
 
             if (stat.IsDataless && stat.Kind == EntryKind.File)
             {
-                Skip(Join(parent, name), "The file's content is in the cloud only; reading it would download it.", null);
+                Skip(Join(parent, name), "The file's content is in the cloud only; reading it would download it.", null, "Download it first, exclude it, or ask to skip what cannot be read.");
                 return null;
             }
 
@@ -283,18 +285,17 @@ public sealed class FolderScanner
         Attributes = first.Attributes,
     };
 
-    private void Skip(string path, string problem, HostException? cause)
+    private void Skip(string path, string problem, HostException? cause, string remedy = RightsExcludeOrSkip)
     {
-        ImageException failure = Failure(path, problem, cause);
+        ImageException failure = Failure(path, problem, cause, remedy);
         if (!(_options.OnUnreadable?.Invoke(failure) ?? _options.SkipUnreadable)) throw failure;
         var warning = new ImagingWarning(ImagingWarningKind.SourceSkipped, path, cause is null ? problem : $"{problem} {cause.Message}");
         _skipped.Add(warning);
         _observer.OnWarning(warning);
     }
 
-    private static ImageException Failure(string path, string problem, HostException? cause) =>
-        new(ImageErrorId.SourceUnreadable, cause is null ? problem : $"{problem} {cause.Message}", path,
-            remedy: "Run with the rights to read it, exclude it, or ask to skip what is unreadable.", innerException: cause);
+    private static ImageException Failure(string path, string problem, HostException? cause, string remedy = RightsExcludeOrSkip) =>
+        new(ImageErrorId.SourceUnreadable, cause is null ? problem : $"{problem} {cause.Message}", path, remedy: remedy, innerException: cause);
 
     private string DisplayPath(SourceEntry entry) => entry.Parent is null ? _rootPath : Path.Join(_rootPath, entry.RelativePath);
 

@@ -54,13 +54,15 @@ internal sealed class AtomicFile : IDisposable
     /// Flushes the file, gives it its name and flushes the folder. A loss of power before this has returned leaves what was there before,
     /// or the whole new file.
     /// </summary>
+    /// <param name="cancellation">Asked once more when the file was flushed, which can take long: the last moment at which nothing has changed.</param>
     /// <exception cref="ImageException">
     /// <see cref="ImageErrorId.DestinationExists"/>: something has come to the destination meanwhile and must not be overwritten.
     /// </exception>
-    public void Commit()
+    public void Commit(CancellationToken cancellation = default)
     {
         ObjectDisposedException.ThrowIf(_committed, this);
         Storage.Flush();
+        cancellation.ThrowIfCancellationRequested();
         try
         {
             if (OperatingSystem.IsWindows())

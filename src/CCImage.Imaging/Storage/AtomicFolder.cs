@@ -79,13 +79,15 @@ internal sealed class AtomicFolder : IDisposable
     internal bool MayExchange { get; init; } = true;
 
     /// <summary>Gives the folder its name, durably, and removes the one it replaces.</summary>
+    /// <param name="cancellation">As for <see cref="AtomicFile.Commit"/>.</param>
     /// <exception cref="ImageException">
     /// <see cref="ImageErrorId.DestinationExists"/>: something has come to the destination meanwhile and must not be overwritten.
     /// </exception>
-    public void Commit()
+    public void Commit(CancellationToken cancellation = default)
     {
         ObjectDisposedException.ThrowIf(_done, this);
         string parent = Path.GetDirectoryName(Destination)!;
+        cancellation.ThrowIfCancellationRequested();
         try
         {
             ReleaseLock();

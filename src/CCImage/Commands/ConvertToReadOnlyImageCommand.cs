@@ -58,7 +58,7 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
         if (!format.IsReadOnly)
         {
             throw new ImageException(
-                ImageErrorId.InvalidArgument, $"{format.Format} is not a read-only format.", path, remedy: "Choose ReadOnly (UDRO) or ReadOnlyZlib (UDZO).");
+                ImageErrorId.InvalidArgument, $"{format.Format} is not a read-only format.", path, remedy: "Choose ReadOnly, ReadOnlyZlib, ReadOnlyLzfse, ReadOnlyLzma or ReadOnlyBzip2.");
         }
 
         string destination = DestinationOf(path, format.Extension);
@@ -83,6 +83,7 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
         };
         string description = $"Convert {path} ({image.Format}, {FormatView.Size(image.StoredBytes)}) to {format.Format} at {destination}"
             + (DeleteSource ? ", then delete the source." : ".");
+        ImageConversion.Check(request);
         if (!_written.Add(destination)) throw DestinationTargets.AlreadyUsed(destination, "-DestinationPath");
         if (!ShouldProcess(description, description, "ConvertTo-ReadOnlyImage")) return;
         WriteObject(RunWorker((observer, cancellation) => ImageConversion.Run(request, observer, cancellation)));

@@ -148,6 +148,27 @@ public sealed class EndToEndTests : IDisposable
             CancellationToken.None);
     }
 
+    [LinuxFact]
+    public void An_image_is_not_converted_onto_or_into_itself_by_whatever_path()
+    {
+        string source = Path.Combine(_folder, "Source"), other = Path.Combine(_folder, "other");
+        Directory.CreateDirectory(source);
+        File.WriteAllText(Path.Combine(source, "file"), "text");
+        Directory.CreateSymbolicLink(other, _folder);
+        string image = Back(source, BackupImageFormat.ReadWrite), bundle = Back(source, BackupImageFormat.SparseBundle);
+        foreach ((string from, string to) in new[]
+        {
+            (image, image), (image, Path.Combine(other, Path.GetFileName(image))), (Path.Combine(other, Path.GetFileName(image)), image),
+            (bundle, Path.Combine(bundle, "result.dmg")), (bundle, Path.Combine(other, Path.GetFileName(bundle), "bands", "result.dmg")),
+        })
+        {
+            var request = new ImageConversionRequest { Path = from, DestinationPath = to, Format = BackupImageFormat.ReadOnlyZlib, Overwrite = true, DeleteSource = true };
+            ImageException error = Assert.Throws<ImageException>(() => ImageConversion.Run(request, SilentObserver.Instance, CancellationToken.None));
+            Assert.Equal(ImageErrorId.InvalidArgument, error.Id);
+            Assert.True(Path.Exists(from) && Path.Exists(image));
+        }
+    }
+
     private static string Hash(string file)
     {
         using FileStream stream = File.OpenRead(file);

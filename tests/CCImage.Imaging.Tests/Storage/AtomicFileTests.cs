@@ -35,6 +35,15 @@ public sealed class AtomicFileTests : IDisposable
     }
 
     [Fact]
+    public void LeavesNothingWhenItIsCancelledAtTheLastMoment()
+    {
+        File.WriteAllText(Target, "old");
+        using (var file = new AtomicFile(Target, overwrite: true)) Assert.Throws<OperationCanceledException>(() => file.Commit(new CancellationToken(true)));
+        Assert.Equal([Target], Directory.GetFileSystemEntries(_folder));
+        Assert.Equal("old", File.ReadAllText(Target));
+    }
+
+    [Fact]
     public void ReplacesWhenAskedToAndKeepsThePermissions()
     {
         File.WriteAllText(Target, "old");
@@ -53,7 +62,7 @@ public sealed class AtomicFileTests : IDisposable
         {
             file.Storage.Write(0, "new"u8);
             File.WriteAllText(Target, "came meanwhile");
-            Assert.Equal(ImageErrorId.DestinationExists, Assert.Throws<ImageException>(file.Commit).Id);
+            Assert.Equal(ImageErrorId.DestinationExists, Assert.Throws<ImageException>(() => file.Commit()).Id);
         }
 
         Assert.Equal("came meanwhile", File.ReadAllText(Target));
@@ -119,6 +128,15 @@ public sealed class AtomicFolderTests : IDisposable
 
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
+    [Fact]
+    public void LeavesNothingWhenItIsCancelledAtTheLastMoment()
+    {
+        Fill(Target, "old");
+        using (var folder = new AtomicFolder(Target, overwrite: true)) Assert.Throws<OperationCanceledException>(() => folder.Commit(new CancellationToken(true)));
+        Assert.Equal([Target], Directory.GetFileSystemEntries(_folder));
+        Assert.Equal("old", ContentOf(Target));
+    }
+
     [Theory]
     [InlineData(false, true)]
     [InlineData(true, true)]
@@ -154,7 +172,7 @@ public sealed class AtomicFolderTests : IDisposable
         {
             Fill(folder.PartialPath, "new");
             Directory.CreateDirectory(Target); // empty: a plain rename would replace it
-            Assert.Equal(ImageErrorId.DestinationExists, Assert.Throws<ImageException>(folder.Commit).Id);
+            Assert.Equal(ImageErrorId.DestinationExists, Assert.Throws<ImageException>(() => folder.Commit()).Id);
         }
 
         Assert.Null(ContentOf(Target));

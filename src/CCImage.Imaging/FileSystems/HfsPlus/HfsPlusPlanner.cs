@@ -382,9 +382,10 @@ internal static class HfsPlusPlanner
                         tree.DisplayPath(first.Entry ?? second.Entry!), remedy: "Exclude the entry.");
                 }
 
+                bool differInCase = !caseSensitive && HfsPlusUnicode.CompareBinary(first.Name, second.Name) != 0;
                 throw new ImageException(ImageErrorId.SourceNotRepresentable,
-                    $"The name is the same as that of {tree.DisplayPath(second.Entry)} on this volume.", tree.DisplayPath(first.Entry),
-                    remedy: caseSensitive ? "Exclude one of them." : "Use -FileSystem HfsPlusCaseSensitive or exclude one of them.");
+                    $"The name is the same as that of {tree.DisplayPath(second.Entry)} on this volume{(differInCase ? "" : ", where both are written in the same Unicode form")}.",
+                    tree.DisplayPath(first.Entry), remedy: differInCase ? "Use -FileSystem HfsPlusCaseSensitive or exclude one of them." : "Rename or exclude one of them.");
             }
         }
     }
