@@ -138,7 +138,7 @@ public static class ImagePassphrase
 
         // An open file cannot be replaced there.
         if (OperatingSystem.IsWindows()) guard.Dispose();
-        file.Commit();
+        file.Commit(cancellation);
     }
 
     private static byte[] ReadHeader(BlockStorage file)
