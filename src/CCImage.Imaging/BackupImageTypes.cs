@@ -127,11 +127,11 @@ public sealed record BackupImage
     /// <summary>Full path of the file or bundle.</summary>
     public required string Path { get; init; }
 
-    /// <summary>The format.</summary>
-    public required BackupImageFormat Format { get; init; }
+    /// <summary>The format; null for a locked file, which tells only once it is open whether it holds a disk as it is, a sparse or a compressed one.</summary>
+    public required BackupImageFormat? Format { get; init; }
 
-    /// <summary>hdiutil's four letters for the format.</summary>
-    public required string FormatCode { get; init; }
+    /// <summary>hdiutil's four letters for the format; null with it.</summary>
+    public required string? FormatCode { get; init; }
 
     /// <summary>Size of the disk inside, in bytes; null for an encrypted image whose header does not tell it.</summary>
     public long? CapacityBytes { get; init; }

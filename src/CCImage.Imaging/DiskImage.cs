@@ -256,21 +256,18 @@ public sealed class DiskImage : IDisposable
         return volumes;
     }
 
-    // What an encrypted image tells without its passphrase, or null when it is not encrypted. Whether a locked file holds a disk as it is or
-    // a compressed one shows only after decryption: it is called read/write then, or sparse where its name says so.
+    // What an encrypted image tells without its passphrase, or null when it is not encrypted.
     private static BackupImage? TryDescribeLocked(string path)
     {
         ContainerKind kind = ContainerDetection.Detect(path);
         if (kind == ContainerKind.Encrypted)
         {
             using FileStorage file = FileStorage.OpenRead(path);
-            bool isSparse = System.IO.Path.GetExtension(path).Equals(".sparseimage", StringComparison.OrdinalIgnoreCase);
-            BackupImageFormat format = isSparse ? BackupImageFormat.Sparse : BackupImageFormat.ReadWrite;
             return new BackupImage
             {
                 Path = path,
-                Format = format,
-                FormatCode = CodeOf(format),
+                Format = null,
+                FormatCode = null,
                 StoredBytes = file.Length,
                 Encryption = EncryptionHeader.Read(file).Encryption,
                 IsLocked = true,

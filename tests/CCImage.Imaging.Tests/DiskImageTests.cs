@@ -91,6 +91,7 @@ public sealed partial class DiskImageTests : IDisposable
             BackupImage facts = DiskImage.Inspect(sample.FullPath);
             Assert.Equal((sample.File, true, null, 0), (sample.File, facts.IsLocked, facts.PartitionScheme, facts.Volumes.Count));
             Assert.Equal((sample.File, IsAes256(sample.File)), (sample.File, facts.Encryption == BackupImageEncryption.Aes256));
+            Assert.Equal((sample.File, Directory.Exists(sample.FullPath) ? BackupImageFormat.SparseBundle : null), (sample.File, facts.Format));
             if (Directory.Exists(sample.FullPath)) Assert.Equal((sample.File, sample.CapacityBytes), (sample.File, facts.CapacityBytes));
             ImageException error = Assert.Throws<ImageException>(() => DiskImage.Open(sample.FullPath));
             Assert.Equal((sample.File, ImageErrorId.PassphraseRequired, sample.FullPath), (sample.File, error.Id, error.Path));

@@ -29,6 +29,7 @@ Describe 'An encrypted <Format> with <Encryption>' -ForEach @(
         $locked.IsLocked | Should -BeTrue
         $locked.Encryption | Should -Be $Encryption
         $locked.Volumes | Should -BeNullOrEmpty
+        $locked.Format | Should -BeIn $null, 'SparseBundle' -Because 'what is inside a locked file shows only when it is open'
         foreach ($command in { Get-BackupImageItem $image -ErrorAction Stop }, { Test-BackupImage $image -ErrorAction Stop },
             { Restore-BackupImage $image (Join-Path $TestDrive 'no') -ErrorAction Stop }, { ConvertTo-ReadOnlyImage $image (Join-Path $TestDrive 'no.dmg') -ErrorAction Stop }) {
             $command | Should -Throw -ErrorId 'PassphraseRequired*'

@@ -101,6 +101,11 @@ internal static class PropertyListWriter
         text.Append('\t', indent).Append("</data>\n");
     }
 
+    /// <summary>A text for people as a property list can hold it: each character that XML does not know is U+FFFD.</summary>
+    /// <param name="text">Any text, for example a partition's name, in which its map allows everything.</param>
+    public static string Presentable(string text) =>
+        string.Concat(text.EnumerateRunes().Select(r => r.IsBmp && !XmlConvert.IsXmlChar((char)r.Value) ? Rune.ReplacementChar : r));
+
     private static string Escape(string value)
     {
         try

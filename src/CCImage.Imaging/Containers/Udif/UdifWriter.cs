@@ -196,13 +196,14 @@ internal sealed class UdifWriter : ImageWriter
         {
             BinaryPrimitives.WriteUInt32BigEndian(partitionCrc, table.Crc);
             master = Crc32.Append(master, partitionCrc);
+            string name = PropertyListWriter.Presentable(table.Segment.Name);
             blkx.Add(new PropertyListDictionary
             {
                 { "Attributes", "0x0050" },
-                { "CFName", table.Segment.Name },
+                { "CFName", name },
                 { "Data", table.ToBytes(_settings) },
                 { "ID", table.Segment.Id.ToString(CultureInfo.InvariantCulture) },
-                { "Name", table.Segment.Name },
+                { "Name", name },
             });
         }
 

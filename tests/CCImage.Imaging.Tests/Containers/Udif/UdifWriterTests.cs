@@ -197,6 +197,15 @@ public sealed class UdifWriterTests
     }
 
     [Fact]
+    public void ANameThatNoPropertyListCanHoldIsNoObstacle()
+    {
+        MixedDisk disk = Disk();
+        byte[] image = Write(disk, Zlib, [DiskSegment.Whole("a\u0001b\uD800c\uFFFE \U0001F600", disk.Length / 512)]);
+        using UdifStorage written = UdifStorage.Open(new MemoryStorage(image));
+        Assert.Equal(DiskSegment.Whole("a\uFFFDb\uFFFDc\uFFFD \U0001F600", disk.Length / 512), Assert.Single(SegmentsOf(written)));
+    }
+
+    [Fact]
     public void ManyRunsMakeThemLongerNotThePropertyListTooLong()
     {
         // Full: 4 TiB of data in one piece.
