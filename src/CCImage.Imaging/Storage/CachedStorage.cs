@@ -2,7 +2,8 @@ namespace CCImage.Storage;
 
 /// <summary>
 /// Another storage, with its most recently read blocks kept in memory: for metadata, which is read in small pieces again and again.
-/// Writes go through. Reads of more than a quarter of the cache go past it.
+/// Writes go through. Reads of more than a quarter of the cache go past it, and so does the reading of a block that cannot be read whole:
+/// the part that is asked for may be sound.
 /// </summary>
 internal sealed class CachedStorage : BlockStorage
 {
@@ -53,9 +54,9 @@ internal sealed class CachedStorage : BlockStorage
             while (!buffer.IsEmpty)
             {
                 (long block, long within) = Math.DivRem(offset, _blockSize);
-                ReadOnlySpan<byte> part = GetBlock(block).AsSpan((int)within);
-                if (part.Length > buffer.Length) part = part[..buffer.Length];
-                part.CopyTo(buffer);
+                Span<byte> part = buffer[..(int)Math.Min(buffer.Length, _blockSize - within)];
+                if (GetBlock(block) is byte[] bytes) bytes.AsSpan((int)within, part.Length).CopyTo(part);
+                else _inner.Read(offset, part);
                 buffer = buffer[part.Length..];
                 offset += part.Length;
             }
@@ -100,7 +101,8 @@ internal sealed class CachedStorage : BlockStorage
         base.Dispose(disposing);
     }
 
-    private byte[] GetBlock(long block)
+    // Null: it cannot be read.
+    private byte[]? GetBlock(long block)
     {
         if (_blocks.TryGetValue(block, out LinkedListNode<(long Block, byte[] Bytes)>? node))
         {
@@ -109,9 +111,24 @@ internal sealed class CachedStorage : BlockStorage
             return node.Value.Bytes;
         }
 
-        byte[] bytes = new byte[(int)Math.Min(_blockSize, _inner.Length - (block * _blockSize))];
-        _inner.Read(block * _blockSize, bytes);
-        if (_blocks.Count == _maximumBlocks) Forget(_recent.Last!.Value.Block);
+        byte[]? bytes = null;
+        int length = (int)Math.Min(_blockSize, _inner.Length - (block * _blockSize));
+        if (_blocks.Count == _maximumBlocks)
+        {
+            (long oldest, bytes) = _recent.Last!.Value;
+            Forget(oldest);
+        }
+
+        if (bytes?.Length != length) bytes = new byte[length];
+        try
+        {
+            _inner.Read(block * _blockSize, bytes);
+        }
+        catch (Exception e) when (e is ImageException or IOException)
+        {
+            return null;
+        }
+
         _blocks[block] = _recent.AddFirst((block, bytes));
         return bytes;
     }

@@ -4,6 +4,8 @@ using CCImage.FileSystems.HfsPlus;
 using CCImage.Partitions;
 using CCImage.Sources;
 using CCImage.Storage;
+using CCImage.Tests.HfsPlus;
+using CCImage.Tests.Storage;
 
 namespace CCImage.Tests.FileSystems;
 
@@ -32,6 +34,19 @@ public sealed class HfsPlusReaderTests
     public void FreeExtents_AreAsManyBlocksAsTheHeaderCounts()
     {
         foreach (string name in RawSamples) AssertFreeSpace(OpenOnly(Corpus.OpenRaw(name)), name);
+    }
+
+    [Fact]
+    public void AListingReadsManyNodesAtOnce()
+    {
+        TestTree tree = [];
+        for (int i = 0; i < 5000; i++) tree.Add(TestTree.File($"a file with a name of some length {i}"));
+        using VolumeFile file = VolumeFile.Write(tree);
+        using FileStorage storage = FileStorage.OpenRead(file.Path);
+        var counted = new CountingStorage(storage);
+        using (SourceTree read = HfsPlusVolume.Open(counted).ReadTree()) Assert.Equal(5000, read.Root.Children.Count);
+        Assert.InRange(file.Plan.CatalogTree.UsedNodes, 400u, 1000u);
+        Assert.InRange(counted.Reads, 1, 60);
     }
 
     internal static HfsPlusVolume OpenOnly(BlockStorage disk)

@@ -67,7 +67,7 @@ internal sealed class HfsPlusChecker(HfsPlusVolume volume, ImageFindings finding
     }
 
     private void CheckExtentsFile(ForkChecker forks) => CheckTree(
-        () => new BTreeFile(volume.OpenFork(Header.ExtentsFile, CatalogNodeId.ExtentsFile, ExtentsOverflow.DataFork, "extents overflow file"), "extents overflow"),
+        () => volume.OpenTree(Header.ExtentsFile, CatalogNodeId.ExtentsFile, "extents overflow"),
         new ExtentKeys(), forks.AddOverflow, () => forks.IsOverflowComplete = false);
 
     private void CheckSpecialForks(ForkChecker forks)

@@ -12,6 +12,8 @@ internal sealed class HfsPlusVolume : FileSystemVolume
 {
     private const int SectorSize = 512;
     private const int BitmapChunk = 256 << 10;
+    private const int TreePiece = 64 << 10;
+    private const int TreeCache = 1 << 20;
 
     private readonly BlockStorage _volume;
     private readonly long _offset;
@@ -22,8 +24,8 @@ internal sealed class HfsPlusVolume : FileSystemVolume
     private HfsPlusVolume(BlockStorage volume, long offset, VolumeHeader header)
     {
         (_volume, _offset, Header) = (volume, offset, header);
-        _overflow = new(() => new(new(OpenFork(header.ExtentsFile, CatalogNodeId.ExtentsFile, ExtentsOverflow.DataFork, "extents overflow file"), "extents overflow")));
-        _catalog = new(() => new(OpenFork(header.CatalogFile, CatalogNodeId.CatalogFile, ExtentsOverflow.DataFork, "catalog file"), "catalog"));
+        _overflow = new(() => new(OpenTree(header.ExtentsFile, CatalogNodeId.ExtentsFile, "extents overflow")));
+        _catalog = new(() => OpenTree(header.CatalogFile, CatalogNodeId.CatalogFile, "catalog"));
         _root = new(FindRoot);
     }
 
@@ -148,7 +150,18 @@ internal sealed class HfsPlusVolume : FileSystemVolume
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
     internal BTreeFile? OpenAttributes() => Header.AttributesFile.LogicalSize == 0
         ? null
-        : new(OpenFork(Header.AttributesFile, CatalogNodeId.AttributesFile, ExtentsOverflow.DataFork, "attributes file"), "attributes");
+        : OpenTree(Header.AttributesFile, CatalogNodeId.AttributesFile, "attributes");
+
+    /// <summary>
+    /// Opens a B-tree for reading. Its nodes are read in larger pieces than one: neighbours in the tree are neighbours in the file, and on a
+    /// share or in an encrypted image each read has its price.
+    /// </summary>
+    /// <param name="fork">Its size and first extents.</param>
+    /// <param name="fileId">Which it is.</param>
+    /// <param name="name">What errors call it.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    internal BTreeFile OpenTree(in ForkData fork, uint fileId, string name) =>
+        new(new CachedStorage(OpenFork(fork, fileId, ExtentsOverflow.DataFork, name + " file"), TreePiece, TreeCache), name);
 
     /// <summary>Reads one of the two volume headers as it lies there.</summary>
     /// <param name="isAlternate">The one at the end.</param>
