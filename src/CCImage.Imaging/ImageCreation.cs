@@ -71,7 +71,7 @@ public sealed class ImageCreation : IDisposable
         {
             HfsPlusPlan plan = PlanVolume(recipe, tree, host, recorder, cancellation, out GptLayout layout);
             var estimate = new ImageCreationEstimate(
-                plan.Entries, plan.ContentBytes, DiskLength(layout), ExpectedBytes(recipe, plan, layout), host.FreeBytes);
+                plan.Entries, plan.ContentBytes, DiskLength(layout), ExpectedBytes(recipe, plan, tree, layout, host.FreeBytes, cancellation), host.FreeBytes);
             CheckRoom(recipe, host, estimate, recorder);
             return new ImageCreation(recipe, recorder, clock, tree, plan, layout, estimate);
         }
@@ -195,10 +195,17 @@ public sealed class ImageCreation : IDisposable
         return name.Length > 0 ? name : Path.GetFileNameWithoutExtension(recipe.Path);
     }
 
-    private static long ExpectedBytes(ImageRecipe recipe, HfsPlusPlan plan, GptLayout layout) =>
-        recipe.Format == BackupImageFormat.ReadWrite && (recipe.Preallocate || recipe.Encryption != BackupImageEncryption.None)
-            ? DiskLength(layout)
-            : Math.Min(DiskLength(layout), plan.UsedBytes + GptLayout.OverheadBytes);
+    private static long ExpectedBytes(
+        ImageRecipe recipe, HfsPlusPlan plan, SourceTree tree, GptLayout layout, long available, CancellationToken cancellation)
+    {
+        if (recipe.Format == BackupImageFormat.ReadWrite && (recipe.Preallocate || recipe.Encryption != BackupImageEncryption.None)) return DiskLength(layout);
+        long bytes = Math.Min(DiskLength(layout), plan.UsedBytes + GptLayout.OverheadBytes);
+        if (bytes <= available) return bytes;
+
+        // Holes of the source are not stored. To know them every large file is opened, so they are asked for only where they decide.
+        using var volume = new HfsPlusRenderer(plan, tree, SilentObserver.Instance);
+        return GptLayout.OverheadBytes + ExtentWalk.Of(volume, cancellation).Where(e => e.Kind == ExtentKind.Data).Sum(e => e.Length);
+    }
 
     private static void CheckRoom(ImageRecipe recipe, HostVolume host, ImageCreationEstimate estimate, WarningRecorder observer)
     {

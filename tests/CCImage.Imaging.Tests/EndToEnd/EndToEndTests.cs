@@ -149,6 +149,18 @@ public sealed class EndToEndTests : IDisposable
     }
 
     [LinuxFact]
+    public void Holes_of_the_source_need_no_room()
+    {
+        string source = Path.Combine(_folder, "Source"), image = Path.Combine(_folder, "image.sparsebundle");
+        Directory.CreateDirectory(source);
+        using (FileStream file = File.Create(Path.Combine(source, "disk of a virtual machine"))) file.SetLength(2L << 40);
+        var recipe = new ImageRecipe { SourcePath = source, Path = image, Format = BackupImageFormat.SparseBundle, SizeBytes = 3L << 40 };
+        using ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None);
+        Assert.InRange(creation.Estimate.ExpectedBytes, 1, Math.Min(creation.Estimate.AvailableBytes, 1L << 30));
+        Assert.InRange(creation.Run(CancellationToken.None).StoredBytes, 1, 1L << 31);
+    }
+
+    [LinuxFact]
     public void An_image_is_not_converted_onto_or_into_itself_by_whatever_path()
     {
         string source = Path.Combine(_folder, "Source"), other = Path.Combine(_folder, "other");
