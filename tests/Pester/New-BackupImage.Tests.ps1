@@ -131,9 +131,9 @@ Describe 'New-BackupImage' {
         $big = Join-Path $TestDrive 'big'
         $null = New-Item $big -ItemType Directory
 
-        # bzip2 takes its time over noise: a quick codec is through on a quiet machine before it can be stopped.
-        $noise = [byte[]]::new(16MB)
-        1..24 | ForEach-Object { [Random]::new($_).NextBytes($noise); [IO.File]::WriteAllBytes((Join-Path $big "$_.bin"), $noise) }
+        # bzip2 takes its time over text. Noise is recognised and stored as it is: on a quiet machine it was through before it could be stopped.
+        $noise = [byte[]]::new(12MB)
+        1..12 | ForEach-Object { [Random]::new($_).NextBytes($noise); [IO.File]::WriteAllText((Join-Path $big "$_.txt"), [Convert]::ToBase64String($noise)) }
         $target = Join-Path (New-Item (Join-Path $folder 'stopped') -ItemType Directory) 'big.dmg'
         $shell = [powershell]::Create()
         $null = $shell.AddScript("Import-Module '$ManifestPath'; New-BackupImage '$big' '$target' -Format ReadOnlyBzip2 -CompressionLevel 9")
