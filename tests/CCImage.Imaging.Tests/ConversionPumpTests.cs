@@ -179,17 +179,24 @@ public sealed class ConversionPumpTests
     {
         // The first piece hangs in the source until it is cancelled: the others run out of chunks and wait.
         using var cancellation = new CancellationTokenSource();
-        int first = 1;
-        void Hang(string here)
+        void Hang(long offset)
         {
-            if (here == "read" && Interlocked.Exchange(ref first, 0) == 1) cancellation.Token.WaitHandle.WaitOne();
+            if (offset == 0) cancellation.Token.WaitHandle.WaitOne();
         }
 
-        var source = new HoleSource([.. Enumerable.Range(0, 100).Select(i => new StorageExtent(i * (long)Chunk, Chunk, ExtentKind.Data))]) { Visit = Hang };
+        var source = new HoleSource([.. Enumerable.Range(0, 100).Select(i => new StorageExtent(i * (long)Chunk, Chunk, ExtentKind.Data))]) { VisitRead = Hang };
         var writer = new RecordingWriter();
-        cancellation.CancelAfter(200);
+
+        // From a thread of its own: a timer's callback waits for the thread pool, which the tests beside this one may keep busy for seconds.
+        var canceller = new Thread(() =>
+        {
+            Thread.Sleep(200);
+            cancellation.Cancel();
+        });
         var watch = Stopwatch.StartNew();
+        canceller.Start();
         Assert.ThrowsAny<OperationCanceledException>(() => ConversionPump.Run(source, writer, "", SilentObserver.Instance, cancellation.Token, 4));
+        canceller.Join();
         Assert.InRange(watch.ElapsedMilliseconds, 150, 5000);
 
         // And no more was read ahead than there are chunks.
@@ -245,6 +252,8 @@ public sealed class ConversionPumpTests
 
         public Action<string> Visit { get; init; } = _ => { };
 
+        public Action<long> VisitRead { get; init; } = _ => { };
+
         public bool MayReadHoles { get; init; }
 
         public int Reads => _reads;
@@ -255,6 +264,7 @@ public sealed class ConversionPumpTests
         {
             Interlocked.Increment(ref _reads);
             Visit("read");
+            VisitRead(offset);
             buffer.Clear();
             foreach (StorageExtent extent in GetExtentsCore(offset, buffer.Length))
             {
