@@ -35,6 +35,12 @@ Describe 'ConvertTo-ReadOnlyImage' {
         $errors[0].FullyQualifiedErrorId | Should -BeLike 'DestinationExists,*'
     }
 
+    It 'says without -Force, too, that an earlier image went there' {
+        $target = Join-Path $folder 'first only.dmg'
+        $null = Get-ChildItem (Join-Path $folder 'Backups/*.sparse*') | ConvertTo-ReadOnlyImage -DestinationPath $target -ErrorVariable errors -ErrorAction SilentlyContinue
+        $errors[0].ErrorDetails.RecommendedAction | Should -Match 'folder'
+    }
+
     It 'refuses to take the place of its own source' {
         $e = { ConvertTo-ReadOnlyImage (Join-Path $folder 'Backups/Disk.dmg') -Force -ErrorAction Stop } | Should -Throw -ErrorId 'InvalidArgument,*' -PassThru
         $e.ErrorDetails.RecommendedAction | Should -Match '-DestinationPath'

@@ -83,8 +83,9 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
         };
         string description = $"Convert {path} ({image.Format}, {FormatView.Size(image.StoredBytes)}) to {format.Format} at {destination}"
             + (DeleteSource ? ", then delete the source." : ".");
+        if (_written.Contains(destination)) throw DestinationTargets.AlreadyUsed(destination, "-DestinationPath");
         ImageConversion.Check(request);
-        if (!_written.Add(destination)) throw DestinationTargets.AlreadyUsed(destination, "-DestinationPath");
+        _written.Add(destination);
         if (!ShouldProcess(description, description, "ConvertTo-ReadOnlyImage")) return;
         WriteObject(RunWorker((observer, cancellation) => ImageConversion.Run(request, observer, cancellation)));
     }
