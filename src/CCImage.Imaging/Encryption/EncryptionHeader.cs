@@ -52,6 +52,9 @@ internal sealed class EncryptionHeader
     /// <summary>True length of the data in bytes; 0 in a bundle's token, where the bands tell it.</summary>
     public required long DataSize { get; init; }
 
+    /// <summary>Tells the image from all others; null in version 1, which has none.</summary>
+    public Guid? Identifier { get; private init; }
+
     /// <summary>The byte behind the last key entry and the keys they point to; 0 in version 1, which has its trailer.</summary>
     public long HeaderEnd { get; private init; }
 
@@ -121,17 +124,15 @@ internal sealed class EncryptionHeader
 
     /// <summary>The identifier in a version 2 header.</summary>
     /// <param name="header">The bytes of the header.</param>
-    public static Guid UuidOf(ReadOnlySpan<byte> header)
-    {
-        EncryptionHeaderV2 parsed = Layout.Read<EncryptionHeaderV2>(header);
-        return new Guid(Layout.AsBytes(ref parsed.Uuid), bigEndian: true);
-    }
+    public static Guid UuidOf(ReadOnlySpan<byte> header) => UuidOf(Layout.Read<EncryptionHeaderV2>(header));
 
     /// <summary>Notes the true length of the data in a version 2 header: eight bytes of one sector.</summary>
     /// <param name="file">The file.</param>
     /// <param name="length">Bytes of data.</param>
     public static void WriteDataSize(BlockStorage file, long length) =>
         file.Write(Marshal.OffsetOf<EncryptionHeaderV2>(nameof(EncryptionHeaderV2.DataSize)), Layout.ToBytes<UInt64BE>((ulong)length));
+
+    private static Guid UuidOf(in EncryptionHeaderV2 header) => new((ReadOnlySpan<byte>)header.Uuid, bigEndian: true);
 
     private static bool HasSignatureV2(BlockStorage file) => file.Length >= sizeof(ulong) && ReadUInt64(file, 0) == EncryptionHeaderV2.SignatureValue;
 
@@ -191,6 +192,7 @@ internal sealed class EncryptionHeader
             DataSize = (long)(ulong)header.DataSize,
             PassphraseKeys = [.. keys],
             HeaderEnd = end,
+            Identifier = UuidOf(in header),
         };
     }
 

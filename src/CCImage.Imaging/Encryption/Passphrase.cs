@@ -42,6 +42,10 @@ public sealed class Passphrase : IDisposable, IEquatable<Passphrase>
         }
     }
 
+    /// <summary>Takes over bytes.</summary>
+    /// <param name="bytes">The UTF-8 bytes, in pinned memory; zeroed with the passphrase.</param>
+    internal static Passphrase Take(byte[] bytes) => new(bytes, bytes.Length);
+
     /// <summary>Whether another passphrase has the same bytes; in a time that does not tell where they differ.</summary>
     /// <param name="other">The other.</param>
     public bool Equals(Passphrase? other) => other is not null && CryptographicOperations.FixedTimeEquals(Bytes, other.Bytes);
