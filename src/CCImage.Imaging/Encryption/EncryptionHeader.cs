@@ -180,6 +180,10 @@ internal sealed class EncryptionHeader
                 throw ImageException.Damaged($"A wrapped key of {entry.Size} bytes at byte {entry.Offset} is not inside the header.", $"key entry {i} at byte {at}");
             PassphraseKey key = ReadPassphraseKey(file, entry, i);
             keys.Add(key);
+
+            // Of all together: whoever does not know the passphrase waits for each of them.
+            if (keys.Sum(k => (long)k.Iterations) > MaximumIterations)
+                throw ImageException.Damaged($"More than {MaximumIterations} rounds of key derivation in all key entries are not possible.", $"key entry {i} at byte {at}");
             end = Math.Max(end, (long)(ulong)entry.Offset + Unsafe.SizeOf<PassphraseKeyV2>() + key.Wrapped.Length);
         }
 
@@ -305,7 +309,7 @@ internal sealed class EncryptionHeader
     internal static byte[] Derive(Passphrase passphrase, ReadOnlySpan<byte> salt, int iterations)
     {
         byte[] derived = GC.AllocateUninitializedArray<byte>(TripleDesKeySize, pinned: true);
-        Rfc2898DeriveBytes.Pbkdf2(passphrase.Bytes, salt, derived, iterations, HashAlgorithmName.SHA1);
+        passphrase.Derive(salt, iterations, derived);
         return derived;
     }
 
@@ -322,7 +326,8 @@ internal sealed class EncryptionHeader
         }
         catch (CryptographicException)
         {
-            // Padding that does not fit (or, once in ages, a weak derived key): not the passphrase.
+            // Padding that does not fit (or, once in ages, a weak derived key): not the passphrase. Or a damaged padding behind the real keys.
+            CryptographicOperations.ZeroMemory(plain);
             return null;
         }
 
