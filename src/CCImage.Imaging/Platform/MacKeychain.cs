@@ -11,7 +11,7 @@ namespace CCImage.Platform;
 internal sealed class MacKeychain : IKeychain
 {
     /// <summary>The kind of item, as the system's own have it.</summary>
-    internal const string Description = "disk image password";
+    private const string Description = "disk image password";
 
     // SecBase.h
     private const int Success = 0;
@@ -47,26 +47,25 @@ internal sealed class MacKeychain : IKeychain
         {
             // Not copied: what is pinned here stays the only copy on our side. Nobody keeps the object after the call.
             nint data = made.DataOver(bytes, secret.Length);
-            nint query = made.Dictionary((CoreObjects.Security("kSecClass"), CoreObjects.Security("kSecClassGenericPassword")), Account());
-            int status = SecurityCalls.Update(query, made.Dictionary((CoreObjects.Security("kSecValueData"), data)));
+            (nint, nint)[] key = KeyOf(account, made);
+            int status = SecurityCalls.Update(made.Dictionary(key), made.Dictionary([(CoreObjects.Security("kSecValueData"), data)]));
             if (status == NotFound)
             {
                 nint label = made.Text(name);
                 nint item = made.Dictionary(
-                    (CoreObjects.Security("kSecClass"), CoreObjects.Security("kSecClassGenericPassword")),
-                    Account(),
+                [
+                    .. key,
                     (CoreObjects.Security("kSecAttrService"), label),
                     (CoreObjects.Security("kSecAttrLabel"), label),
                     (CoreObjects.Security("kSecAttrDescription"), made.Text(Description)),
-                    (CoreObjects.Security("kSecAttrAccess"), MakeAccess(made, label)),
-                    (CoreObjects.Security("kSecValueData"), data));
+                    (CoreObjects.Security("kSecAttrAccess"), MakeAccess(label, made)),
+                    (CoreObjects.Security("kSecValueData"), data),
+                ]);
                 status = SecurityCalls.Add(item, 0);
             }
 
             Check(status);
         }
-
-        (nint, nint) Account() => (CoreObjects.Security("kSecAttrAccount"), made.Text(account));
     }
 
     /// <inheritdoc/>
@@ -74,10 +73,11 @@ internal sealed class MacKeychain : IKeychain
     {
         using var made = new CoreObjects();
         nint query = made.Dictionary(
-            (CoreObjects.Security("kSecClass"), CoreObjects.Security("kSecClassGenericPassword")),
-            (CoreObjects.Security("kSecAttrAccount"), made.Text(account)),
+        [
+            .. KeyOf(account, made),
             (CoreObjects.Security("kSecMatchLimit"), CoreObjects.Security("kSecMatchLimitOne")),
-            (CoreObjects.Security("kSecReturnData"), CoreObjects.True));
+            (CoreObjects.Security("kSecReturnData"), CoreObjects.True),
+        ]);
         int status = SecurityCalls.CopyMatching(query, out nint data);
         if (status == NotFound) return null;
         Check(status);
@@ -113,8 +113,16 @@ internal sealed class MacKeychain : IKeychain
         if (status != Success) throw FailureOf(status);
     }
 
+    /// <summary>What an item is found by, in the file-based keychains only: unless told so, a query goes to both kinds.</summary>
+    private static (nint Key, nint Value)[] KeyOf(string account, CoreObjects made) =>
+    [
+        (CoreObjects.Security("kSecClass"), CoreObjects.Security("kSecClassGenericPassword")),
+        (CoreObjects.Security("kSecAttrAccount"), made.Text(account)),
+        (CoreObjects.Security("kSecUseDataProtectionKeychain"), CoreObjects.False),
+    ];
+
     /// <summary>This program, and the system's that attach images. Beside this list the system keeps one of vendors, to which it adds its own only when asked.</summary>
-    private static nint MakeAccess(CoreObjects made, nint label)
+    private static nint MakeAccess(nint label, CoreObjects made)
     {
         Check(SecurityCalls.MakeTrustedApplication(null, out nint self));
         List<nint> applications = [made.Own(self)];
@@ -137,6 +145,9 @@ internal sealed unsafe class CoreObjects : IDisposable
 
     /// <summary>kCFBooleanTrue.</summary>
     public static nint True => Constant(s_core, "kCFBooleanTrue");
+
+    /// <summary>kCFBooleanFalse.</summary>
+    public static nint False => Constant(s_core, "kCFBooleanFalse");
 
     /// <summary>A constant object of Security.framework, by its name in the headers.</summary>
     /// <param name="name">The name.</param>
@@ -166,7 +177,7 @@ internal sealed unsafe class CoreObjects : IDisposable
 
     /// <summary>A CFDictionary.</summary>
     /// <param name="entries">Keys and values, retained by it.</param>
-    public nint Dictionary(params ReadOnlySpan<(nint Key, nint Value)> entries)
+    public nint Dictionary(ReadOnlySpan<(nint Key, nint Value)> entries)
     {
         Span<nint> keys = stackalloc nint[entries.Length], values = stackalloc nint[entries.Length];
         for (int i = 0; i < entries.Length; i++) (keys[i], values[i]) = entries[i];
