@@ -88,6 +88,7 @@ public sealed class ImageCreation : IDisposable
     /// <exception cref="ImageException">The destination cannot be written.</exception>
     public BackupImage Run(CancellationToken cancellation)
     {
+        ImageOutput.CheckEncryption(_recipe.Encryption, _recipe.Passphrase);
         if (_recipe.Format == BackupImageFormat.SparseBundle) FullFsync.CheckForBundle(_recipe.Path, _observer);
         using (var volume = new HfsPlusRenderer(_plan, _tree, _observer))
         using (BlockStorage disk = Compose(volume))
@@ -135,7 +136,7 @@ public sealed class ImageCreation : IDisposable
         }
 
         ImageOutput.CheckWritable(recipe.Format, recipe.CompressionLevel);
-        ImageOutput.CheckEncryption(recipe.Encryption, recipe.Passphrase);
+        if (recipe.Passphrase is not null) ImageOutput.CheckEncryption(recipe.Encryption, recipe.Passphrase);
 
         static ImageException Invalid(string message, string remedy) => new(ImageErrorId.InvalidArgument, message, remedy: remedy);
     }

@@ -166,7 +166,9 @@ internal sealed record ImageOutput
             byte[] token = EncryptionHeaderWriter.Create(KeyBits, Passphrase!, KeyDerivationRounds, out DiskKeys keys);
             using var cipher = new BlockCipher(keys, EncryptionHeaderWriter.BlockSize);
             using SparseBundleStorage bundle = SparseBundleStorage.Create(path, disk.Length, BandSizeBytes ?? 0, token, b => EncryptedStorage.OfBand(b, cipher));
-            Pump(new StorageImageWriter(bundle, EncryptedChunkSize));
+
+            // Of a longer band each piece would find a gap before it that has to be filled, and is then written again.
+            Pump(new StorageImageWriter(bundle, EncryptedChunkSize, inOrder: bundle.BandSizeBytes > EncryptedChunkSize));
         }
 
         void WriteFile(BlockStorage target)

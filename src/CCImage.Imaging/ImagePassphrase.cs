@@ -184,6 +184,7 @@ public static class ImagePassphrase
     private static ImageException NotWritten(string remedy) =>
         new(ImageErrorId.ChecksumMismatch, "The header that was written does not read back the same.", place: "encryption header at byte 0", remedy: remedy);
 
-    private static ImageException NotEncrypted() =>
+    /// <summary>The refusal of an image that has no passphrase.</summary>
+    internal static ImageException NotEncrypted() =>
         new(ImageErrorId.InvalidArgument, "The image is not encrypted.", remedy: "Convert it to an encrypted one.");
 }

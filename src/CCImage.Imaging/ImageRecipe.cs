@@ -58,7 +58,7 @@ public sealed record ImageRecipe
     /// <summary>How the image is encrypted.</summary>
     public BackupImageEncryption Encryption { get; init; }
 
-    /// <summary>Will open the image; needed with <see cref="Encryption"/>. Stays the caller's, who keeps it until the job has ended.</summary>
+    /// <summary>Will open the image; with <see cref="Encryption"/> needed to write it, not to prepare it. Stays the caller's, who keeps it until the job has ended.</summary>
     public Passphrase? Passphrase { get; init; }
 
     /// <summary>Whether to replace an image that exists.</summary>

@@ -30,7 +30,7 @@ function New-SourceTree([string] $Path) {
 
 # The folder that the examples of the help pages are run in.
 function New-Playground([string] $Path) {
-    $null = New-Item $Path, (Join-Path $Path 'Backups'), (Join-Path $Path 'Archive') -ItemType Directory -Force
+    $null = New-Item $Path, (Join-Path $Path 'Backups'), (Join-Path $Path 'Archive'), (Join-Path $Path 'Vault') -ItemType Directory -Force
     New-SourceTree (Join-Path $Path 'Documents')
     New-SourceTree (Join-Path $Path 'Projects/Alpha')
     New-SourceTree (Join-Path $Path 'Projects/Beta')
@@ -38,7 +38,13 @@ function New-Playground([string] $Path) {
     $null = New-BackupImage $documents (Join-Path $Path 'Backups/Disk.dmg')
     $null = New-BackupImage $documents (Join-Path $Path 'Backups/Documents.sparsebundle') -SizeBytes 64MB
     $null = New-BackupImage $documents (Join-Path $Path 'Backups/Photos.sparseimage') -SizeBytes 64MB
+    $locked = @{ Encryption = 'Aes128'; Passphrase = Get-Secret BackupPassphrase }
+    $null = New-BackupImage $documents (Join-Path $Path 'Vault/Secret.dmg') @locked
+    $null = New-BackupImage $documents (Join-Path $Path 'Vault/Secret.sparsebundle') -SizeBytes 64MB @locked
 }
+
+# Stands for Get-Secret of Microsoft.PowerShell.SecretManagement, which tests do without: another secret for each name.
+function Get-Secret([Parameter(Mandatory)] [string] $Name) { ConvertTo-SecureString "the secret $Name" -AsPlainText -Force }
 
 # "path <tab> length <tab> hash" of all files, sorted: two trees are alike when these are equal. Names are compared composed.
 function Get-TreeDigest([string] $Path) {

@@ -105,3 +105,62 @@ Describe 'Passphrases' {
         (Get-BackupImage $plain.Path -Passphrase $secret).IsLocked | Should -BeFalse
     }
 }
+
+Describe '-WhatIf' {
+    # A process of its own: nobody is there who could be asked.
+    BeforeAll {
+        function Invoke-Unattended([string] $Command) {
+            $script = "`$ErrorActionPreference = 'Stop'; Import-Module '$ManifestPath'; try { $Command } catch { `$_.FullyQualifiedErrorId }"
+            '' | & ([Environment]::ProcessPath) -NoProfile -NonInteractive -Command $script | Out-String
+        }
+        $plain = (New-BackupImage $source (Join-Path $TestDrive 'whatif-source.dmg')).Path
+        $target = Join-Path $TestDrive 'whatif.dmg'
+    }
+
+    It 'needs no passphrase and asks for none: <Name>' -ForEach @(
+        @{ Name = 'New-BackupImage'; Command = { "New-BackupImage '$source' '$target' -Encryption Aes256 -WhatIf" } }
+        @{ Name = 'New-BackupImage, by preference'; Command = { "`$WhatIfPreference = `$true; New-BackupImage '$source' '$target' -Encryption Aes256" } }
+        @{ Name = 'ConvertTo-ReadOnlyImage'; Command = { "ConvertTo-ReadOnlyImage '$plain' '$target' -Encryption Aes256 -WhatIf" } }
+    ) {
+        $text = Invoke-Unattended (& $Command)
+        $text | Should -Match 'What if: .*whatif\.dmg'
+        $text | Should -Not -Match 'PassphraseRequired'
+        $target | Should -Not -Exist
+    }
+
+    It 'the other way round, a passphrase is needed' {
+        Invoke-Unattended "New-BackupImage '$source' '$target' -Encryption Aes256 -WhatIf:`$false" | Should -Match 'PassphraseRequired'
+        Invoke-Unattended "ConvertTo-ReadOnlyImage '$plain' '$target' -Encryption Aes256" | Should -Match 'PassphraseRequired'
+        $target | Should -Not -Exist
+    }
+}
+
+Describe 'The keychain, where there is none' -Skip:$IsMacOS {
+    BeforeAll {
+        $locked = (New-BackupImage $source (Join-Path $TestDrive 'keychain.dmg') -Encryption Aes128 -Passphrase $secret).Path
+        $target = Join-Path $TestDrive 'keychain-target.dmg'
+        $before = Get-FileHash $locked
+    }
+
+    It 'is a clear error before anything is read or written: <Name>' -ForEach @(
+        @{ Name = 'Get-BackupImage'; Command = { Get-BackupImage $locked -FromKeychain } }
+        @{ Name = 'Get-BackupImageItem'; Command = { Get-BackupImageItem $locked -FromKeychain } }
+        @{ Name = 'Test-BackupImage'; Command = { Test-BackupImage $locked -FromKeychain } }
+        @{ Name = 'Resize-BackupImage'; Command = { Resize-BackupImage $locked -SizeBytes 1GB -FromKeychain } }
+        @{ Name = 'Restore-BackupImage'; Command = { Restore-BackupImage $locked $target -FromKeychain } }
+        @{ Name = 'ConvertTo-ReadOnlyImage from'; Command = { ConvertTo-ReadOnlyImage $locked $target -FromKeychain } }
+        @{ Name = 'ConvertTo-ReadOnlyImage to'; Command = { ConvertTo-ReadOnlyImage $locked $target -Passphrase $secret -SaveToKeychain } }
+        @{ Name = 'Set-BackupImagePassphrase from'; Command = { Set-BackupImagePassphrase $locked -FromKeychain -NewPassphrase $other } }
+        @{ Name = 'Set-BackupImagePassphrase to'; Command = { Set-BackupImagePassphrase $locked -Passphrase $secret -NewPassphrase $other -SaveToKeychain } }
+        @{ Name = 'New-BackupImage'; Command = { New-BackupImage $source $target -Encryption Aes256 -Passphrase $secret -SaveToKeychain } }
+        @{ Name = 'an image that is not there'; Command = { Get-BackupImage (Join-Path $TestDrive 'nowhere.dmg') -FromKeychain } }
+    ) {
+        # Terminating, whatever the preference.
+        $failure = try { & $Command -ErrorAction SilentlyContinue } catch { $_ }
+        $failure.FullyQualifiedErrorId | Should -BeLike 'KeychainNotAvailable,*'
+        $failure.CategoryInfo.Category | Should -Be 'NotImplemented'
+        "$($failure.ErrorDetails.Message) $($failure.ErrorDetails.RecommendedAction)" | Should -BeLike '*macOS*Microsoft.PowerShell.SecretManagement*-Passphrase (Get-Secret BackupPassphrase)*'
+        $target | Should -Not -Exist
+        (Get-FileHash $locked).Hash | Should -Be $before.Hash
+    }
+}

@@ -141,8 +141,10 @@ Describe 'New-BackupImage' {
         $running = $shell.BeginInvoke()
         $deadline = [DateTime]::UtcNow.AddSeconds(20)
         while (-not (Get-ChildItem (Split-Path $target) -Force) -and -not $running.IsCompleted -and [DateTime]::UtcNow -lt $deadline) { Start-Sleep -Milliseconds 20 }
+
+        # In the middle of the writing, however fast the machine is.
+        while ($shell.Streams.Progress.Count -eq 0 -and -not $running.IsCompleted -and [DateTime]::UtcNow -lt $deadline) { Start-Sleep -Milliseconds 5 }
         $running.IsCompleted | Should -BeFalse
-        Start-Sleep -Milliseconds 500
         $watch = [Diagnostics.Stopwatch]::StartNew()
         $shell.Stop()
         $watch.Elapsed.TotalSeconds | Should -BeLessThan 3

@@ -83,6 +83,15 @@ public enum ImageErrorId
 
     /// <summary>A fault of the program itself.</summary>
     InternalError,
+
+    /// <summary>This operating system has no keychain.</summary>
+    KeychainNotAvailable,
+
+    /// <summary>The keychain has no passphrase of the image.</summary>
+    KeychainItemNotFound,
+
+    /// <summary>The keychain is locked, or gives no access.</summary>
+    KeychainRefused,
 }
 
 /// <summary>

@@ -14,7 +14,8 @@ namespace CCImage.Encryption;
 /// </summary>
 internal sealed class BlockCipher : IDisposable
 {
-    private const int CipherSize = 16;
+    /// <summary>Bytes of a block of AES.</summary>
+    public const int CipherSize = 16;
 
     /// <summary>How many chains are enciphered side by side: enough to make a call into the platform cheap, few enough to stay in the cache.</summary>
     private const int MostChains = 2048;

@@ -84,10 +84,14 @@ internal sealed class EncryptedStorage : BlockStorage
             file, new BlockCipher(header.Unlock(passphrase), header.BlockSize), header.DataOffset, header.DataSize, readOnly: header.Version != 2);
     }
 
-    /// <summary>The layer over a band of a bundle, which is encrypted by itself, its blocks counted from 0.</summary>
+    /// <summary>
+    /// The layer over a band of a bundle, which is encrypted by itself, its blocks counted from 0. Bytes at its end that are less than a cipher's
+    /// block were torn when it grew, and nobody can read them: the band ends before them.
+    /// </summary>
     /// <param name="band">The band's file; owned by the result.</param>
     /// <param name="cipher">The keys, which all bands share; stays the caller's.</param>
-    public static EncryptedStorage OfBand(BlockStorage band, BlockCipher cipher) => new(band, cipher, 0, band.Length, ownsCipher: false);
+    public static EncryptedStorage OfBand(BlockStorage band, BlockCipher cipher) =>
+        new(band, cipher, 0, band.Length / BlockCipher.CipherSize * BlockCipher.CipherSize, ownsCipher: false);
 
     /// <summary>Cuts the data, or extends them by zeros.</summary>
     /// <param name="length">The new length in bytes.</param>
@@ -195,12 +199,14 @@ internal sealed class EncryptedStorage : BlockStorage
         }
     }
 
-    /// <summary>Reads whole blocks. The last one may be stored short; the format pads it, some writers do not.</summary>
+    /// <summary>
+    /// Reads whole blocks. The last one may be stored short, the format pads it, some writers do not; but of a cipher's block all bytes are needed.
+    /// </summary>
     private void ReadCiphertext(long block, Span<byte> work, int needed)
     {
         long at = _dataOffset + (block * _cipher.BlockSize);
         int stored = (int)Math.Clamp(_inner.Length - at, 0, work.Length);
-        if (stored < needed) throw ImageException.Damaged("The file ends inside the encrypted data.", $"byte {_inner.Length}");
+        if (stored < Layout.RoundUp(needed, BlockCipher.CipherSize)) throw ImageException.Damaged("The file ends inside the encrypted data.", $"byte {_inner.Length}");
         _inner.Read(at, work[..stored]);
         work[stored..].Clear();
     }

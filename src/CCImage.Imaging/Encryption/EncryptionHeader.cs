@@ -52,6 +52,9 @@ internal sealed class EncryptionHeader
     /// <summary>True length of the data in bytes; 0 in a bundle's token, where the bands tell it.</summary>
     public required long DataSize { get; init; }
 
+    /// <summary>Tells the image from all others; null in version 1, which has none.</summary>
+    public Guid? Identifier { get; private init; }
+
     /// <summary>The byte behind the last key entry and the keys they point to; 0 in version 1, which has its trailer.</summary>
     public long HeaderEnd { get; private init; }
 
@@ -121,17 +124,15 @@ internal sealed class EncryptionHeader
 
     /// <summary>The identifier in a version 2 header.</summary>
     /// <param name="header">The bytes of the header.</param>
-    public static Guid UuidOf(ReadOnlySpan<byte> header)
-    {
-        EncryptionHeaderV2 parsed = Layout.Read<EncryptionHeaderV2>(header);
-        return new Guid(Layout.AsBytes(ref parsed.Uuid), bigEndian: true);
-    }
+    public static Guid UuidOf(ReadOnlySpan<byte> header) => UuidOf(Layout.Read<EncryptionHeaderV2>(header));
 
     /// <summary>Notes the true length of the data in a version 2 header: eight bytes of one sector.</summary>
     /// <param name="file">The file.</param>
     /// <param name="length">Bytes of data.</param>
     public static void WriteDataSize(BlockStorage file, long length) =>
         file.Write(Marshal.OffsetOf<EncryptionHeaderV2>(nameof(EncryptionHeaderV2.DataSize)), Layout.ToBytes<UInt64BE>((ulong)length));
+
+    private static Guid UuidOf(in EncryptionHeaderV2 header) => new((ReadOnlySpan<byte>)header.Uuid, bigEndian: true);
 
     private static bool HasSignatureV2(BlockStorage file) => file.Length >= sizeof(ulong) && ReadUInt64(file, 0) == EncryptionHeaderV2.SignatureValue;
 
@@ -179,6 +180,10 @@ internal sealed class EncryptionHeader
                 throw ImageException.Damaged($"A wrapped key of {entry.Size} bytes at byte {entry.Offset} is not inside the header.", $"key entry {i} at byte {at}");
             PassphraseKey key = ReadPassphraseKey(file, entry, i);
             keys.Add(key);
+
+            // Of all together: whoever does not know the passphrase waits for each of them.
+            if (keys.Sum(k => (long)k.Iterations) > MaximumIterations)
+                throw ImageException.Damaged($"More than {MaximumIterations} rounds of key derivation in all key entries are not possible.", $"key entry {i} at byte {at}");
             end = Math.Max(end, (long)(ulong)entry.Offset + Unsafe.SizeOf<PassphraseKeyV2>() + key.Wrapped.Length);
         }
 
@@ -191,6 +196,7 @@ internal sealed class EncryptionHeader
             DataSize = (long)(ulong)header.DataSize,
             PassphraseKeys = [.. keys],
             HeaderEnd = end,
+            Identifier = UuidOf(in header),
         };
     }
 
@@ -303,7 +309,7 @@ internal sealed class EncryptionHeader
     internal static byte[] Derive(Passphrase passphrase, ReadOnlySpan<byte> salt, int iterations)
     {
         byte[] derived = GC.AllocateUninitializedArray<byte>(TripleDesKeySize, pinned: true);
-        Rfc2898DeriveBytes.Pbkdf2(passphrase.Bytes, salt, derived, iterations, HashAlgorithmName.SHA1);
+        passphrase.Derive(salt, iterations, derived);
         return derived;
     }
 
@@ -320,7 +326,8 @@ internal sealed class EncryptionHeader
         }
         catch (CryptographicException)
         {
-            // Padding that does not fit (or, once in ages, a weak derived key): not the passphrase.
+            // Padding that does not fit (or, once in ages, a weak derived key): not the passphrase. Or a damaged padding behind the real keys.
+            CryptographicOperations.ZeroMemory(plain);
             return null;
         }
 

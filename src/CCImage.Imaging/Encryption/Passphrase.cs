@@ -8,13 +8,24 @@ namespace CCImage.Encryption;
 /// <summary>
 /// A passphrase for the time it is needed: its UTF-8 bytes (no newline, no terminator) in pinned memory that is zeroed when disposed.
 /// It never becomes a <see cref="string"/>.
+/// <para>
+/// The key derived last is kept beside it: a job opens an image several times, and deriving takes a quarter of a second on purpose. Whoever could read
+/// the one could read the other.
+/// </para>
 /// </summary>
 public sealed class Passphrase : IDisposable, IEquatable<Passphrase>
 {
     private readonly byte[] _bytes;
     private readonly int _length;
+    private readonly Lock _deriving = new();
+    private byte[] _derived = [];
+    private byte[] _salt = [];
+    private int _rounds;
 
     private Passphrase(byte[] bytes, int length) => (_bytes, _length) = (bytes, length);
+
+    /// <summary>How often a key was derived indeed.</summary>
+    internal int Derivations { get; private set; }
 
     /// <summary>The bytes that key derivation works on.</summary>
     internal ReadOnlySpan<byte> Bytes => _bytes.AsSpan(0, _length);
@@ -42,6 +53,31 @@ public sealed class Passphrase : IDisposable, IEquatable<Passphrase>
         }
     }
 
+    /// <summary>Takes over bytes.</summary>
+    /// <param name="bytes">The UTF-8 bytes, in pinned memory; zeroed with the passphrase.</param>
+    internal static Passphrase Take(byte[] bytes) => new(bytes, bytes.Length);
+
+    /// <summary>Derives a key: PBKDF2 with HMAC-SHA1 (RFC 8018).</summary>
+    /// <param name="salt">The salt.</param>
+    /// <param name="rounds">Rounds.</param>
+    /// <param name="key">Receives the key.</param>
+    internal void Derive(ReadOnlySpan<byte> salt, int rounds, Span<byte> key)
+    {
+        lock (_deriving)
+        {
+            if (_derived.Length != key.Length || _rounds != rounds || !salt.SequenceEqual(_salt))
+            {
+                CryptographicOperations.ZeroMemory(_derived);
+                _derived = GC.AllocateUninitializedArray<byte>(key.Length, pinned: true);
+                Rfc2898DeriveBytes.Pbkdf2(Bytes, salt, _derived, rounds, HashAlgorithmName.SHA1);
+                (_salt, _rounds) = (salt.ToArray(), rounds);
+                Derivations++;
+            }
+
+            _derived.CopyTo(key);
+        }
+    }
+
     /// <summary>Whether another passphrase has the same bytes; in a time that does not tell where they differ.</summary>
     /// <param name="other">The other.</param>
     public bool Equals(Passphrase? other) => other is not null && CryptographicOperations.FixedTimeEquals(Bytes, other.Bytes);
@@ -53,5 +89,13 @@ public sealed class Passphrase : IDisposable, IEquatable<Passphrase>
     public override int GetHashCode() => throw new NotSupportedException();
 
     /// <summary>Zeroes the bytes.</summary>
-    public void Dispose() => CryptographicOperations.ZeroMemory(_bytes);
+    public void Dispose()
+    {
+        lock (_deriving)
+        {
+            CryptographicOperations.ZeroMemory(_bytes);
+            CryptographicOperations.ZeroMemory(_derived);
+            _derived = [];
+        }
+    }
 }

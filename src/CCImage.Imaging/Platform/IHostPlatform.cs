@@ -27,6 +27,9 @@ internal interface IHostPlatform
     /// <summary>Why a name cannot be made in a folder of this system, as a sentence; null when it can, as far as the system's rules tell.</summary>
     /// <param name="name">A single name.</param>
     string? ObjectionToName(string name);
+
+    /// <summary>Where the system keeps passphrases of disk images; null where it knows of none.</summary>
+    IKeychain? Keychain => null;
 }
 
 /// <summary>Chooses the platform.</summary>

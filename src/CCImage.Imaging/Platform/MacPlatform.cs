@@ -23,6 +23,9 @@ internal sealed class MacPlatform : IHostPlatform
     public bool IsPrivileged => Environment.IsPrivilegedProcess;
 
     /// <inheritdoc/>
+    public IKeychain Keychain { get; } = new MacKeychain();
+
+    /// <inheritdoc/>
     public HostVolume GetVolume(string path)
     {
         path = Path.GetFullPath(path);

@@ -33,6 +33,10 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
     [Parameter]
     public BackupImageEncryption? Encryption { get; set; }
 
+    /// <summary>Save the passphrase of the new image in the keychain of macOS.</summary>
+    [Parameter]
+    public SwitchParameter SaveToKeychain { get; set; }
+
     /// <summary>Keep every byte of the disk.</summary>
     [Parameter]
     public SwitchParameter KeepFreeSpace { get; set; }
@@ -44,6 +48,8 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
     /// <summary>Replace an image that exists.</summary>
     [Parameter]
     public SwitchParameter Force { get; set; }
+
+    private protected override bool UsesKeychain => FromKeychain || SaveToKeychain;
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
@@ -62,32 +68,45 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
         }
 
         string destination = DestinationOf(path, format.Extension);
+        Passphrase? secret = SecretOf(path);
         BackupImage image = RunWorker((_, _) =>
         {
-            using DiskImage opened = DiskImage.Open(path, Secret);
+            using DiskImage opened = DiskImage.Open(path, secret);
             return opened.Describe();
         });
-        if (Encryption is not (null or BackupImageEncryption.None) && Secret is null) _asked ??= PromptForNewPassphrase(System.IO.Path.GetFileName(destination));
+        bool encrypts = (Encryption ?? image.Encryption) != BackupImageEncryption.None;
+        if (SaveToKeychain && !encrypts)
+        {
+            throw new ImageException(
+                ImageErrorId.InvalidArgument, "The new image would not be encrypted, and so has no passphrase to save.", path,
+                remedy: "Say how to encrypt it: -Encryption Aes256 or -Encryption Aes128.");
+        }
+
         var request = new ImageConversionRequest
         {
             Path = path,
             DestinationPath = destination,
             Format = format.Format,
             CompressionLevel = CompressionLevel,
-            Passphrase = Secret,
+            Passphrase = secret,
             DestinationEncryption = Encryption,
-            DestinationPassphrase = _asked,
             KeepFreeSpace = KeepFreeSpace,
             DeleteSource = DeleteSource,
             Overwrite = Force,
         };
-        string description = $"Convert {path} ({image.Format}, {FormatView.Size(image.StoredBytes)}) to {format.Format} at {destination}"
-            + (DeleteSource ? ", then delete the source." : ".");
         if (_written.Contains(destination)) throw DestinationTargets.AlreadyUsed(destination, "-DestinationPath");
         ImageConversion.Check(request);
         _written.Add(destination);
+        string description = $"Convert {path} ({image.Format}, {FormatView.Size(image.StoredBytes)}) to {format.Format} at {destination}"
+            + (DeleteSource ? ", then delete the source." : ".");
         if (!ShouldProcess(description, description, "ConvertTo-ReadOnlyImage")) return;
-        WriteObject(RunWorker((observer, cancellation) => ImageConversion.Run(request, observer, cancellation)));
+
+        // Asked once for all images of a pipeline.
+        if (encrypts && secret is null) _asked ??= PromptForNewPassphrase(System.IO.Path.GetFileName(destination));
+        request = request with { DestinationPassphrase = secret ?? _asked };
+        BackupImage result = RunWorker((observer, cancellation) => ImageConversion.Run(request, observer, cancellation));
+        if (SaveToKeychain) SaveInKeychain(destination, (secret ?? _asked)!);
+        WriteObject(result);
     }
 
     private string DestinationOf(string source, string extension)

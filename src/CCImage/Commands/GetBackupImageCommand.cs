@@ -1,4 +1,5 @@
 using System.Management.Automation;
+using CCImage.Encryption;
 
 namespace CCImage.Commands;
 
@@ -7,5 +8,9 @@ namespace CCImage.Commands;
 [OutputType(typeof(BackupImage))]
 public sealed class GetBackupImageCommand : ImagePathCommand
 {
-    private protected override void ProcessPath(string path) => WriteObject(RunWorker((_, _) => DiskImage.Inspect(path, Secret)));
+    private protected override void ProcessPath(string path)
+    {
+        Passphrase? secret = SecretOf(path);
+        WriteObject(RunWorker((_, _) => DiskImage.Inspect(path, secret)));
+    }
 }

@@ -1,5 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Management.Automation;
+using CCImage.Encryption;
 using CCImage.Parameters;
 using CCImage.Sources;
 
@@ -24,7 +25,8 @@ public sealed class GetBackupImageItemCommand : ImagePathCommand
     private protected override void ProcessPath(string path)
     {
         var filter = new ItemFilter(Include);
-        using DiskImage image = RunWorker((_, _) => DiskImage.Open(path, Secret));
+        Passphrase? secret = SecretOf(path);
+        using DiskImage image = RunWorker((_, _) => DiskImage.Open(path, secret));
         using SourceTree tree = RunWorker((_, cancellation) => image.ReadTree(Volume, cancellation));
 
         // The root is the volume itself, not an item of it.

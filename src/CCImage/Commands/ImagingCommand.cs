@@ -148,6 +148,36 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         }
     }
 
+    /// <summary>Whether the cmdlet is only to say what it would do: then it needs no passphrase and asks for none.</summary>
+    private protected bool IsWhatIf => LanguagePrimitives.IsTrue(
+        MyInvocation.BoundParameters.TryGetValue("WhatIf", out object? given) ? given : GetVariableValue("WhatIfPreference"));
+
+    /// <summary>Refuses the keychain where there is none. Called before anything is read or written.</summary>
+    private protected void RequireKeychain()
+    {
+        try
+        {
+            ImageKeychain.CheckAvailable();
+        }
+        catch (ImageException e)
+        {
+            ThrowTerminating(e);
+        }
+    }
+
+    /// <summary>Saves the passphrase of an image that was written. The image stands, so that a failure is an error record.</summary>
+    /// <param name="path">The image, as a full path.</param>
+    /// <param name="passphrase">Opens it.</param>
+    private protected void SaveInKeychain(string path, Passphrase passphrase) => RunItem(path, () => RunWorker((_, _) =>
+    {
+        ImageKeychain.Save(path, passphrase);
+        return true;
+    }));
+
+    /// <summary>Ends the cmdlet.</summary>
+    /// <param name="exception">Why.</param>
+    private protected void ThrowTerminating(ImageException exception) => ThrowTerminatingError(ErrorMapping.ToRecord(exception, null));
+
     private Passphrase Prompt(string text)
     {
         try

@@ -85,9 +85,23 @@ public sealed class NewBackupImageCommand : ImagingCommand
     [ValidateNotNull]
     public SecureString? Passphrase { get; set; }
 
+    /// <summary>Save the passphrase in the keychain of macOS.</summary>
+    [Parameter]
+    public SwitchParameter SaveToKeychain { get; set; }
+
     /// <summary>Replace an image that exists.</summary>
     [Parameter]
     public SwitchParameter Force { get; set; }
+
+    /// <inheritdoc/>
+    protected override void BeginProcessing()
+    {
+        if (!SaveToKeychain) return;
+        RequireKeychain();
+        if (Encryption != BackupImageEncryption.None) return;
+        ThrowTerminating(new ImageException(
+            ImageErrorId.InvalidArgument, "An image that is not encrypted has no passphrase to save.", remedy: "Say how to encrypt: -Encryption Aes256 or -Encryption Aes128."));
+    }
 
     /// <inheritdoc/>
     protected override void ProcessRecord()
@@ -124,7 +138,8 @@ public sealed class NewBackupImageCommand : ImagingCommand
                 ImageErrorId.InvalidArgument, "A passphrase was given, but no encryption.", remedy: "Say how to encrypt: -Encryption Aes256 or -Encryption Aes128.");
         }
 
-        // Asked once for all images of a pipeline.
+        // Asked once for all images of a pipeline, before the source is read: people go away while it is.
+        if (Passphrase is null && IsWhatIf) return null;
         return _secret ??= Passphrase is null ? PromptForNewPassphrase(System.IO.Path.GetFileName(path)) : CCImage.Encryption.Passphrase.From(Passphrase);
     }
 
@@ -135,7 +150,9 @@ public sealed class NewBackupImageCommand : ImagingCommand
         using ImageCreation creation = RunWorker((observer, cancellation) => ImageCreation.Prepare(recipe, observer, cancellation));
         string description = Describe(recipe, creation.Estimate);
         if (!ShouldProcess(description, description, "New-BackupImage")) return;
-        WriteObject(RunWorker((_, cancellation) => creation.Run(cancellation)));
+        BackupImage image = RunWorker((_, cancellation) => creation.Run(cancellation));
+        if (SaveToKeychain) SaveInKeychain(recipe.Path, recipe.Passphrase!);
+        WriteObject(image);
     }
 
     private ImageRecipe MakeRecipe()

@@ -30,7 +30,7 @@ public sealed class ResizeBackupImageCommand : ImagePathCommand
         string target = ToMinimumSize ? "the smallest size possible" : ToAvailableSpace ? "the space available" : FormatView.Size(SizeBytes);
         string description = $"Resize {path} to {target}.";
         if (!ShouldProcess(description, description, "Resize-BackupImage")) return;
-        var request = new ImageResizeRequest(path) { Passphrase = Secret, SizeBytes = SizeBytes, ToMinimumSize = ToMinimumSize, ToAvailableSpace = ToAvailableSpace };
+        var request = new ImageResizeRequest(path) { Passphrase = SecretOf(path), SizeBytes = SizeBytes, ToMinimumSize = ToMinimumSize, ToAvailableSpace = ToAvailableSpace };
         ImageResizeResult result = RunWorker((observer, cancellation) => ImageResize.Run(request, observer, cancellation));
         if (result.Advice is not null) WriteWarning($"{path}: {result.Advice}");
         if (PassThru) WriteObject(result);

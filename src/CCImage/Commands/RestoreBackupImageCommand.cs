@@ -1,5 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Management.Automation;
+using CCImage.Encryption;
 using CCImage.Internal;
 
 namespace CCImage.Commands;
@@ -31,10 +32,11 @@ public sealed class RestoreBackupImageCommand : ImagePathCommand
 
     private protected override void ProcessPath(string path)
     {
+        Passphrase? secret = SecretOf(path);
         var request = new ImageRestoreRequest
         {
             Path = path,
-            Passphrase = Secret,
+            Passphrase = secret,
             DestinationPath = ResolveTarget(DestinationPath),
             Volume = Volume,
             Include = Include,
@@ -42,7 +44,7 @@ public sealed class RestoreBackupImageCommand : ImagePathCommand
         };
         BackupImage image = RunWorker((_, _) =>
         {
-            using DiskImage opened = DiskImage.Open(path, Secret);
+            using DiskImage opened = DiskImage.Open(path, secret);
             return opened.Describe();
         });
         string what = Include.Length > 0 ? $"what matches {string.Join(", ", Include)}" : $"all files ({FormatView.Size(image.UsedBytes)} in use)";

@@ -16,9 +16,15 @@ public sealed class SetBackupImagePassphraseCommand : ImagePathCommand
     [ValidateNotNull]
     public SecureString? NewPassphrase { get; set; }
 
+    /// <summary>Save the new passphrase in the keychain of macOS.</summary>
+    [Parameter]
+    public SwitchParameter SaveToKeychain { get; set; }
+
     /// <summary>Give the image.</summary>
     [Parameter]
     public SwitchParameter PassThru { get; set; }
+
+    private protected override bool UsesKeychain => FromKeychain || SaveToKeychain;
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
@@ -29,7 +35,7 @@ public sealed class SetBackupImagePassphraseCommand : ImagePathCommand
 
     private protected override void ProcessPath(string path)
     {
-        Passphrase old = Secret ?? throw new ImageException(
+        Passphrase old = SecretOf(path) ?? throw new ImageException(
             ImageErrorId.PassphraseRequired, "The passphrase that opens the image now is needed.", path, remedy: "Give it with -Passphrase.");
         string description = $"Change the passphrase of {path}.";
         if (!ShouldProcess(description, description, "Set-BackupImagePassphrase")) return;
@@ -41,6 +47,8 @@ public sealed class SetBackupImagePassphraseCommand : ImagePathCommand
             ImagePassphrase.Change(path, old, next, observer, cancellation);
             return true;
         });
+        if (SaveToKeychain) SaveInKeychain(path, next);
+        else if (FromKeychain) WriteWarning($"{path}: The keychain still has the old passphrase; -SaveToKeychain saves the new one.");
         if (PassThru) WriteObject(RunWorker((_, _) => DiskImage.Inspect(path, next)));
     }
 }

@@ -20,7 +20,7 @@ public sealed class TestBackupImageCommand : ImagePathCommand
         string description = $"Verify {path}, and mend what can be mended without risk.";
         var request = new ImageVerificationRequest(path)
         {
-            Passphrase = Secret,
+            Passphrase = SecretOf(path),
             Repair = Repair && ShouldProcess(description, description, "Test-BackupImage"),
         };
         ImageVerificationResult result = RunWorker((observer, cancellation) => ImageVerification.Run(request, observer, cancellation));

@@ -43,11 +43,11 @@ internal static class ErrorMapping
     /// <param name="id">The id.</param>
     public static ErrorCategory Category(ImageErrorId id) => id switch
     {
-        ImageErrorId.ImageNotFound or ImageErrorId.SourceNotFound or ImageErrorId.DestinationNotFound or ImageErrorId.VolumeNotFound
+        ImageErrorId.ImageNotFound or ImageErrorId.SourceNotFound or ImageErrorId.DestinationNotFound or ImageErrorId.VolumeNotFound or ImageErrorId.KeychainItemNotFound
             => ErrorCategory.ObjectNotFound,
         ImageErrorId.UnknownFormat or ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch or ImageErrorId.SourceNotRepresentable
             => ErrorCategory.InvalidData,
-        ImageErrorId.UnsupportedFormat or ImageErrorId.PlatformNotSupported => ErrorCategory.NotImplemented,
+        ImageErrorId.UnsupportedFormat or ImageErrorId.PlatformNotSupported or ImageErrorId.KeychainNotAvailable => ErrorCategory.NotImplemented,
         ImageErrorId.ImageInUse => ErrorCategory.ResourceBusy,
         ImageErrorId.PassphraseRequired or ImageErrorId.WrongPassphrase => ErrorCategory.AuthenticationError,
         ImageErrorId.SourceUnreadable => ErrorCategory.ReadError,
@@ -56,7 +56,7 @@ internal static class ErrorMapping
         ImageErrorId.DestinationUnwritable => ErrorCategory.WriteError,
         ImageErrorId.InvalidArgument => ErrorCategory.InvalidArgument,
         ImageErrorId.ComponentMissing => ErrorCategory.NotInstalled,
-        ImageErrorId.AccessDenied => ErrorCategory.PermissionDenied,
+        ImageErrorId.AccessDenied or ImageErrorId.KeychainRefused => ErrorCategory.PermissionDenied,
         ImageErrorId.InputOutputFailed => ErrorCategory.DeviceError,
         ImageErrorId.Cancelled => ErrorCategory.OperationStopped,
         ImageErrorId.InternalError or _ => ErrorCategory.InvalidOperation,

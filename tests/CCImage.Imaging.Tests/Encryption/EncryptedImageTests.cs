@@ -77,7 +77,13 @@ public sealed class EncryptedImageTests : IDisposable
     {
         Directory.CreateDirectory(Path.Combine(_folder, "Source"));
         var recipe = new ImageRecipe { SourcePath = Path.Combine(_folder, "Source"), Path = Path.Combine(_folder, "a.dmg"), Format = BackupImageFormat.ReadOnly, Encryption = BackupImageEncryption.Aes128 };
-        Assert.Equal(ImageErrorId.PassphraseRequired, Assert.Throws<ImageException>(() => ImageCreation.Prepare(recipe, SilentObserver.Instance, default)).Id);
+        using (ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, default))
+        {
+            Assert.True(creation.Estimate.ExpectedBytes > 0);
+            Assert.Equal(ImageErrorId.PassphraseRequired, Assert.Throws<ImageException>(() => creation.Run(default)).Id);
+        }
+
+        Assert.Single(Directory.GetFileSystemEntries(_folder));
         using Passphrase empty = Secrets.Of("");
         Assert.Equal(ImageErrorId.InvalidArgument, Assert.Throws<ImageException>(() => ImageCreation.Prepare(recipe with { Passphrase = empty }, SilentObserver.Instance, default)).Id);
     }

@@ -87,4 +87,95 @@ public class EncryptionHeaderWriterTests
             Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => EncryptionHeader.Read(new MemoryStorage(header))).Id);
         }
     }
+
+    [Fact]
+    public void Rounds_are_counted_over_all_key_entries()
+    {
+        byte[] header = WithTwoKeys("one", "two");
+        foreach ((uint first, uint second, bool fits) in new[] { (6_000_000u, 4_000_000u, true), (6_000_000u, 4_000_001u, false), (9_000_000u, 9_000_000u, false) })
+        {
+            Layout.Write<UInt32BE>(header.AsSpan(FirstKey + 8), first);
+            Layout.Write<UInt32BE>(header.AsSpan(SecondKey + 8), second);
+            if (fits) Assert.Equal(2, EncryptionHeader.Read(new MemoryStorage(header)).Version);
+            else Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => EncryptionHeader.Read(new MemoryStorage(header))).Id);
+        }
+    }
+
+    /// <summary>Nobody learns from the time how much of a passphrase was right: a wrong one costs the same derivations, and no fewer where there are several keys.</summary>
+    [Fact]
+    public void A_wrong_passphrase_costs_what_the_right_one_costs()
+    {
+        byte[] single = EncryptionHeaderWriter.Create(256, Secrets.Of("right"), Secrets.FewRounds, out DiskKeys keys);
+        keys.Dispose();
+        foreach ((byte[] header, string right, int cost) in new[] { (single, "right", 1), (WithTwoKeys("one", "two"), "one", 1), (WithTwoKeys("one", "two"), "two", 2) })
+        {
+            EncryptionHeader parsed = EncryptionHeader.Read(new MemoryStorage(header));
+            using Passphrase good = Secrets.Of(right), bad = Secrets.Of("no");
+            parsed.UnwrapKeys(good).Dispose();
+            Assert.Throws<ImageException>(() => parsed.UnwrapKeys(bad));
+            Assert.Equal(cost, good.Derivations);
+            Assert.Equal(header == single ? 1 : 2, bad.Derivations);
+        }
+    }
+
+    [CorpusFact]
+    public void Version_1_costs_one_derivation_either_way()
+    {
+        CorpusImage image = CorpusImage.All.First(i => i.File.EndsWith("header_v1.dmg", StringComparison.Ordinal) && i.Passphrase.Length > 0);
+        EncryptionHeader header = EncryptionHeader.Read(new MemoryStorage(File.ReadAllBytes(image.FullPath)));
+        using Passphrase good = Secrets.Of(image.Passphrase), bad = Secrets.Of("no");
+        header.Unlock(good).Dispose();
+        Assert.Throws<ImageException>(() => header.Unlock(bad));
+        Assert.Equal((1, 1), (good.Derivations, bad.Derivations));
+        Assert.Null(header.Identifier);
+    }
+
+    [Fact]
+    public void The_key_derived_last_is_kept_for_its_salt_and_rounds_only()
+    {
+        using Passphrase secret = Secrets.Of("pass");
+        var headers = new List<EncryptionHeader>();
+        var expected = new List<byte[]>();
+        foreach (int rounds in new[] { 1000, 1000, 1001 })
+        {
+            headers.Add(EncryptionHeader.Read(new MemoryStorage(EncryptionHeaderWriter.Create(128, secret, rounds, out DiskKeys keys))));
+            expected.Add(keys.AesKey.ToArray());
+            keys.Dispose();
+        }
+
+        int before = secret.Derivations;
+        foreach (int i in new[] { 2, 2, 0, 1, 1, 0 })
+        {
+            using DiskKeys keys = headers[i].Unlock(secret);
+            Assert.Equal(expected[i], keys.AesKey.ToArray());
+        }
+
+        // The first is the one that was made last.
+        Assert.Equal(3, secret.Derivations - before);
+    }
+
+    private const int FirstKey = 1024;
+    private const int SecondKey = 2048;
+
+    /// <summary>A header with two key entries, each with a passphrase of its own.</summary>
+    private static byte[] WithTwoKeys(string first, string second)
+    {
+        byte[] header = EncryptionHeaderWriter.Create(128, Secrets.Of(first), Secrets.FewRounds, out DiskKeys keys);
+        keys.Dispose();
+        byte[] other = EncryptionHeaderWriter.Create(128, Secrets.Of(second), Secrets.FewRounds, out keys);
+        keys.Dispose();
+        int entries = Unsafe.SizeOf<EncryptionHeaderV2>(), entrySize = Unsafe.SizeOf<KeyEntryV2>(), keySize = Unsafe.SizeOf<PassphraseKeyV2>() + 48;
+        header.AsSpan(entries + entrySize, keySize).CopyTo(header.AsSpan(FirstKey));
+        other.AsSpan(entries + entrySize, keySize).CopyTo(header.AsSpan(SecondKey));
+        Layout.Write<UInt32BE>(header.AsSpan((int)Marshal.OffsetOf<EncryptionHeaderV2>(nameof(EncryptionHeaderV2.KeyEntryCount))), 2);
+        for (int i = 0; i < 2; i++)
+        {
+            Layout.Write(header.AsSpan(entries + (i * entrySize)), new KeyEntryV2
+            {
+                Type = KeyEntryV2.TypePassphrase, Offset = (ulong)(i == 0 ? FirstKey : SecondKey), Size = (ulong)keySize,
+            });
+        }
+
+        return header;
+    }
 }

@@ -118,4 +118,25 @@ public class EncryptionTests
             MalformedInput.Try(() => EncryptionHeader.Read(new MemoryStorage(damaged)));
         }
     }
+
+    /// <summary>Of a cipher's block nobody can read a part.</summary>
+    [Fact]
+    public void A_torn_end_is_an_error_in_a_file_and_the_end_of_a_band()
+    {
+        using var cipher = new BlockCipher(new DiskKeys(new byte[16], HmacKey), 512);
+        byte[] plain = RandomNumberGenerator.GetBytes(1024), enciphered = [.. plain], read = new byte[1000];
+        cipher.Encrypt(enciphered, 0);
+        var torn = new MemoryStorage(enciphered[..1000]);
+        using (var file = new EncryptedStorage(torn, cipher, 0, 1000, ownsCipher: false, readOnly: true))
+        {
+            file.Read(0, read.AsSpan(0, 992));
+            Assert.Equal(plain[..992], read[..992]);
+            Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => file.Read(0, read)).Id);
+        }
+
+        using EncryptedStorage band = EncryptedStorage.OfBand(torn, cipher);
+        Assert.Equal(992, band.Length);
+        band.Read(0, read.AsSpan(0, 992));
+        Assert.Equal(plain[..992], read[..992]);
+    }
 }
