@@ -36,29 +36,19 @@ internal static class HostPlatform
     public static IHostPlatform Current { get; } =
         OperatingSystem.IsLinux() ? new LinuxPlatform() : OperatingSystem.IsMacOS() ? new MacPlatform() : new WindowsPlatform();
 
-    /// <summary>Whether Linux uses a file as a loop device; no lock tells. False on other systems.</summary>
+    /// <summary>What makes a path the same file as another; links are followed. Null when nothing is there, or may not be asked.</summary>
     /// <param name="path">A full path.</param>
-    internal static bool IsLoopDevice(string path)
+    internal static HostIdentity? IdentityOf(string path)
     {
-        const string Devices = "/sys/block";
-        if (!OperatingSystem.IsLinux() || !Directory.Exists(Devices)) return false;
-        if (!File.Exists(path)) return false;
-        string target = File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path;
-        foreach (string device in Directory.EnumerateDirectories(Devices, "loop*"))
+        try
         {
-            try
-            {
-                // loop(4): the file's path, with a mark behind it when it was deleted.
-                string backing = Path.Combine(device, "loop", "backing_file");
-                if (File.Exists(backing) && File.ReadAllText(backing).TrimEnd('\n') == target) return true;
-            }
-            catch (IOException)
-            {
-                // It was detached just now.
-            }
+            FileSystemInfo? target = File.ResolveLinkTarget(path, returnFinalTarget: true);
+            return Current.GetStat(target?.FullName ?? path).Identity;
         }
-
-        return false;
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
     }
 
     /// <summary>The rule of every system: one name, that of an entry, in characters that can be encoded.</summary>
