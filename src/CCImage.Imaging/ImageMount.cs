@@ -120,7 +120,8 @@ public static class ImageMount
             ImageUse.Forget();
         }
 
-        return new(image.Path, image.Device, image.MountPoints);
+        // Named as the caller did, unless that was a mount point, which is gone now.
+        return new(image.MountPoints.Contains(path) ? image.Path : path, image.Device, image.MountPoints);
     }
 
     /// <summary>

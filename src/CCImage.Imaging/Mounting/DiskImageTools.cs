@@ -135,7 +135,8 @@ internal sealed partial class DiskImageTools(ISystemTools system, IImagingObserv
 
         (ImageErrorId id, string? remedy) =
             Says("Authentication error") ? (ImageErrorId.WrongPassphrase, "Check the passphrase.")
-            : result.ExitCode == Busy || Says("Resource busy", "Resource temporarily unavailable", "could not be unmounted", "couldn't unmount", "dissented")
+            : result.ExitCode == Busy || Says(
+                "Resource busy", "Resource temporarily unavailable", "could not be unmounted", "couldn't unmount", "unmount failed", "failed to eject", "dissented")
                 ? (ImageErrorId.ImageInUse, attaching ? "Wait until whoever has it open has ended." : "Close the files that are open on it, or ask with -Force.")
             : Says("No such file or directory") ? (ImageErrorId.ImageNotFound, "Check the path.")
             : Says("image not recognized") ? (ImageErrorId.UnknownFormat, null)

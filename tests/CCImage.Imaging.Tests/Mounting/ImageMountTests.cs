@@ -146,7 +146,7 @@ public sealed class ImageMountTests : IDisposable
         {
             RecordingTools tools = Mac().On("hdiutil info", info).On("diskutil eject", "Disk /dev/disk8 ejected\n");
             MountedBackupImage image = ImageMount.Detach(given, force: false, tools, SilentObserver.Instance, CancellationToken.None);
-            Assert.Equal((path, "/dev/disk8", "/Volumes/This"), (image.Path, image.Device, Assert.Single(image.MountPoints)));
+            Assert.Equal((given == link ? link : path, "/dev/disk8", "/Volumes/This"), (image.Path, image.Device, Assert.Single(image.MountPoints)));
             Assert.Equal(["eject", "/dev/disk8"], tools.Calls[^1].Arguments);
         }
 
