@@ -17,6 +17,7 @@ public sealed class FolderScanner
     private readonly List<ImagingWarning> _skipped = [];
     private readonly AttributePool _pool = new();
     private readonly Dictionary<HostIdentity, SourceEntry> _firstNames = [];
+    private readonly HashSet<ulong> _joinedVolumes = [];
     private readonly string _rootPath;
     private long _entries;
     private long _bytes;
@@ -60,7 +61,7 @@ public sealed class FolderScanner
 
             // The tree keeps its folder open; the walk has its own.
             using var path = new HostPath(OpenRoot());
-            Walk(path, rootEntry, root.Stat.Identity.Device);
+            Walk(path, rootEntry);
             tree.EntryCount = _entries;
             tree.TotalBytes = _bytes;
             tree.Skipped = _skipped;
@@ -108,7 +109,7 @@ public sealed class FolderScanner
     }
 
     // Folders are visited parents first, in order; the path is that of the folder visited last, and the next one's parent is on it.
-    private void Walk(HostPath path, SourceEntry root, ulong rootDevice)
+    private void Walk(HostPath path, SourceEntry root)
     {
         var pending = new Stack<SourceEntry>();
         pending.Push(root);
@@ -127,7 +128,7 @@ public sealed class FolderScanner
 
             subfolders.Clear();
             names.Clear();
-            List(path.Current, folder, names, subfolders, rootDevice);
+            List(path.Current, folder, names, subfolders);
             for (int i = subfolders.Count - 1; i >= 0; i--) pending.Push(subfolders[i]);
         }
     }
@@ -149,7 +150,7 @@ public sealed class FolderScanner
         return false;
     }
 
-    private void List(HostDirectory folder, SourceEntry entry, List<string> names, List<SourceEntry> subfolders, ulong rootDevice)
+    private void List(HostDirectory folder, SourceEntry entry, List<string> names, List<SourceEntry> subfolders)
     {
         var undecodable = new List<string>();
         try
@@ -168,7 +169,7 @@ public sealed class FolderScanner
         names.Sort(StringComparer.Ordinal);
         foreach (string name in names)
         {
-            SourceEntry? child = Look(folder, entry, name, rootDevice, out bool enter);
+            SourceEntry? child = Look(folder, entry, name, out bool enter);
             if (child is null) continue;
             entry.Add(child);
             if (enter) subfolders.Add(child);
@@ -180,7 +181,7 @@ public sealed class FolderScanner
         }
     }
 
-    private SourceEntry? Look(HostDirectory folder, SourceEntry parent, string name, ulong rootDevice, out bool enter)
+    private SourceEntry? Look(HostDirectory folder, SourceEntry parent, string name, out bool enter)
     {
         enter = false;
         try
@@ -195,9 +196,9 @@ public sealed class FolderScanner
                 return null;
             }
 
-            if (stat.IsDataless && stat.Kind == EntryKind.File)
+            if (stat.IsDataless && !_options.IncludeDataless)
             {
-                Skip(Join(parent, name), "The file's content is in the cloud only; reading it would download it.", null);
+                LeaveOut(Join(parent, name), $"The {(isFolder ? "folder" : "file")}'s content is in the cloud only; reading it would download it.");
                 return null;
             }
 
@@ -217,7 +218,7 @@ public sealed class FolderScanner
             SourceEntry entry = MakeEntry(folder, new(name), name, stat);
             if (isLink) _firstNames.Add(stat.Identity, entry);
             _bytes += entry.Size + entry.ResourceForkSize;
-            enter = isFolder && !(_options.OneFileSystem && stat.Identity.Device != rootDevice);
+            enter = isFolder && (stat.Identity.Device == folder.Stat.Identity.Device || Crosses(Join(parent, name), stat));
             return entry;
         }
         catch (HostException e) when (e.Failure == HostFailure.NotFound)
@@ -230,6 +231,22 @@ public sealed class FolderScanner
             Skip(Join(parent, name), "The entry's metadata cannot be read.", e);
             return null;
         }
+    }
+
+    // Into another volume than that of the folder above: over a firmlink always; where it is mounted, if the user wants that, and not when firmlinks
+    // lead there already (the data volume of a Mac's startup disk is also mounted at /System/Volumes/Data).
+    private bool Crosses(string path, in HostStat stat)
+    {
+        if (_platform.IsFirmlink(path, stat))
+        {
+            _joinedVolumes.Add(stat.Identity.Device);
+            return true;
+        }
+
+        if (_options.OneFileSystem) return false;
+        if (!_joinedVolumes.Contains(stat.Identity.Device)) return true;
+        _observer.OnVerbose($"{path} was not entered: what is there is in the source by its other paths.");
+        return false;
     }
 
     private SourceEntry MakeEntry(HostDirectory folder, HostNode node, string name, in HostStat stat)
@@ -255,6 +272,7 @@ public sealed class FolderScanner
             AccessTime = stat.Kind == EntryKind.SymbolicLink ? stat.ModifyTime : stat.AccessTime,
             NodeId = unchecked((long)stat.Identity.Inode),
             LinkTarget = stat.Kind == EntryKind.SymbolicLink ? folder.ReadLink(name) : null,
+            BackupTime = attributes.BackupTime,
             FinderInfo = attributes.FinderInfo,
             Attributes = _pool.Intern(attributes.Attributes),
         };
@@ -276,6 +294,7 @@ public sealed class FolderScanner
         ModifyTime = first.ModifyTime,
         ChangeTime = first.ChangeTime,
         AccessTime = first.AccessTime,
+        BackupTime = first.BackupTime,
         HardLinkId = first.HardLinkId,
         NodeId = first.NodeId,
         LinkTarget = first.LinkTarget,
@@ -287,7 +306,12 @@ public sealed class FolderScanner
     {
         ImageException failure = Failure(path, problem, cause);
         if (!(_options.OnUnreadable?.Invoke(failure) ?? _options.SkipUnreadable)) throw failure;
-        var warning = new ImagingWarning(ImagingWarningKind.SourceSkipped, path, cause is null ? problem : $"{problem} {cause.Message}");
+        LeaveOut(path, cause is null ? problem : $"{problem} {cause.Message}");
+    }
+
+    private void LeaveOut(string path, string reason)
+    {
+        var warning = new ImagingWarning(ImagingWarningKind.SourceSkipped, path, reason);
         _skipped.Add(warning);
         _observer.OnWarning(warning);
     }
