@@ -26,7 +26,7 @@ Describe 'Mount-BackupImage and Dismount-BackupImage' -Tag MacOS {
     }
 
     It 'mount, tell where, and dismount by the object' {
-        $mounted = Mount-BackupImage $bundle -PassThru
+        $mounted = Mount-BackupImage $bundle -ReadOnly -PassThru
         $mounted.Path | Should -Be $bundle
         $mounted.Device | Should -Match '^/dev/disk\d+$'
         $mounted.MountPoints | Should -HaveCount 1

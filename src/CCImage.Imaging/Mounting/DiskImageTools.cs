@@ -30,6 +30,8 @@ internal sealed partial class DiskImageTools(ISystemTools system, IImagingObserv
     // EBUSY (sys/errno.h): the exit code of both programs when something keeps a volume busy, whatever the language of their words.
     private const int Busy = 16;
 
+    private const int DetachAttempts = 4;
+
     private IReadOnlySet<string>? _diskutilOptions;
 
     /// <summary>Attaches an image and mounts its volumes.</summary>
@@ -57,8 +59,13 @@ internal sealed partial class DiskImageTools(ISystemTools system, IImagingObserv
     {
         foreach ((string program, string[] arguments) in DetachCommands(image.Device, force, DiskutilOptions(cancellation).Count > 0))
         {
-            ToolResult result = Run(program, arguments, [], image.Path, cancellation);
-            if (result.ExitCode != 0) throw Failure(result, image.Path, attaching: false);
+            for (int left = DetachAttempts - 1; Run(program, arguments, [], image.Path, cancellation) is { ExitCode: not 0 } result; left--)
+            {
+                // Indexers and scanners look at a new volume for a moment and let it go by themselves.
+                ImageException failure = Failure(result, image.Path, attaching: false);
+                if (failure.Id != ImageErrorId.ImageInUse || left == 0) throw failure;
+                system.Wait(TimeSpan.FromSeconds(1), cancellation);
+            }
         }
     }
 

@@ -25,6 +25,9 @@ internal sealed class MacDirectory : UnixDirectory
     private const int InvalidArgument = 22;
     private const int NoSuchCall = 78;
 
+    // The system's own notes on a file. It writes them itself, and lets nobody else.
+    private static readonly string[] s_systemAttributes = ["com.apple.macl", "com.apple.provenance", "com.apple.rootless"];
+
     private static readonly UnixNumbers s_numbers = new(
         Create: Create | Exclusive | 2 | NoFollow | CloseOnExec, OpenFolder: Directory | CloseOnExec, OpenFile: NonBlocking | NoFollow | CloseOnExec,
         NoFollow: NoFollow, AtNoFollow: 0x20, AtEffectiveAccess: 0x10, OmitTime: -2);
@@ -146,8 +149,13 @@ internal sealed class MacDirectory : UnixDirectory
     public override void SetAttribute(HostNode node, string attribute, ReadOnlySpan<byte> value)
     {
         using SafeFileHandle? own = node.File is null ? OpenItself(node.Name) : null;
-        if (IsAccessList(attribute)) SetAccessList(node.File ?? own!, value);
-        else Check(MacCalls.SetAttribute(node.File ?? own!, attribute, value, (nuint)value.Length, 0, 0));
+        SafeFileHandle file = node.File ?? own!;
+        if (IsAccessList(attribute)) SetAccessList(file, value);
+        else if (MacCalls.SetAttribute(file, attribute, value, (nuint)value.Length, 0, 0) != 0)
+        {
+            HostException failure = Failure(Marshal.GetLastPInvokeError());
+            if (failure.Failure != HostFailure.AccessDenied || !s_systemAttributes.Contains(attribute)) throw failure;
+        }
     }
 
     /// <inheritdoc/>

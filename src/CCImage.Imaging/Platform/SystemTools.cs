@@ -20,6 +20,12 @@ internal interface ISystemTools
     /// <returns>Null when the program is not there.</returns>
     /// <exception cref="OperationCanceledException">It was ended.</exception>
     ToolResult? Run(string program, IReadOnlyList<string> arguments, ReadOnlySpan<byte> input, CancellationToken cancellation);
+
+    /// <summary>Waits before something is tried again.</summary>
+    /// <param name="duration">How long.</param>
+    /// <param name="cancellation">Ends it.</param>
+    /// <exception cref="OperationCanceledException">It was ended.</exception>
+    void Wait(TimeSpan duration, CancellationToken cancellation);
 }
 
 /// <summary>The programs of this machine.</summary>
@@ -63,6 +69,12 @@ internal sealed class SystemTools : ISystemTools
             copy.GetAwaiter().GetResult();
             return new(process.ExitCode, output.ToArray(), error.GetAwaiter().GetResult());
         }
+    }
+
+    /// <inheritdoc/>
+    public void Wait(TimeSpan duration, CancellationToken cancellation)
+    {
+        if (cancellation.WaitHandle.WaitOne(duration)) throw new OperationCanceledException(cancellation);
     }
 
     // Past the text writer, which would keep a copy in its buffer.

@@ -140,7 +140,8 @@ public sealed class ImageMountTests : IDisposable
     public void Dismounting_finds_the_device_by_the_image_by_a_link_to_it_or_by_its_mount_point()
     {
         string path = Make(BackupImageFormat.Sparse, null), link = _folder["link"];
-        File.CreateSymbolicLink(link, path);
+        if (OperatingSystem.IsWindows()) link = path; // no file numbers there, and no mounting
+        else File.CreateSymbolicLink(link, path);
         string info = MacTexts.Info(("/elsewhere.dmg", "/dev/disk3", "/Volumes/Else"), (path, "/dev/disk8", "/Volumes/This"));
         foreach (string given in (string[])[path, link, "/Volumes/This"])
         {
@@ -165,6 +166,20 @@ public sealed class ImageMountTests : IDisposable
         Assert.Equal(ImageErrorId.ImageInUse, Assert.Throws<ImageException>(
             () => ImageMount.Detach(path, force: true, tools, SilentObserver.Instance, CancellationToken.None)).Id);
         Assert.DoesNotContain(tools.Calls, call => call.Arguments[0] == "eject");
+    }
+
+    [Fact]
+    public void A_volume_that_is_busy_for_a_moment_is_tried_again()
+    {
+        string path = Make(BackupImageFormat.Sparse, null);
+        int times = 0;
+        RecordingTools tools = Mac().On("hdiutil info", MacTexts.Info((path, "/dev/disk8", "/Volumes/This")))
+            .On("diskutil eject", _ => ++times < 3 ? new(1, [], "Volume failed to eject") : new(0, [], ""));
+        ImageMount.Detach(path, force: false, tools, SilentObserver.Instance, CancellationToken.None);
+        Assert.Equal((3, 2), (times, tools.Waits));
+        tools.On("diskutil eject", "", 1, "hdiutil: some other failure");
+        Assert.Equal(ImageErrorId.MountFailed, Assert.Throws<ImageException>(() => ImageMount.Detach(path, false, tools, SilentObserver.Instance, CancellationToken.None)).Id);
+        Assert.Equal(2, tools.Waits);
     }
 
     [Fact]

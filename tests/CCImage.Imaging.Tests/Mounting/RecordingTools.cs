@@ -23,6 +23,11 @@ internal sealed class RecordingTools : ISystemTools
     public RecordingTools On(string begin, string output, int exitCode = 0, string error = "") =>
         On(begin, _ => new(exitCode, Encoding.UTF8.GetBytes(output), error));
 
+    /// <summary>How often something waited.</summary>
+    public int Waits { get; private set; }
+
+    public void Wait(TimeSpan duration, CancellationToken cancellation) => Waits++;
+
     public ToolResult? Run(string program, IReadOnlyList<string> arguments, ReadOnlySpan<byte> input, CancellationToken cancellation)
     {
         Calls.Add((program, [.. arguments], input.ToArray()));
