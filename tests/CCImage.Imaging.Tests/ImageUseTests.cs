@@ -68,6 +68,7 @@ public sealed class ImageUseTests : IDisposable
     [LinuxFact]
     public void A_lock_of_a_server_or_an_emulator_counts_as_use()
     {
+        if (!OperatingSystem.IsLinux()) return;
         foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.Sparse, BackupImageFormat.SparseBundle])
         {
             string path = Make(format), file = format == BackupImageFormat.Sparse ? path : Path.Combine(path, "token");

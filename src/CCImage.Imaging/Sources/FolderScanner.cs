@@ -18,6 +18,7 @@ public sealed class FolderScanner
     private readonly AttributePool _pool = new();
     private readonly Dictionary<HostIdentity, SourceEntry> _firstNames = [];
     private readonly HashSet<ulong> _joinedVolumes = [];
+    private readonly HashSet<HostIdentity> _firmlinks = [];
     private readonly string _rootPath;
     private long _entries;
     private long _bytes;
@@ -218,7 +219,7 @@ public sealed class FolderScanner
             SourceEntry entry = MakeEntry(folder, new(name), name, stat);
             if (isLink) _firstNames.Add(stat.Identity, entry);
             _bytes += entry.Size + entry.ResourceForkSize;
-            enter = isFolder && (stat.Identity.Device == folder.Stat.Identity.Device || Crosses(Join(parent, name), stat));
+            enter = isFolder && IsEntered(folder, parent, name, stat);
             return entry;
         }
         catch (HostException e) when (e.Failure == HostFailure.NotFound)
@@ -233,20 +234,21 @@ public sealed class FolderScanner
         }
     }
 
-    // Into another volume than that of the folder above: over a firmlink always; where it is mounted, if the user wants that, and not when firmlinks
-    // lead there already (the data volume of a Mac's startup disk is also mounted at /System/Volumes/Data).
-    private bool Crosses(string path, in HostStat stat)
+    // A Mac's startup disk is two volumes: firmlinks lead from the system's to the user's, which is also mounted whole, at /System/Volumes/Data. Both count
+    // as one file system, and what a firmlink has shown already is not entered again.
+    private bool IsEntered(HostDirectory folder, SourceEntry parent, string name, in HostStat stat)
     {
-        if (_platform.IsFirmlink(path, stat))
+        if (stat.Identity.Device == folder.Stat.Identity.Device)
         {
-            _joinedVolumes.Add(stat.Identity.Device);
-            return true;
+            if (_firmlinks.Count == 0 || !_firmlinks.Contains(stat.Identity)) return true;
+            _observer.OnVerbose($"{Join(parent, name)} was not entered: what is there is in the source by a firmlink.");
+            return false;
         }
 
-        if (_options.OneFileSystem) return false;
-        if (!_joinedVolumes.Contains(stat.Identity.Device)) return true;
-        _observer.OnVerbose($"{path} was not entered: what is there is in the source by its other paths.");
-        return false;
+        if (!_platform.IsFirmlink(Join(parent, name), stat)) return !_options.OneFileSystem || _joinedVolumes.Contains(stat.Identity.Device);
+        _firmlinks.Add(stat.Identity);
+        _joinedVolumes.Add(stat.Identity.Device);
+        return true;
     }
 
     private SourceEntry MakeEntry(HostDirectory folder, HostNode node, string name, in HostStat stat)

@@ -39,6 +39,7 @@ public sealed class FileModeTests : IDisposable
         Assert.Equal(UmaskMode(), File.GetUnixFileMode(Path.Join(Make(name, format, null), file)));
     }
 
+    [System.Runtime.Versioning.UnsupportedOSPlatform("windows")]
     private UnixFileMode UmaskMode()
     {
         string path = _folder["umask"];

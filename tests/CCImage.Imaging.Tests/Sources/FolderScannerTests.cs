@@ -265,18 +265,20 @@ public class FolderScannerTests
     public void Firmlinks_are_followed_and_what_they_show_is_taken_once(bool oneFileSystem)
     {
         using var folder = new TemporaryFolder();
-        foreach (string name in (string[])["Applications/app", "Users/me/deep", "System/Library", "System/Volumes/Data/Users/me", "Volumes/Stick/music"])
+        foreach (string name in (string[])["Applications/app", "Users/me/deep", "System/Library", "System/Volumes/Data/Users/me", "System/Volumes/Data/own", "Volumes/Stick/music"])
             Directory.CreateDirectory(Path.Combine(folder.Path, name));
         var platform = new PosedPlatform
         {
             Change = (name, stat) => stat with
             {
-                Identity = stat.Identity with { Device = name is "Applications" or "app" or "Users" or "me" or "deep" or "Data" ? 2ul : name is "Stick" or "music" ? 3ul : 1ul },
+                Identity = new(
+                    name is "Applications" or "app" or "Users" or "me" or "deep" or "Data" or "own" ? 2ul : name is "Stick" or "music" ? 3ul : 1ul,
+                    name == "Users" ? 12345678 : stat.Identity.Inode),
             },
             Firmlinks = [folder["Applications"], folder["Users"]],
         };
         using HostTree tree = FolderScanner.Scan(folder.Path, new() { OneFileSystem = oneFileSystem }, platform, SilentObserver.Instance, CancellationToken.None);
-        string[] expected = ["Applications", "Applications/app", "System", "System/Library", "System/Volumes", "System/Volumes/Data", "Users", "Users/me", "Users/me/deep", "Volumes", "Volumes/Stick"];
+        string[] expected = ["Applications", "Applications/app", "System", "System/Library", "System/Volumes", "System/Volumes/Data", "System/Volumes/Data/Users", "System/Volumes/Data/own", "Users", "Users/me", "Users/me/deep", "Volumes", "Volumes/Stick"];
         Assert.Equal(oneFileSystem ? expected : [.. expected, "Volumes/Stick/music"], Paths(tree));
     }
 
