@@ -129,7 +129,9 @@ public sealed class HostPlatformContract(HostPlaces places) : IClassFixture<Host
         folder.CreateDirectory("folder");
         Assert.ThrowsAny<HostException>(() => folder.Remove("folder"));
         folder.Remove("old");
-        Assert.Equal(["folder"], Directory.EnumerateFileSystemEntries(place.Folder).Select(Path.GetFileName));
+
+        // FUSE hides a removed file for the moment until it has heard that nobody has it open.
+        Assert.Equal(["folder"], Directory.EnumerateFileSystemEntries(place.Folder).Select(path => Path.GetFileName(path)!).Where(n => !n.StartsWith(".fuse_hidden", StringComparison.Ordinal)));
     }
 
     [Theory]
