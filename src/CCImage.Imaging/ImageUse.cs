@@ -73,11 +73,25 @@ internal static class ImageUse
         {
             if (s_askedAt == long.MinValue || Environment.TickCount64 - s_askedAt > maximumAge)
             {
-                s_attached = new DiskImageTools(SystemTools.Instance, SilentObserver.Instance).List(CancellationToken.None) ?? [];
+                s_attached = ListAttached();
                 s_askedAt = Environment.TickCount64;
             }
 
             return s_attached.FirstOrDefault(i => i.IsAt(path));
+        }
+    }
+
+    // What macOS does not tell, or not in time, is no reason not to open an image: there is the lock as well.
+    private static IReadOnlyList<AttachedImage> ListAttached()
+    {
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(15));
+        try
+        {
+            return new DiskImageTools(SystemTools.Instance, SilentObserver.Instance).List(limit.Token) ?? [];
+        }
+        catch (OperationCanceledException)
+        {
+            return [];
         }
     }
 }

@@ -49,6 +49,7 @@ public sealed class ImageMountTests : IDisposable
     [Theory]
     [InlineData(MacTexts.AttachedHfs, "/dev/disk4", "/Volumes/My Backup")]
     [InlineData(MacTexts.AttachedApfs, "/dev/disk9", "/Volumes/One|/Volumes/Two")]
+    [InlineData(MacTexts.AttachedApfsLow, "/dev/disk9", "/Volumes/One|/Volumes/Two")]
     [InlineData(MacTexts.AttachedWhole, "/dev/disk5", "/Volumes/Whole")]
     public void The_answer_tells_device_and_mount_points(string answer, string device, string mountPoints)
     {

@@ -47,6 +47,16 @@ internal static class MacTexts
         </array></dict></plist>
         """;
 
+    /// <summary>The same when a lower number had become free for the container.</summary>
+    public const string AttachedApfsLow = Head + """
+        <dict><key>system-entities</key><array>
+          <dict><key>content-hint</key><string>EF57347C-0000-11AA-AA11-00306543ECAC</string><key>dev-entry</key><string>/dev/disk3</string></dict>
+          <dict><key>dev-entry</key><string>/dev/disk3s1</string><key>mount-point</key><string>/Volumes/One</string></dict>
+          <dict><key>dev-entry</key><string>/dev/disk3s2</string><key>mount-point</key><string>/Volumes/Two</string></dict>
+          <dict><key>content-hint</key><string>GUID_partition_scheme</string><key>dev-entry</key><string>/dev/disk9</string></dict>
+        </array></dict></plist>
+        """;
+
     /// <summary>The same of an image without a partition map.</summary>
     public const string AttachedWhole = Head + """
         <dict><key>system-entities</key><array>
