@@ -1,10 +1,12 @@
+using System.Runtime.InteropServices;
 using CCImage.Diagnostics;
 using CCImage.Platform;
 using CCImage.Storage;
+using Microsoft.Win32.SafeHandles;
 
 namespace CCImage.Tests;
 
-public sealed class ImageUseTests : IDisposable
+public sealed partial class ImageUseTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
 
@@ -68,19 +70,20 @@ public sealed class ImageUseTests : IDisposable
     [LinuxFact]
     public void A_lock_of_a_server_or_an_emulator_counts_as_use()
     {
-        if (!OperatingSystem.IsLinux()) return;
         foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.Sparse, BackupImageFormat.SparseBundle])
         {
             string path = Make(format), file = format == BackupImageFormat.Sparse ? path : Path.Combine(path, "token");
 
-            // FileStream.Lock is fcntl(F_SETLK), which flock, by which images are opened here, does not meet. The handle itself locks nothing.
-            using (var stream = new FileStream(file, FileMode.Open, FileAccess.ReadWrite, FileShare.ReadWrite | FileShare.Delete))
+            // lockf(3) makes a lock of fcntl's kind, which flock, by which images are opened here, does not meet; and the runtime would lock by both.
+            using (var handle = new SafeFileHandle(UnixCalls.Open(file, 2), ownsHandle: true))
             {
-                stream.Lock(0, 1);
+                const int tryLock = 2;
+                Assert.Equal(0, Lock(handle, tryLock, 1));
                 if (!LinuxFileUse.IsLocked(file)) return; // the file system tells other numbers there (btrfs)
-                Assert.True(DiskImage.Inspect(path).IsInUse);
                 Assert.Equal(ImageErrorId.ImageInUse, Assert.Throws<ImageException>(() => DiskImage.Open(path, null, writable: true)).Id);
-                stream.Unlock(0, 1);
+
+                // Last: a process loses such locks of its own by closing the file once, however it had been opened.
+                Assert.True(DiskImage.Inspect(path).IsInUse);
             }
 
             Assert.False(DiskImage.Inspect(path).IsInUse);
@@ -101,6 +104,9 @@ public sealed class ImageUseTests : IDisposable
     [InlineData("", false)]
     public void Reads_the_table_of_locks(string line, bool expected) =>
         Assert.Equal(expected, LinuxFileUse.IsLocked($"9: FLOCK  ADVISORY  WRITE 1 00:1f:7 0 EOF\n{line}\n", new((0xFDul << 32) | 0, 2531452)));
+
+    [LibraryImport("libc", EntryPoint = "lockf", SetLastError = true)]
+    private static partial int Lock(SafeFileHandle file, int command, long length);
 
     private string Make(BackupImageFormat format)
     {
