@@ -149,6 +149,7 @@ public sealed class ImageCreation : IDisposable
                 Exclude = recipe.Exclude,
                 OneFileSystem = recipe.OneFileSystem,
                 SkipUnreadable = recipe.SkipUnreadable,
+                IncludeDataless = recipe.IncludeDataless,
                 ExcludePaths = [recipe.Path, recipe.Path + AtomicFile.PartialSuffix],
             },
             observer,

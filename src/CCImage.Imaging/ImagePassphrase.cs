@@ -132,6 +132,7 @@ public static class ImagePassphrase
         EncryptionHeaderWriter.Rewrap(token, oldPassphrase, newPassphrase, rounds);
         cancellation.ThrowIfCancellationRequested();
         using var file = new AtomicFile(tokenPath, overwrite: true);
+        file.Storage.MakePrivate();
         file.Storage.Write(0, token);
         file.Storage.Flush();
         CheckOpens(file.Storage, token, newPassphrase, "The passphrase is what it was. Check the medium.");
@@ -164,7 +165,7 @@ public static class ImagePassphrase
     private static void WriteBackup(string path, byte[] header)
     {
         using var backup = new AtomicFile(path, overwrite: true);
-        if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(backup.PartialPath, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        backup.Storage.MakePrivate();
         backup.Storage.Write(0, header);
         backup.Storage.Flush();
         byte[] written = new byte[header.Length];

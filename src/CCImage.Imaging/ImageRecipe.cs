@@ -55,6 +55,9 @@ public sealed record ImageRecipe
     /// <summary>Whether unreadable files are left out with a warning instead of ending the job before anything is written.</summary>
     public bool SkipUnreadable { get; init; }
 
+    /// <summary>Whether files whose content is in the cloud only are downloaded and taken; otherwise they are left out with a warning.</summary>
+    public bool IncludeDataless { get; init; }
+
     /// <summary>How the image is encrypted.</summary>
     public BackupImageEncryption Encryption { get; init; }
 

@@ -14,7 +14,7 @@ public class ArchitectureTests
     private static readonly string[][] Rows =
     [
         ["CCImage"],
-        ["CCImage.Restoring"],
+        ["CCImage.Restoring", "CCImage.Mounting"],
         ["CCImage.Sources", "CCImage.FileSystems", "CCImage.Partitions", "CCImage.Containers"],
         ["CCImage.Encryption", "CCImage.Compression", "CCImage.PropertyLists", "CCImage.Checksums"],
         ["CCImage.Storage", "CCImage.Platform"],

@@ -52,6 +52,8 @@ internal abstract class DirectoryDecorator(HostDirectory inner) : HostDirectory
 
     public override void SetAttribute(HostNode node, string attribute, ReadOnlySpan<byte> value) => inner.SetAttribute(node, attribute, value);
 
+    public override bool IsAccessList(string attribute) => inner.IsAccessList(attribute);
+
     public override void WriteResourceFork(HostNode node, long offset, ReadOnlySpan<byte> bytes, long total) =>
         inner.WriteResourceFork(node, offset, bytes, total);
 

@@ -25,8 +25,9 @@ internal sealed class RecordingObserver : IImagingObserver
     /// <inheritdoc/>
     public void OnWarning(ImagingWarning warning) => Warnings.Enqueue(warning);
 
+    /// <summary>The details, in order.</summary>
+    public ConcurrentQueue<string> Verbose { get; } = new();
+
     /// <inheritdoc/>
-    public void OnVerbose(string message)
-    {
-    }
+    public void OnVerbose(string message) => Verbose.Enqueue(message);
 }

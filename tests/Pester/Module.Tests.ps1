@@ -22,7 +22,7 @@ Describe 'The module' {
         (Get-Command -Module CCImage).Name | Sort-Object | Should -Be ($manifest.CmdletsToExport | Sort-Object)
         (Get-Command -Module CCImage).CommandType | Sort-Object -Unique | Should -Be 'Cmdlet'
         (Get-Command -Module CCImage).Name | Sort-Object |
-            Should -Be 'ConvertTo-ReadOnlyImage', 'Get-BackupImage', 'Get-BackupImageItem', 'New-BackupImage', 'Resize-BackupImage', 'Restore-BackupImage', 'Set-BackupImagePassphrase', 'Test-BackupImage', 'Test-FullFsyncSupport'
+            Should -Be 'ConvertTo-ReadOnlyImage', 'Dismount-BackupImage', 'Get-BackupImage', 'Get-BackupImageItem', 'Mount-BackupImage', 'New-BackupImage', 'Resize-BackupImage', 'Restore-BackupImage', 'Set-BackupImagePassphrase', 'Test-BackupImage', 'Test-FullFsyncSupport'
     }
 
     It 'uses approved verbs' {
@@ -121,7 +121,8 @@ Describe 'The examples of <Page>' -ForEach $pages {
     }
     AfterAll { Pop-Location }
 
-    It 'run: <Title>' -ForEach $Blocks {
+    # Only macOS mounts.
+    It 'run: <Title>' -ForEach $Blocks -Skip:(-not $IsMacOS -and $Page -like '*mount-*') {
         $null = . ([scriptblock]::Create($Code)) *>&1
     }
 }
@@ -145,6 +146,10 @@ Describe 'Objects from a job' {
         $secret = ConvertTo-SecureString 'x' -AsPlainText -Force
         { $image | Set-BackupImagePassphrase -Passphrase $secret -NewPassphrase $secret -ErrorAction Stop } | Should -Throw -ErrorId 'InvalidArgument*'
     }
+    It 'pipe into Mount-BackupImage, Dismount-BackupImage' -Skip:$IsMacOS {
+        { $image | Mount-BackupImage } | Should -Throw -ErrorId 'PlatformNotSupported*'
+        { $image | Dismount-BackupImage } | Should -Throw -ErrorId 'PlatformNotSupported*'
+    }
     It 'pipe into New-BackupImage, as folders' {
         $source = Start-Job { Get-Item (Join-Path $using:folder 'Documents') } | Receive-Job -Wait -AutoRemoveJob
         ($source | New-BackupImage -Path (Join-Path $folder 'fromjob.dmg')).Path | Should -Be (Join-Path $folder 'fromjob.dmg')
@@ -167,6 +172,12 @@ Describe 'Views' {
     It 'show bytes to the last one in a list' { $image | Format-List | Out-String | Should -Match ([regex]::Escape(('10 GB ({0:N0} bytes)' -f 10GB))) }
     It 'show an item with its link' { $item | Out-String | Should -Match 'lrwxr-xr-x.*/b -> c' }
     It 'show the result of a restore' { $result | Out-String | Should -Match '12\s+2 KB\s+1\.5 s\s+0\s+/to' }
+
+    It 'show where an image is mounted' {
+        $mounted = [CCImage.MountedBackupImage]::new('/somewhere/a.dmg', '/dev/disk4', [string[]]('/Volumes/A', '/Volumes/B'))
+        $mounted | Out-String | Should -Match '/dev/disk4\s+/Volumes/A, /Volumes/B\s+/somewhere/a\.dmg'
+        ($mounted | ConvertTo-Deserialised | Out-String) | Should -Be ($mounted | Out-String)
+    }
 
     It 'say <Bytes> bytes as <Text>' -ForEach @(
         @{ Bytes = 0; Text = '0 B' }, @{ Bytes = 1023; Text = '1023 B' }, @{ Bytes = 1024; Text = '1 KB' }, @{ Bytes = 1536; Text = '1.5 KB' }

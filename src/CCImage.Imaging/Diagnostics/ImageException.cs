@@ -81,6 +81,12 @@ public enum ImageErrorId
     /// <summary>The operation was cancelled.</summary>
     Cancelled,
 
+    /// <summary>The operating system did not attach or detach the image.</summary>
+    MountFailed,
+
+    /// <summary>The image is not attached.</summary>
+    ImageNotMounted,
+
     /// <summary>A fault of the program itself.</summary>
     InternalError,
 

@@ -158,6 +158,10 @@ internal abstract class HostDirectory : IDisposable
     /// <param name="value">The value.</param>
     public abstract void SetAttribute(HostNode node, string attribute, ReadOnlySpan<byte> value);
 
+    /// <summary>Whether an attribute is an access control list to this host: it may forbid what else is to be done, and is set last.</summary>
+    /// <param name="attribute">The attribute's name in the model.</param>
+    public virtual bool IsAccessList(string attribute) => false;
+
     /// <summary>Writes a piece of the resource fork; the first piece is at 0 and makes it.</summary>
     /// <param name="node">The file.</param>
     /// <param name="offset">Where in the fork.</param>

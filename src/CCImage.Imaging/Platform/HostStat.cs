@@ -10,6 +10,11 @@ internal readonly record struct HostIdentity(ulong Device, ulong Inode);
 /// <summary>What the host says of a name, without following it when it is a link.</summary>
 internal readonly record struct HostStat
 {
+    /// <summary>Nothing known.</summary>
+    public HostStat()
+    {
+    }
+
     /// <summary>The kind; null for one that no tree can carry (a whiteout, a door).</summary>
     public EntryKind? Kind { get; init; }
 
@@ -55,6 +60,9 @@ internal readonly record struct HostStat
     /// <summary>Last access.</summary>
     public UnixTime AccessTime { get; init; }
 
+    /// <summary>Last backup: only to be set. What a host has is among <see cref="HostAttributes"/>.</summary>
+    public UnixTime BackupTime { get; init; } = UnixTime.None;
+
     /// <summary>The kind in the type bits of a POSIX mode (S_IFMT, octal 170000: the same numbers on Linux and macOS).</summary>
     /// <param name="mode">The mode.</param>
     public static EntryKind? KindOf(uint mode) => (mode & 0xF000) switch
@@ -97,6 +105,12 @@ internal readonly record struct HostAttributes(byte[]? FinderInfo, long Resource
 
     /// <summary>Values longer than this are not kept in the tree but read again when they are needed.</summary>
     public const int MaximumKeptValue = 4096;
+
+    /// <summary>The attribute that is the access control list of a Mac's file.</summary>
+    public const string AccessListName = "com.apple.system.Security";
+
+    /// <summary>Last backup, which is kept among the attributes; none where there was none, or the host keeps no such time.</summary>
+    public UnixTime BackupTime { get; init; } = UnixTime.None;
 
     /// <summary>No attributes.</summary>
     public static HostAttributes None => new(null, 0, []);

@@ -24,6 +24,14 @@ internal interface IHostPlatform
     /// <param name="path">A full path.</param>
     HostDirectory OpenDirectory(string path);
 
+    /// <summary>
+    /// Whether a folder that lies on another volume than the folder above it is no place where that volume is mounted, but a way from the one volume to the
+    /// other: on macOS a firmlink, by which the system's volume shows what is on the user's.
+    /// </summary>
+    /// <param name="path">The folder's full path.</param>
+    /// <param name="stat">What it is.</param>
+    bool IsFirmlink(string path, in HostStat stat) => false;
+
     /// <summary>Why a name cannot be made in a folder of this system, as a sentence; null when it can, as far as the system's rules tell.</summary>
     /// <param name="name">A single name.</param>
     string? ObjectionToName(string name);
@@ -39,29 +47,34 @@ internal static class HostPlatform
     public static IHostPlatform Current { get; } =
         OperatingSystem.IsLinux() ? new LinuxPlatform() : OperatingSystem.IsMacOS() ? new MacPlatform() : new WindowsPlatform();
 
-    /// <summary>Whether Linux uses a file as a loop device; no lock tells. False on other systems.</summary>
-    /// <param name="path">A full path.</param>
-    internal static bool IsLoopDevice(string path)
+    /// <summary>
+    /// Marks a folder as one that is shown as a file: on macOS by the bundle bit of the Finder's flags (CarbonCore's Finder.h, kHasBundle), whatever its
+    /// name. Elsewhere, and where the file system keeps no attributes, nothing happens: Finder knows the extension of bundles too.
+    /// </summary>
+    /// <param name="path">A folder without Finder info.</param>
+    internal static void MarkAsPackage(string path)
     {
-        const string Devices = "/sys/block";
-        if (!OperatingSystem.IsLinux() || !Directory.Exists(Devices)) return false;
-        if (!File.Exists(path)) return false;
-        string target = File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path;
-        foreach (string device in Directory.EnumerateDirectories(Devices, "loop*"))
-        {
-            try
-            {
-                // loop(4): the file's path, with a mark behind it when it was deleted.
-                string backing = Path.Combine(device, "loop", "backing_file");
-                if (File.Exists(backing) && File.ReadAllText(backing).TrimEnd('\n') == target) return true;
-            }
-            catch (IOException)
-            {
-                // It was detached just now.
-            }
-        }
+        if (!OperatingSystem.IsMacOS()) return;
+        const int flagsOffset = 8;
+        const byte hasBundle = 0x20;
+        Span<byte> finderInfo = stackalloc byte[32];
+        finderInfo[flagsOffset] = hasBundle;
+        _ = MacCalls.SetAttribute(path, HostAttributes.FinderInfoName, finderInfo, (nuint)finderInfo.Length, 0, 0);
+    }
 
-        return false;
+    /// <summary>What makes a path the same file as another; links are followed. Null when nothing is there, or may not be asked.</summary>
+    /// <param name="path">A full path.</param>
+    internal static HostIdentity? IdentityOf(string path)
+    {
+        try
+        {
+            FileSystemInfo? target = File.ResolveLinkTarget(path, returnFinalTarget: true);
+            return Current.GetStat(target?.FullName ?? path).Identity;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
+        }
     }
 
     /// <summary>The rule of every system: one name, that of an entry, in characters that can be encoded.</summary>

@@ -250,12 +250,14 @@ internal abstract class UnixDirectory : HostDirectory
         _ => HostFailure.Other,
     };
 
+    /// <summary>A time for a call; "leave as it is" when it is not known.</summary>
+    /// <param name="time">The time.</param>
+    protected UnixTimeSpec ToTimeSpec(UnixTime time) =>
+        time.IsKnown ? new(time.Seconds, time.Nanoseconds - (time.Seconds * UnixTime.NanosecondsPerSecond)) : new(0, Numbers.OmitTime);
+
     // The last line of defence: whatever a caller forgot, a name that leaves the folder goes no further.
     private static void RequireName(string name)
     {
         if (HostPlatform.ObjectionToAnyName(name) is string objection) throw new HostException(HostFailure.BadName, objection);
     }
-
-    private UnixTimeSpec ToTimeSpec(UnixTime time) =>
-        time.IsKnown ? new(time.Seconds, time.Nanoseconds - (time.Seconds * UnixTime.NanosecondsPerSecond)) : new(0, Numbers.OmitTime);
 }

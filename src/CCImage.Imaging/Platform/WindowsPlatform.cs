@@ -168,7 +168,8 @@ internal sealed class PortableDirectory : HostDirectory
     /// <inheritdoc/>
     public override SafeFileHandle OpenFile(string name, out HostStat stat)
     {
-        string path = Path.Combine(_path, name);
+        // The path stands for the file's number: it has to be written as it was when the file was found.
+        string path = Path.Combine(_path, name.Replace('/', Path.DirectorySeparatorChar));
         stat = StatOf(path);
         if (stat.Kind == EntryKind.SymbolicLink) throw new HostException(HostFailure.SymbolicLink, "A link is not followed here.");
         return Guard(() => File.OpenHandle(path, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete));

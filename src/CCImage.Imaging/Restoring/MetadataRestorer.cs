@@ -14,8 +14,8 @@ internal sealed class MetadataRestorer(SourceTree tree, RestoreWarnings warnings
 
     /// <summary>
     /// Sets owner, attributes, mode and times, in that order: changing the owner drops set-user bits and capabilities; attributes can
-    /// only be written while the mode still lets; everything changes times. <see cref="SetFlags"/> comes after all: what has a flag may not be
-    /// changed any more.
+    /// only be written while the mode still lets; everything changes times; and an access control list may forbid all that.
+    /// <see cref="SetFlags"/> comes after all: what has a flag may not be changed any more.
     /// What the host refuses is counted for one warning each.
     /// </summary>
     /// <param name="folder">The folder it lies in.</param>
@@ -27,7 +27,11 @@ internal sealed class MetadataRestorer(SourceTree tree, RestoreWarnings warnings
         bool isOwned = present.UserId == entry.UserId && present.GroupId == entry.GroupId;
         if (!isOwned) isOwned = Try("owner or group", entry, () => folder.SetOwner(node, entry.UserId, entry.GroupId));
         if (entry.FinderInfo is not null) Try("Finder info", entry, () => folder.SetAttribute(node, HostAttributes.FinderInfoName, entry.FinderInfo));
-        foreach (ExtendedAttribute attribute in entry.Attributes) SetAttribute(folder, entry, node, attribute);
+        foreach (ExtendedAttribute attribute in entry.Attributes)
+        {
+            if (!folder.IsAccessList(attribute.Name)) SetAttribute(folder, entry, node, attribute);
+        }
+
         if (entry.Kind != EntryKind.SymbolicLink)
         {
             // A set-user bit means what it meant only together with its owner.
@@ -35,8 +39,12 @@ internal sealed class MetadataRestorer(SourceTree tree, RestoreWarnings warnings
             Try("permissions", entry, () => folder.SetMode(node, mode));
         }
 
-        var times = new HostStat { AccessTime = entry.AccessTime, ModifyTime = entry.ModifyTime, BirthTime = entry.BirthTime };
+        var times = new HostStat { AccessTime = entry.AccessTime, ModifyTime = entry.ModifyTime, BirthTime = entry.BirthTime, BackupTime = entry.BackupTime };
         Try("times", entry, () => folder.SetTimes(node, times));
+        foreach (ExtendedAttribute attribute in entry.Attributes)
+        {
+            if (folder.IsAccessList(attribute.Name)) SetAttribute(folder, entry, node, attribute);
+        }
     }
 
     /// <summary>Sets BSD flags: the last thing done to an entry.</summary>

@@ -14,9 +14,15 @@ public sealed record FolderScanOptions
 
     /// <summary>
     /// Whether to stay on the root's own file system: a folder where another one is mounted is kept, empty. (A subvolume of btrfs counts as
-    /// another one, as it does for every tool that asks the same question.)
+    /// another one, as it does for every tool that asks the same question; the two volumes of a Mac's startup disk, joined by firmlinks, count as one.)
     /// </summary>
     public bool OneFileSystem { get; init; }
+
+    /// <summary>
+    /// Whether files whose content is in the cloud only are taken, which downloads them; otherwise they are left out with a warning, folders of that kind
+    /// with all that is in them.
+    /// </summary>
+    public bool IncludeDataless { get; init; }
 
     /// <summary>Whether what cannot be read is left out with a warning; otherwise the first such thing ends the scan.</summary>
     public bool SkipUnreadable { get; init; }

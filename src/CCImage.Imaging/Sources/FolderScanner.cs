@@ -19,6 +19,8 @@ public sealed class FolderScanner
     private readonly List<ImagingWarning> _skipped = [];
     private readonly AttributePool _pool = new();
     private readonly Dictionary<HostIdentity, SourceEntry> _firstNames = [];
+    private readonly HashSet<ulong> _joinedVolumes = [];
+    private readonly HashSet<HostIdentity> _firmlinks = [];
     private readonly string _rootPath;
     private long _entries;
     private long _bytes;
@@ -62,7 +64,7 @@ public sealed class FolderScanner
 
             // The tree keeps its folder open; the walk has its own.
             using var path = new HostPath(OpenRoot());
-            Walk(path, rootEntry, root.Stat.Identity.Device);
+            Walk(path, rootEntry);
             tree.EntryCount = _entries;
             tree.TotalBytes = _bytes;
             tree.Skipped = _skipped;
@@ -110,7 +112,7 @@ public sealed class FolderScanner
     }
 
     // Folders are visited parents first, in order; the path is that of the folder visited last, and the next one's parent is on it.
-    private void Walk(HostPath path, SourceEntry root, ulong rootDevice)
+    private void Walk(HostPath path, SourceEntry root)
     {
         var pending = new Stack<SourceEntry>();
         pending.Push(root);
@@ -129,7 +131,7 @@ public sealed class FolderScanner
 
             subfolders.Clear();
             names.Clear();
-            List(path.Current, folder, names, subfolders, rootDevice);
+            List(path.Current, folder, names, subfolders);
             for (int i = subfolders.Count - 1; i >= 0; i--) pending.Push(subfolders[i]);
         }
     }
@@ -151,7 +153,7 @@ public sealed class FolderScanner
         return false;
     }
 
-    private void List(HostDirectory folder, SourceEntry entry, List<string> names, List<SourceEntry> subfolders, ulong rootDevice)
+    private void List(HostDirectory folder, SourceEntry entry, List<string> names, List<SourceEntry> subfolders)
     {
         var undecodable = new List<string>();
         try
@@ -170,7 +172,7 @@ public sealed class FolderScanner
         names.Sort(StringComparer.Ordinal);
         foreach (string name in names)
         {
-            SourceEntry? child = Look(folder, entry, name, rootDevice, out bool enter);
+            SourceEntry? child = Look(folder, entry, name, out bool enter);
             if (child is null) continue;
             entry.Add(child);
             if (enter) subfolders.Add(child);
@@ -182,7 +184,7 @@ public sealed class FolderScanner
         }
     }
 
-    private SourceEntry? Look(HostDirectory folder, SourceEntry parent, string name, ulong rootDevice, out bool enter)
+    private SourceEntry? Look(HostDirectory folder, SourceEntry parent, string name, out bool enter)
     {
         enter = false;
         try
@@ -197,9 +199,9 @@ public sealed class FolderScanner
                 return null;
             }
 
-            if (stat.IsDataless && stat.Kind == EntryKind.File)
+            if (stat.IsDataless && !_options.IncludeDataless)
             {
-                Skip(Join(parent, name), "The file's content is in the cloud only; reading it would download it.", null, "Download it first, exclude it, or ask to skip what cannot be read.");
+                LeaveOut(Join(parent, name), $"The {(isFolder ? "folder" : "file")}'s content is in the cloud only; reading it would download it.");
                 return null;
             }
 
@@ -219,7 +221,7 @@ public sealed class FolderScanner
             SourceEntry entry = MakeEntry(folder, new(name), name, stat);
             if (isLink) _firstNames.Add(stat.Identity, entry);
             _bytes += entry.Size + entry.ResourceForkSize;
-            enter = isFolder && !(_options.OneFileSystem && stat.Identity.Device != rootDevice);
+            enter = isFolder && IsEntered(folder, parent, name, stat);
             return entry;
         }
         catch (HostException e) when (e.Failure == HostFailure.NotFound)
@@ -232,6 +234,23 @@ public sealed class FolderScanner
             Skip(Join(parent, name), "The entry's metadata cannot be read.", e);
             return null;
         }
+    }
+
+    // A Mac's startup disk is two volumes: firmlinks lead from the system's to the user's, which is also mounted whole, at /System/Volumes/Data. Both count
+    // as one file system, and what a firmlink has shown already is not entered again.
+    private bool IsEntered(HostDirectory folder, SourceEntry parent, string name, in HostStat stat)
+    {
+        if (stat.Identity.Device == folder.Stat.Identity.Device)
+        {
+            if (_firmlinks.Count == 0 || !_firmlinks.Contains(stat.Identity)) return true;
+            _observer.OnVerbose($"{Join(parent, name)} was not entered: what is there is in the source by a firmlink.");
+            return false;
+        }
+
+        if (!_platform.IsFirmlink(Join(parent, name), stat)) return !_options.OneFileSystem || _joinedVolumes.Contains(stat.Identity.Device);
+        _firmlinks.Add(stat.Identity);
+        _joinedVolumes.Add(stat.Identity.Device);
+        return true;
     }
 
     private SourceEntry MakeEntry(HostDirectory folder, HostNode node, string name, in HostStat stat)
@@ -257,6 +276,7 @@ public sealed class FolderScanner
             AccessTime = stat.Kind == EntryKind.SymbolicLink ? stat.ModifyTime : stat.AccessTime,
             NodeId = unchecked((long)stat.Identity.Inode),
             LinkTarget = stat.Kind == EntryKind.SymbolicLink ? folder.ReadLink(name) : null,
+            BackupTime = attributes.BackupTime,
             FinderInfo = attributes.FinderInfo,
             Attributes = _pool.Intern(attributes.Attributes),
         };
@@ -278,6 +298,7 @@ public sealed class FolderScanner
         ModifyTime = first.ModifyTime,
         ChangeTime = first.ChangeTime,
         AccessTime = first.AccessTime,
+        BackupTime = first.BackupTime,
         HardLinkId = first.HardLinkId,
         NodeId = first.NodeId,
         LinkTarget = first.LinkTarget,
@@ -289,7 +310,12 @@ public sealed class FolderScanner
     {
         ImageException failure = Failure(path, problem, cause, remedy);
         if (!(_options.OnUnreadable?.Invoke(failure) ?? _options.SkipUnreadable)) throw failure;
-        var warning = new ImagingWarning(ImagingWarningKind.SourceSkipped, path, cause is null ? problem : $"{problem} {cause.Message}");
+        LeaveOut(path, cause is null ? problem : $"{problem} {cause.Message}");
+    }
+
+    private void LeaveOut(string path, string reason)
+    {
+        var warning = new ImagingWarning(ImagingWarningKind.SourceSkipped, path, reason);
         _skipped.Add(warning);
         _observer.OnWarning(warning);
     }

@@ -50,6 +50,20 @@ internal sealed class FileStorage : BlockStorage
     public static FileStorage CreateNew(string path, FileMode mode = FileMode.CreateNew, long preallocate = 0) =>
         Open(path, mode, writable: true, preallocate);
 
+    /// <summary>Takes the file from everybody but its owner, as a file that holds keys should be. On Windows the folder's rights decide.</summary>
+    public void MakePrivate()
+    {
+        if (OperatingSystem.IsWindows()) return;
+        try
+        {
+            File.SetUnixFileMode(_file, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e))
+        {
+            throw FileErrors.Map(e, Path, writing: true);
+        }
+    }
+
     /// <summary>Cuts the file, or extends it by zeros that take no room where the file system has holes.</summary>
     /// <param name="length">The new length in bytes.</param>
     public void SetLength(long length)

@@ -118,6 +118,19 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         }
     }
 
+    /// <summary>Ends the pipeline on every system but macOS, before anything is done.</summary>
+    private protected void RequireMac()
+    {
+        try
+        {
+            ImageMount.CheckPlatform();
+        }
+        catch (ImageException e)
+        {
+            ThrowTerminatingError(ErrorMapping.ToRecord(e, null));
+        }
+    }
+
     /// <summary>Resolves a path that need not exist to a full path of the file system.</summary>
     /// <param name="path">What the user wrote.</param>
     /// <exception cref="ImageException">It lies on a drive of another provider.</exception>

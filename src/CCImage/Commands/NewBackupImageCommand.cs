@@ -72,6 +72,10 @@ public sealed class NewBackupImageCommand : ImagingCommand
     [Parameter]
     public SwitchParameter SkipUnreadable { get; set; }
 
+    /// <summary>Download files that are in the cloud only, and take them.</summary>
+    [Parameter]
+    public SwitchParameter IncludeCloudFiles { get; set; }
+
     /// <summary>Reserve the blocks of a read/write image on the host at once.</summary>
     [Parameter]
     public SwitchParameter Preallocate { get; set; }
@@ -180,6 +184,7 @@ public sealed class NewBackupImageCommand : ImagingCommand
             Exclude = Exclude,
             OneFileSystem = OneFileSystem,
             SkipUnreadable = SkipUnreadable,
+            IncludeDataless = IncludeCloudFiles,
             Encryption = Encryption,
             Passphrase = Secret(path),
             Overwrite = Force,

@@ -59,6 +59,8 @@ internal static class ErrorMapping
         ImageErrorId.AccessDenied or ImageErrorId.KeychainRefused => ErrorCategory.PermissionDenied,
         ImageErrorId.InputOutputFailed => ErrorCategory.DeviceError,
         ImageErrorId.Cancelled => ErrorCategory.OperationStopped,
+        ImageErrorId.MountFailed => ErrorCategory.OpenError,
+        ImageErrorId.ImageNotMounted => ErrorCategory.ObjectNotFound,
         ImageErrorId.InternalError or _ => ErrorCategory.InvalidOperation,
     };
 

@@ -70,8 +70,50 @@ public class HostLayoutTests
         Assert.Equal(0x8000u, model.Flags); // what is read of a compressed file is not compressed
         Assert.Equal((-1L, 5_000_000_006L), (model.ModifyTime.Nanoseconds, model.BirthTime.Nanoseconds));
         Assert.False(model.IsDataless);
+        Assert.Equal(0x8000u, (stat with { Flags = 0x8000 | 0x40000000 | 0x00800000 }).ToHostStat().Flags); // where it lies is not what it is
         Assert.True((stat with { Flags = 0x40000000 }).ToHostStat().IsDataless); // SF_DATALESS
     }
+
+    /// <summary>macOS SDK, sys/attr.h: struct attrlist, and the answer to one time, packed to 4 bytes behind its length (getattrlist(2)).</summary>
+    [Fact]
+    public void Mac_attribute_lists()
+    {
+        Assert.Equal(24, Unsafe.SizeOf<MacAttributeList>());
+        AssertOffsets<MacAttributeList>(
+            (nameof(MacAttributeList.Count), 0), (nameof(MacAttributeList.Reserved), 2), (nameof(MacAttributeList.Common), 4), (nameof(MacAttributeList.Volume), 8),
+            (nameof(MacAttributeList.Directory), 12), (nameof(MacAttributeList.File), 16), (nameof(MacAttributeList.Fork), 20));
+        Assert.Equal(5, new MacAttributeList().Count);
+        Assert.Equal(20, Unsafe.SizeOf<MacTimeAnswer>());
+        AssertOffsets<MacTimeAnswer>((nameof(MacTimeAnswer.Length), 0), (nameof(MacTimeAnswer.Time), 4));
+    }
+
+    /// <summary>macOS SDK, sys/kauth.h: struct kauth_filesec, as acl_copy_ext(3) writes it. Its reader takes the number of entries at its word.</summary>
+    [Fact]
+    public void A_Mac_access_list_has_the_entries_that_it_counts()
+    {
+        byte[] list = new byte[44 + (2 * 24)];
+        Set(list, 0, 0x012CC16D);
+        Set(list, 36, 2);
+        Assert.True(MacAccessList.IsWhole(list));
+        Assert.True(MacAccessList.IsWhole([.. list, 0]));
+        Assert.False(MacAccessList.IsWhole(list.AsSpan(0, list.Length - 1)));
+        Assert.False(MacAccessList.IsWhole(list.AsSpan(0, 43)));
+        Assert.False(MacAccessList.IsWhole([]));
+        Set(list, 36, 0xFFFFFFFF); // KAUTH_FILESEC_NOACL
+        Assert.False(MacAccessList.IsWhole(list));
+        Set(list, 36, 129);
+        Assert.False(MacAccessList.IsWhole(new byte[8192].Select((_, i) => i < list.Length ? list[i] : (byte)0).ToArray()));
+        Set(list, 36, 0);
+        Assert.True(MacAccessList.IsWhole(list.AsSpan(0, 44)));
+        Set(list, 0, 0x6DC12C01);
+        Assert.False(MacAccessList.IsWhole(list));
+
+        static void Set(byte[] bytes, int offset, uint value) => System.Buffers.Binary.BinaryPrimitives.WriteUInt32BigEndian(bytes.AsSpan(offset), value);
+    }
+
+    /// <summary>macOS SDK, sys/stat.h: what chflags(2) takes from root; the other flags are the system's own.</summary>
+    [Fact]
+    public void Mac_flags_that_can_be_set() => Assert.Equal(0x0017FF1Fu, MacStat.SettableFlags);
 
     /// <summary>sys/time.h: timespec, the same on both.</summary>
     [Fact]

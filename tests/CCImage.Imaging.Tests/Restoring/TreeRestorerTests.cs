@@ -352,6 +352,21 @@ public class TreeRestorerTests
     }
 
     [Fact]
+    public void An_access_control_list_is_set_after_everything_that_it_may_forbid()
+    {
+        using var folder = new TemporaryFolder();
+        byte[] list = new byte[44];
+        using var tree = new LiteralTree(LiteralTree.File("guarded", "x", n => new()
+        {
+            Name = n, Kind = EntryKind.File, Mode = 0x1A4, Flags = 2, BackupTime = TestTree.SomeTime, ModifyTime = TestTree.SomeTime,
+            Attributes = [new("aaa", 1, [1]), new(HostAttributes.AccessListName, list.Length, list), new("zzz", 1, [2])],
+        }));
+        var calls = new List<string>();
+        Restore(tree, folder["out"], platform: new NotingPlatform(calls));
+        Assert.Equal(["aaa", "zzz", "mode", $"times {TestTree.SomeTime}", HostAttributes.AccessListName, "flags"], calls);
+    }
+
+    [Fact]
     public void The_portable_folder_of_Windows_restores_names_links_and_contents()
     {
         // Its code is the runtime's own and runs anywhere; the rules for names are Windows' wherever it runs.
@@ -395,6 +410,44 @@ public class TreeRestorerTests
             public override void SetOwner(HostNode node, uint user, uint group) => throw new HostException(HostFailure.AccessDenied, "Operation not permitted.");
 
             protected override HostDirectory Decorate(HostDirectory folder) => new ForwardingDirectory(folder);
+        }
+    }
+
+    /// <summary>This machine, where what is set is noted only, and which has access control lists as a Mac has them.</summary>
+    private sealed class NotingPlatform(List<string> calls) : IHostPlatform
+    {
+        public bool IsPrivileged => false;
+
+        public HostVolume GetVolume(string path) => HostPlatform.Current.GetVolume(path);
+
+        public HostStat GetStat(string path) => HostPlatform.Current.GetStat(path);
+
+        public HostDirectory OpenDirectory(string path) => new NotingDirectory(HostPlatform.Current.OpenDirectory(path), calls);
+
+        public string? ObjectionToName(string name) => HostPlatform.Current.ObjectionToName(name);
+
+        private sealed class NotingDirectory(HostDirectory inner, List<string> calls) : DirectoryDecorator(inner)
+        {
+            public override bool IsAccessList(string attribute) => attribute == HostAttributes.AccessListName;
+
+            public override void SetOwner(HostNode node, uint user, uint group)
+            {
+            }
+
+            public override void SetAttribute(HostNode node, string attribute, ReadOnlySpan<byte> value) => Note(node, attribute);
+
+            public override void SetMode(HostNode node, uint mode) => Note(node, "mode");
+
+            public override void SetTimes(HostNode node, in HostStat stat) => Note(node, $"times {stat.BackupTime}");
+
+            public override void SetFlags(HostNode node, uint flags) => Note(node, "flags");
+
+            protected override HostDirectory Decorate(HostDirectory folder) => new NotingDirectory(folder, calls);
+
+            private void Note(HostNode node, string what)
+            {
+                if (node.Name != ".") calls.Add(what);
+            }
         }
     }
 

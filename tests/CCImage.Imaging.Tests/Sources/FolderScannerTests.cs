@@ -275,6 +275,63 @@ public class FolderScannerTests
     }
 
     [Fact]
+    public void What_is_in_the_cloud_only_is_named_and_left_out_unless_asked_for()
+    {
+        using var folder = new TemporaryFolder();
+        File.WriteAllText(folder["cloud.txt"], "x");
+        File.WriteAllText(folder["here.txt"], "x");
+        Directory.CreateDirectory(folder["cloud folder"]);
+        File.WriteAllText(folder["cloud folder", "file"], "x");
+        var platform = new PosedPlatform { Change = (name, stat) => stat with { IsDataless = name.StartsWith("cloud", StringComparison.Ordinal) } };
+        var observer = new RecordingObserver();
+        using (HostTree tree = FolderScanner.Scan(folder.Path, new(), platform, observer, CancellationToken.None))
+        {
+            Assert.Equal(["here.txt"], Paths(tree));
+            Assert.Equal([folder["cloud folder"], folder["cloud.txt"]], tree.Skipped.Select(s => s.Path));
+            Assert.All(tree.Skipped, s => Assert.Contains("download", s.Message, StringComparison.Ordinal));
+            Assert.Equal(tree.Skipped, observer.Warnings);
+        }
+
+        using HostTree all = FolderScanner.Scan(folder.Path, new() { IncludeDataless = true }, platform, observer, CancellationToken.None);
+        Assert.Equal(["cloud folder", "cloud folder/file", "cloud.txt", "here.txt"], Paths(all));
+    }
+
+    // A Mac's startup disk: "Applications" and "Users" are firmlinks to the volume that is also mounted at "System/Volumes/Data"; another one is at "Volumes/Stick".
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public void Firmlinks_are_followed_and_what_they_show_is_taken_once(bool oneFileSystem)
+    {
+        using var folder = new TemporaryFolder();
+        foreach (string name in (string[])["Applications/app", "Users/me/deep", "System/Library", "System/Volumes/Data/Users/me", "System/Volumes/Data/own", "Volumes/Stick/music"])
+            Directory.CreateDirectory(Path.Combine(folder.Path, name));
+        var platform = new PosedPlatform
+        {
+            Change = (name, stat) => stat with
+            {
+                Identity = new(
+                    name is "Applications" or "app" or "Users" or "me" or "deep" or "Data" or "own" ? 2ul : name is "Stick" or "music" ? 3ul : 1ul,
+                    name == "Users" ? 12345678 : stat.Identity.Inode),
+            },
+            Firmlinks = [folder["Applications"], folder["Users"]],
+        };
+        using HostTree tree = FolderScanner.Scan(folder.Path, new() { OneFileSystem = oneFileSystem }, platform, SilentObserver.Instance, CancellationToken.None);
+        string[] expected = ["Applications", "Applications/app", "System", "System/Library", "System/Volumes", "System/Volumes/Data", "System/Volumes/Data/Users", "System/Volumes/Data/own", "Users", "Users/me", "Users/me/deep", "Volumes", "Volumes/Stick"];
+        Assert.Equal(oneFileSystem ? expected : [.. expected, "Volumes/Stick/music"], Paths(tree));
+    }
+
+    [Fact]
+    public void The_time_of_the_last_backup_is_kept()
+    {
+        using var folder = new TemporaryFolder();
+        File.WriteAllText(folder["file"], "x");
+        using HostTree tree = FolderScanner.Scan(folder.Path, new(), new PosedPlatform { BackupTime = TestTree.SomeTime }, SilentObserver.Instance, CancellationToken.None);
+        Assert.All(tree.Enumerate(), e => Assert.Equal(TestTree.SomeTime, e.BackupTime));
+        using HostTree none = Scan(folder.Path);
+        Assert.All(none.Enumerate(), e => Assert.False(e.BackupTime.IsKnown));
+    }
+
+    [Fact]
     public void Cancellation_ends_it_and_progress_is_in_entries()
     {
         using var folder = new TemporaryFolder();
@@ -331,5 +388,42 @@ public class FolderScannerTests
         public override bool CanRead(string name, in HostStat stat) => !closed.Contains(name);
 
         protected override HostDirectory Decorate(HostDirectory folder) => new ClosedDirectory(folder, closed);
+    }
+
+    /// <summary>This machine, posing as another: what stat says of a name is changed.</summary>
+    private sealed class PosedPlatform : IHostPlatform
+    {
+        public Func<string, HostStat, HostStat> Change { get; init; } = (_, stat) => stat;
+
+        public string[] Firmlinks { get; init; } = [];
+
+        public UnixTime BackupTime { get; init; } = UnixTime.None;
+
+        public bool IsPrivileged => false;
+
+        public HostVolume GetVolume(string path) => HostPlatform.Current.GetVolume(path);
+
+        public HostStat GetStat(string path) => HostPlatform.Current.GetStat(path);
+
+        public HostDirectory OpenDirectory(string path) => new PosedDirectory(HostPlatform.Current.OpenDirectory(path), this, "");
+
+        public bool IsFirmlink(string path, in HostStat stat) => Firmlinks.Contains(path);
+
+        public string? ObjectionToName(string name) => HostPlatform.Current.ObjectionToName(name);
+    }
+
+    private sealed class PosedDirectory(HostDirectory inner, PosedPlatform platform, string name) : DirectoryDecorator(inner)
+    {
+        public override HostStat Stat => platform.Change(name, base.Stat);
+
+        public override HostStat GetStat(string child) => platform.Change(child, base.GetStat(child));
+
+        public override HostDirectory OpenDirectory(string child) => new PosedDirectory(((PosedDirectory)base.OpenDirectory(child)).Inner, platform, child);
+
+        public override HostAttributes ReadAttributes(HostNode node, in HostStat stat) => base.ReadAttributes(node, stat) with { BackupTime = platform.BackupTime };
+
+        private HostDirectory Inner { get; } = inner;
+
+        protected override HostDirectory Decorate(HostDirectory folder) => new PosedDirectory(folder, platform, name);
     }
 }

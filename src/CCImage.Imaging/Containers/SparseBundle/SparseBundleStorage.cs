@@ -203,7 +203,8 @@ internal sealed partial class SparseBundleStorage : BlockStorage
 
         // The property list comes last: without it the folder is no bundle.
         byte[] list = info.ToPropertyList();
-        WriteSmallFile(folder, TokenName, token ?? []);
+        HostPlatform.MarkAsPackage(folder);
+        WriteSmallFile(folder, TokenName, token ?? [], isPrivate: token is not null);
         WriteSmallFile(folder, SparseBundleInfo.CopyName, list);
         WriteSmallFile(folder, SparseBundleInfo.FileName, list);
         return Open(folder, writable: true, bandLayer);
@@ -452,9 +453,12 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         return bytes;
     }
 
-    private static void WriteSmallFile(string folder, string name, byte[] bytes)
+    private static void WriteSmallFile(string folder, string name, byte[] bytes, bool isPrivate = false)
     {
         using FileStorage file = FileStorage.CreateNew(System.IO.Path.Combine(folder, name));
+
+        // While it is empty still.
+        if (isPrivate) file.MakePrivate();
         file.Write(0, bytes);
         file.Flush();
     }

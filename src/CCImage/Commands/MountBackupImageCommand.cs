@@ -1,0 +1,34 @@
+using System.Management.Automation;
+
+namespace CCImage.Commands;
+
+/// <summary>Attaches images to macOS and mounts their volumes.</summary>
+[Cmdlet(VerbsData.Mount, "BackupImage", DefaultParameterSetName = PathSet, SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Low)]
+[OutputType(typeof(MountedBackupImage))]
+public sealed class MountBackupImageCommand : ImagePathCommand
+{
+    /// <summary>Nothing may be written to the image.</summary>
+    [Parameter]
+    public SwitchParameter ReadOnly { get; set; }
+
+    /// <summary>Finder does not show the volumes.</summary>
+    [Parameter]
+    public SwitchParameter NoBrowse { get; set; }
+
+    /// <summary>Give device and mount points.</summary>
+    [Parameter]
+    public SwitchParameter PassThru { get; set; }
+
+    /// <inheritdoc/>
+    protected override void BeginProcessing() => RequireMac();
+
+    private protected override void ProcessPath(string path)
+    {
+        string description = $"Mount {path}{(ReadOnly ? " read-only" : "")}.";
+        if (!ShouldProcess(description, description, "Mount-BackupImage")) return;
+        var request = new ImageMountRequest(path) { Passphrase = SecretOf(path), ReadOnly = ReadOnly, NoBrowse = NoBrowse };
+        MountedBackupImage image = RunWorker((observer, cancellation) => ImageMount.Attach(request, observer, cancellation));
+        if (image.MountPoints.Count == 0) WriteWarning($"{path}: no volume was mounted; its device is {image.Device}.");
+        if (PassThru) WriteObject(image);
+    }
+}
