@@ -182,6 +182,7 @@ public sealed class EncryptedImageTests : IDisposable
         {
             expected = new byte[disk.Disk.Length];
             disk.Disk.Read(0, expected);
+            Assert.Equal("b59d7e87f5a1ec4164b0d950c0a65c92d9f41ff0b89682c02c1ec88063f27446", Convert.ToHexStringLower(SHA256.HashData(expected)));
             foreach (int at in new[] { 2_097_152 + 700, 5 * 8_388_608, (5 * 8_388_608) + 8_090_112 + 100, 50_000_000, 99_000_123 })
             {
                 byte[] bytes = [1, 2, 3, 4, 5];

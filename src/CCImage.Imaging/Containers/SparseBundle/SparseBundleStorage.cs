@@ -560,7 +560,7 @@ internal sealed partial class SparseBundleStorage : BlockStorage
                     .WithPath(Path);
             }
 
-            if (_mappedFolder is not null && (_writable || _bandLayer is not null)) band.Map = ReadMap(band.Number, writableNew);
+            if (_mappedFolder is not null && _writable) band.Map = ReadMap(band.Number, writableNew);
         }
         catch
         {
@@ -641,15 +641,6 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         long stored = band.Storage is null ? 0 : Math.Clamp(band.Storage.Length - within, 0, part.Length);
         if (stored > 0) band.Storage!.Read(within, part[..(int)stored]);
         part[(int)stored..].Clear();
-        if (_bandLayer is null || band.Map is null) return;
-
-        // What was never written is noise after decryption.
-        for (long at = within; at < within + part.Length;)
-        {
-            long unit = at / MapUnit, stop = Math.Min(within + part.Length, (unit + 1) * MapUnit);
-            if (!band.IsMapped(unit)) part[(int)(at - within)..(int)(stop - within)].Clear();
-            at = stop;
-        }
     }
 
     private void WriteBand(Band band, long within, ReadOnlySpan<byte> part)
@@ -663,14 +654,6 @@ internal sealed partial class SparseBundleStorage : BlockStorage
             lock (band.Gate)
             {
                 long first = within / MapUnit, last = (within + part.Length - 1) / MapUnit;
-                if (_bandLayer is not null)
-                {
-                    // Units that become known as a whole although they are written in part.
-                    long bandEnd = Math.Min(BandSizeBytes, Length - (band.Number * BandSizeBytes));
-                    if (!band.IsMapped(first)) WriteZeros(band, first * MapUnit, within);
-                    if (!band.IsMapped(last)) WriteZeros(band, within + part.Length, Math.Min(bandEnd, (last + 1) * MapUnit));
-                }
-
                 band.Storage!.Write(within, part);
                 for (long unit = first; unit <= last; unit++) band.SetMapped(unit);
             }
@@ -679,29 +662,15 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         band.Written = true;
     }
 
-    private static void WriteZeros(Band band, long from, long to)
-    {
-        if (to > from) band.Storage!.Write(from, new byte[(int)(to - from)]);
-    }
-
     private List<StorageExtent> ExtentsOfBand(Band band, long from, long to)
     {
         long stored = band.Storage is null ? from : Math.Clamp(band.Storage.Length, from, to);
         var extents = new List<StorageExtent>();
-        if (_bandLayer is null)
+        if (stored > from)
         {
-            if (stored > from) extents.AddRange(band.Storage!.GetExtents(from, stored - from));
-        }
-        else
-        {
-            for (long at = from; at < stored;)
-            {
-                long stop = band.Map is null ? stored : Math.Min(stored, ((at / MapUnit) + 1) * MapUnit);
-                ExtentKind kind = band.Map is null || band.IsMapped(at / MapUnit) ? ExtentKind.Data : ExtentKind.Zero;
-                if (extents.Count > 0 && extents[^1].Kind == kind) extents[^1] = extents[^1] with { Length = stop - extents[^1].Offset };
-                else extents.Add(new(at, stop - at, kind));
-                at = stop;
-            }
+            // Holes of an encrypted band decipher to something.
+            if (_bandLayer is null) extents.AddRange(band.Storage!.GetExtents(from, stored - from));
+            else extents.Add(new(from, stored - from, ExtentKind.Data));
         }
 
         if (to > stored) extents.Add(new(stored, to - stored, ExtentKind.Zero));
@@ -755,13 +724,11 @@ internal sealed partial class SparseBundleStorage : BlockStorage
             set => _written = value;
         }
 
-        /// <summary>The bits of its 4 KiB units; null where they do not matter.</summary>
+        /// <summary>The bits of its 4 KiB units, kept up to date; null where nothing is written, or there are none.</summary>
         public byte[]? Map { get; set; }
 
         /// <summary>Whether the bits are to be saved.</summary>
         public bool MapChanged { get; set; }
-
-        public bool IsMapped(long unit) => (Map![unit / 8] & (1 << (int)(unit % 8))) != 0;
 
         public void SetMapped(long unit)
         {
