@@ -1,0 +1,114 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Security;
+using CCImage.Containers;
+using CCImage.Diagnostics;
+using CCImage.Encryption;
+using CCImage.Storage;
+
+namespace CCImage.Benchmarks;
+
+/// <summary>What a measured process of ours does. It prints what the measuring process cannot see from outside.</summary>
+internal static class Jobs
+{
+    /// <summary>Does a job.</summary>
+    /// <param name="arguments">Its name and what it takes.</param>
+    /// <returns>The exit code.</returns>
+    public static int Run(string[] arguments)
+    {
+        var clock = Stopwatch.StartNew();
+        switch (arguments)
+        {
+            case ["layer", var keyBits]:
+                EncryptedLayer.Measure(int.Parse(keyBits, CultureInfo.InvariantCulture));
+                return 0;
+            case ["passphrase", var image, var from, var to]:
+                using (Passphrase old = Secret(from), fresh = Secret(to)) ImagePassphrase.Change(image, old, fresh, SilentObserver.Instance, CancellationToken.None);
+                break;
+            case ["encrypted", var format, var source, var destination]:
+                using (Passphrase passphrase = Secret("benchmark"))
+                using (var creation = ImageCreation.Prepare(
+                    new ImageRecipe
+                    {
+                        SourcePath = source, Path = destination, Format = Enum.Parse<BackupImageFormat>(format), Overwrite = true,
+                        Encryption = BackupImageEncryption.Aes256, Passphrase = passphrase,
+                    },
+                    SilentObserver.Instance,
+                    CancellationToken.None))
+                {
+                    creation.Run(CancellationToken.None);
+                }
+
+                break;
+            case ["new", var format, var level, var source, var destination]:
+                using (var creation = ImageCreation.Prepare(
+                    new ImageRecipe
+                    {
+                        SourcePath = source, Path = destination, Format = Enum.Parse<BackupImageFormat>(format), Overwrite = true, CompressionLevel = ParseLevel(level),
+                    },
+                    SilentObserver.Instance,
+                    CancellationToken.None))
+                {
+                    creation.Run(CancellationToken.None);
+                }
+
+                break;
+            case ["convert", var format, var level, var source, var destination]:
+                ImageConversion.Run(
+                    new ImageConversionRequest
+                    {
+                        Path = source, DestinationPath = destination, Format = Enum.Parse<BackupImageFormat>(format), Overwrite = true, CompressionLevel = ParseLevel(level),
+                    },
+                    SilentObserver.Instance,
+                    CancellationToken.None);
+                break;
+            case ["restore-disk", var source, var destination]: // the disk of a read-only image, bit for bit
+                ImageConversion.Run(
+                    new ImageConversionRequest
+                    {
+                        Path = source, DestinationPath = destination, Format = BackupImageFormat.ReadOnly, Overwrite = true, KeepFreeSpace = true,
+                    },
+                    SilentObserver.Instance,
+                    CancellationToken.None);
+                break;
+            case ["raw", var source, var destination]: // the same without a trailer and checksums: what the peers write
+                WriteRaw(source, destination);
+                break;
+            case ["test", var image]:
+                if (!ImageVerification.Run(new ImageVerificationRequest(image), SilentObserver.Instance, CancellationToken.None).IsSound) return 1;
+                break;
+            case ["inspect", var image]:
+                DiskImage.Inspect(image);
+                break;
+            case ["wide-bundle", var source, var destination]:
+                WideBundle.Make(source, destination);
+                break;
+            default:
+                Console.Error.WriteLine("Unknown job.");
+                return 2;
+        }
+
+        double seconds = clock.Elapsed.TotalSeconds;
+        using Process self = Process.GetCurrentProcess();
+        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{self.PeakWorkingSet64} {self.TotalProcessorTime.TotalSeconds} {seconds}"));
+        return 0;
+    }
+
+    private static void WriteRaw(string source, string destination)
+    {
+        using DiskImage image = DiskImage.Open(source);
+        using FileStorage file = FileStorage.CreateNew(destination);
+        file.SetLength(image.Disk.Length);
+        using var writer = new StorageImageWriter(file);
+        ConversionPump.Run(image.Disk, writer, "Decoding", SilentObserver.Instance, CancellationToken.None);
+    }
+
+    private static Passphrase Secret(string text)
+    {
+        using var secret = new SecureString();
+        foreach (char c in text) secret.AppendChar(c);
+        return Passphrase.From(secret);
+    }
+
+    private static int? ParseLevel(string level) => level == "-" ? null : int.Parse(level, CultureInfo.InvariantCulture);
+}
