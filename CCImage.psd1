@@ -8,10 +8,10 @@
     Description            = 'Back up folders and volumes into Apple disk images (sparse image, sparse bundle, read/write, read-only and compressed .dmg) on macOS, Linux and Windows, and inspect, convert and restore them.'
     PowerShellVersion      = '7.6'
     CompatiblePSEditions   = @('Core')
-    CmdletsToExport        = @('ConvertTo-ReadOnlyImage', 'Dismount-BackupImage', 'Get-BackupImage', 'Get-BackupImageItem', 'Mount-BackupImage', 'New-BackupImage', 'Resize-BackupImage', 'Restore-BackupImage', 'Set-BackupImagePassphrase', 'Test-BackupImage', 'Test-FullFsyncSupport')
+    CmdletsToExport        = @('Compress-BackupImage', 'ConvertTo-ReadOnlyImage', 'Dismount-BackupImage', 'Get-BackupImage', 'Get-BackupImageItem', 'Mount-BackupImage', 'New-BackupImage', 'Resize-BackupImage', 'Restore-BackupImage', 'Set-BackupImagePassphrase', 'Test-BackupImage', 'Test-FullFsyncSupport')
     FunctionsToExport      = @()
     VariablesToExport      = @()
-    AliasesToExport        = @()
+    AliasesToExport        = @('Optimize-BackupImage')
     FormatsToProcess       = @('bin/CCImage.Format.ps1xml')
     PrivateData            = @{
         PSData = @{

@@ -124,13 +124,15 @@ public sealed class DiskImage : IDisposable
         {
             bool isKnown = _volumes.Count > 0 && _volumes.TrueForAll(v => v.Volume.FreeBytes is not null);
             long? free = isKnown ? _volumes.Sum(v => v.Volume.FreeBytes) : null;
+            CompactionEstimate compaction = _container.EstimateCompaction(_container.BandSizeBytes is null ? [] : GetFreeExtents());
             return new BackupImage
             {
                 Path = Path,
                 Format = _container.Format,
                 FormatCode = CodeOf(_container.Format),
                 CapacityBytes = Disk.Length,
-                StoredBytes = _container.StoredBytes,
+                StoredBytes = compaction.StoredBytesBefore,
+                ReclaimableBytes = compaction.StoredBytesBefore - compaction.StoredBytesAfter,
                 UsedBytes = _volumes.Sum(v => v.Volume.CapacityBytes) - free,
                 FreeBytes = free,
                 BandSizeBytes = _container.BandSizeBytes,

@@ -3,6 +3,7 @@ using CCImage.Containers.SparseBundle;
 using CCImage.Containers.SparseImage;
 using CCImage.Containers.Udif;
 using CCImage.Encryption;
+using CCImage.Platform;
 using CCImage.Storage;
 
 namespace CCImage;
@@ -14,9 +15,10 @@ internal sealed class ImageContainer : IDisposable
 {
     private BlockCipher? _cipher;
 
-    private readonly BlockStorage _content;
+    /// <summary>What the container lies in: the file, or what it deciphers to; of a raw image the disk itself. Null for a bundle.</summary>
+    private readonly BlockStorage? _layer;
 
-    private ImageContainer(string path, BlockStorage disk) => (Path, Disk, _content) = (path, new NamedStorage(disk, path), disk);
+    private ImageContainer(string path, BlockStorage disk, BlockStorage? layer = null) => (Path, Disk, _layer) = (path, new NamedStorage(disk, path), layer);
 
     /// <summary>Full path.</summary>
     public string Path { get; }
@@ -73,16 +75,16 @@ internal sealed class ImageContainer : IDisposable
             switch (kind)
             {
                 case ContainerKind.Raw:
-                    return new(path, content) { Format = BackupImageFormat.ReadWrite, Encryption = encryption, File = file };
+                    return new(path, content, content) { Format = BackupImageFormat.ReadWrite, Encryption = encryption, File = file };
                 case ContainerKind.SparseImage:
                     var sparse = SparseImageStorage.Open(content, writable, ownsFile: true);
-                    return new(path, sparse) { Format = BackupImageFormat.Sparse, Encryption = encryption, File = file, SparseImage = sparse };
+                    return new(path, sparse, content) { Format = BackupImageFormat.Sparse, Encryption = encryption, File = file, SparseImage = sparse };
                 case ContainerKind.Udif when writable:
                     throw ImageException.Unsupported(
                         "The image is read-only, and its checksums cover every byte.", "Make a new image from its source, or restore its files and back them up.");
                 case ContainerKind.Udif:
                     var udif = UdifStorage.Open(content, ownsFile: true);
-                    return new(path, udif) { Format = FormatOf(udif.FormatCode), Encryption = encryption, File = file, Udif = udif };
+                    return new(path, udif, content) { Format = FormatOf(udif.FormatCode), Encryption = encryption, File = file, Udif = udif };
                 case ContainerKind.Asif:
                     throw ContainerDetection.AsifUnsupported();
                 default:
@@ -106,10 +108,40 @@ internal sealed class ImageContainer : IDisposable
     {
         if (Bundle is not null) Bundle.SetCapacity(length);
         else if (SparseImage is not null) SparseImage.SetCapacity(length);
-        else if (_content is FileStorage file) file.SetLength(length);
-        else if (_content is EncryptedStorage encrypted) encrypted.SetLength(length);
+        else if (Udif is null) SetLayerLength(length);
         else throw ImageException.Unsupported($"An image of the format {Format} cannot change its capacity.", "Convert it to a sparse bundle.");
         Disk.Flush();
+    }
+
+    /// <summary>
+    /// Gives the room of ranges that hold nothing back to the host. Nobody may read or write meanwhile. Every prefix of the writes is an image of
+    /// the same disk, but for what those ranges read as.
+    /// </summary>
+    /// <param name="free">The ranges of the disk: ascending, apart from each other.</param>
+    /// <param name="onBand">Hears of each band that is worked on: its number.</param>
+    /// <param name="cancellation">Ends it between two steps.</param>
+    /// <exception cref="ImageException">What the format or the host says.</exception>
+    public CompactionCounts Compact(IReadOnlyList<StorageExtent> free, Action<long> onBand, CancellationToken cancellation) =>
+        Bundle?.Compact(free, onBand, cancellation)
+        ?? SparseImage?.Compact(free, SetLayerLength, onBand, cancellation)
+        ?? throw ImageException.Unsupported($"An image of the format {Format} has no bands that could be given back.", "Convert it.");
+
+    /// <summary>What <see cref="Compact"/> would do, from metadata alone; nothing for a format without bands.</summary>
+    /// <param name="free">As there.</param>
+    /// <exception cref="ImageException">The folder of a bundle cannot be listed.</exception>
+    public CompactionEstimate EstimateCompaction(IReadOnlyList<StorageExtent> free)
+    {
+        if (Bundle is not null) return Bundle.EstimateCompaction(free, HostPlatform.Current.GetVolume(Path).MayHaveHoles);
+        long stored = StoredBytes;
+        if (SparseImage is null) return new(new(), stored, stored);
+        CompactionEstimate inside = SparseImage.EstimateCompaction(free);
+        return inside with { StoredBytesBefore = stored, StoredBytesAfter = stored - (inside.StoredBytesBefore - inside.StoredBytesAfter) };
+    }
+
+    private void SetLayerLength(long length)
+    {
+        if (_layer is EncryptedStorage encrypted) encrypted.SetLength(length);
+        else ((FileStorage)_layer!).SetLength(length);
     }
 
     /// <inheritdoc/>

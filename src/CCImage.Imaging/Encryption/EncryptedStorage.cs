@@ -102,13 +102,14 @@ internal sealed class EncryptedStorage : BlockStorage
         if (!CanGrow) throw new NotSupportedException("The length of this storage cannot change.");
         lock (_growing)
         {
-            if (length >= _length)
+            if (length > _length)
             {
                 FillWithZeros(length);
                 return;
             }
 
-            // The header first: never may it count what is gone. The chain that the data now end in is whole, so it stays.
+            // The header first: never may it count what is gone. The chain that the data now end in is whole, so it stays. The same length
+            // once more ends a cut that was interrupted in between.
             FileStorage file = _inner as FileStorage ?? throw new NotSupportedException("Only a file can be cut.");
             Volatile.Write(ref _length, length);
             SaveLength();

@@ -18,6 +18,9 @@ internal readonly record struct HostStat
     /// <summary>The kind; null for one that no tree can carry (a whiteout, a door).</summary>
     public EntryKind? Kind { get; init; }
 
+    /// <summary>Whether it is a regular file.</summary>
+    public bool IsFile => Kind == EntryKind.File;
+
     /// <summary>The file's identity.</summary>
     public HostIdentity Identity { get; init; }
 
@@ -41,6 +44,9 @@ internal readonly record struct HostStat
 
     /// <summary>Length in bytes.</summary>
     public long Size { get; init; }
+
+    /// <summary>Bytes the file takes on its medium, holes left out; null where the host does not say.</summary>
+    public long? AllocatedBytes { get; init; }
 
     /// <summary>BSD flags; 0 where the host has none.</summary>
     public uint Flags { get; init; }

@@ -33,6 +33,13 @@ internal sealed record HostVolume
     /// <summary>The largest file in bytes, where the file system's limit is below what an image may need; null otherwise.</summary>
     public long? MaximumFileSize { get; init; }
 
+    /// <summary>
+    /// Whether files there are expected to have holes that can be made afterwards: an expectation by the type, for estimates; what is so shows
+    /// when it is tried.
+    /// </summary>
+    public bool MayHaveHoles => FileSystemType.ToLowerInvariant() is not
+        ("vfat" or "msdos" or "fat" or "fat32" or "fat16" or "umsdos" or "exfat" or "hfs" or "hfsplus" or "nfs" or "9p" or "smbfs" or "afpfs" or "webdav" or "davfs");
+
     /// <summary>Whether the running system lies on it.</summary>
     public bool IsStartupDisk { get; init; }
 

@@ -360,6 +360,7 @@ internal struct LinuxStat
         DeviceMajor = NodeMajor,
         DeviceMinor = NodeMinor,
         Size = Size <= long.MaxValue ? (long)Size : long.MaxValue,
+        AllocatedBytes = Blocks <= long.MaxValue / 512 ? (long)Blocks * 512 : long.MaxValue,
         BirthTime = (Mask & LinuxCalls.BirthTimeMask) != 0 ? BirthTime.ToUnixTime() : UnixTime.None,
         ModifyTime = ModifyTime.ToUnixTime(),
         ChangeTime = ChangeTime.ToUnixTime(),

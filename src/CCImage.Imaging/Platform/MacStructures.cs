@@ -59,6 +59,7 @@ internal struct MacStat
         DeviceMajor = unchecked((uint)NodeDevice >> 24),
         DeviceMinor = unchecked((uint)NodeDevice & 0xFFFFFF),
         Size = Size,
+        AllocatedBytes = Blocks is >= 0 and <= long.MaxValue / 512 ? Blocks * 512 : Size,
         Flags = Flags & ~(CompressedFlag | FirmlinkFlag | DatalessFlag),
         IsDataless = (Flags & DatalessFlag) != 0,
         BirthTime = BirthTime.ToUnixTime(),

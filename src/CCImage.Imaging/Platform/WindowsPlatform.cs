@@ -125,6 +125,7 @@ internal sealed class PortableDirectory : HostDirectory
             UserId = UnknownOwner,
             GroupId = UnknownOwner,
             Size = info is FileInfo file && !isLink ? file.Length : 0,
+            AllocatedBytes = isFolder || isLink ? null : WindowsCalls.AllocatedBytes(path),
             IsDataless = !isFolder && (attributes & offline) != 0,
             BirthTime = UnixTime.From(info.CreationTimeUtc),
             ModifyTime = UnixTime.From(info.LastWriteTimeUtc),
@@ -368,7 +369,19 @@ internal sealed class PortableDirectory : HostDirectory
 /// <summary>Windows' own calls.</summary>
 internal static partial class WindowsCalls
 {
+    /// <summary>Bytes a file takes on its medium; null where the host does not say.</summary>
+    /// <param name="path">A full path.</param>
+    public static long? AllocatedBytes(string path)
+    {
+        if (!OperatingSystem.IsWindows()) return null;
+        uint low = GetCompressedFileSize(path, out uint high);
+        return low == uint.MaxValue && Marshal.GetLastPInvokeError() != 0 ? null : (long)(((ulong)high << 32) | low);
+    }
+
     [LibraryImport("kernel32", EntryPoint = "CreateHardLinkW", SetLastError = true, StringMarshalling = StringMarshalling.Utf16)]
     [return: MarshalAs(UnmanagedType.Bool)]
     public static partial bool CreateHardLink(string newPath, string existingPath, nint reserved);
+
+    [LibraryImport("kernel32", EntryPoint = "GetCompressedFileSizeW", SetLastError = true, StringMarshalling = StringMarshalling.Utf16)]
+    private static partial uint GetCompressedFileSize(string path, out uint high);
 }

@@ -142,16 +142,49 @@ internal sealed class FileStorage : BlockStorage
         }
     }
 
-    /// <inheritdoc/>
-    protected override IEnumerable<StorageExtent> GetExtentsCore(long offset, long length)
+    /// <summary>
+    /// Gives the medium's room under a range back, which reads as zeros afterwards (where the medium was taken, and where it was not). The file
+    /// must not have been written since it was opened: Darwin knows holes from what is on the medium.
+    /// </summary>
+    /// <param name="offset">Where the range begins: a multiple of 4,096.</param>
+    /// <param name="length">Bytes of the range, likewise.</param>
+    /// <returns>How many bytes were given back; null where the host or its file system cannot do it, and nothing has changed.</returns>
+    /// <exception cref="ImageException">What the host says.</exception>
+    public long? PunchHole(long offset, long length)
     {
-        long at = offset, end = offset + length;
+        if (!_writable) throw new NotSupportedException("This storage is read-only.");
+        ArgumentOutOfRangeException.ThrowIfNegative(offset);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(length, Length - offset);
+        try
+        {
+            long punched = 0;
+            foreach (StorageExtent extent in Extents(offset, length, holesAreKnown: true))
+            {
+                if (extent.Kind != ExtentKind.Data) continue;
+                if (!FileSystemCalls.PunchHole(_file, extent.Offset, extent.Length)) return null;
+                punched += extent.Length;
+            }
+
+            return punched;
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e))
+        {
+            throw FileErrors.Map(e, Path, writing: true);
+        }
+    }
+
+    /// <inheritdoc/>
+    protected override IEnumerable<StorageExtent> GetExtentsCore(long offset, long length) =>
 
         // Darwin knows holes from what is on the medium; of a file that is being written that is too early.
-        bool known = !(_writable && OperatingSystem.IsMacOS());
+        Extents(offset, length, holesAreKnown: !(_writable && OperatingSystem.IsMacOS()));
+
+    private IEnumerable<StorageExtent> Extents(long offset, long length, bool holesAreKnown)
+    {
+        long at = offset, end = offset + length;
         while (at < end)
         {
-            long hole = known ? FileSystemCalls.NextHole(_file, at) ?? end : end;
+            long hole = holesAreKnown ? FileSystemCalls.NextHole(_file, at) ?? end : end;
             if (hole > at)
             {
                 long stop = Math.Min(hole, end);

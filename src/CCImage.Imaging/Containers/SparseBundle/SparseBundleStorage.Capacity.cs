@@ -50,7 +50,7 @@ internal sealed partial class SparseBundleStorage
     {
         lock (_lock)
         {
-            foreach (Band band in _recent) Close(band);
+            foreach (SparseBundleBand band in _recent) Close(band);
             _recent.Clear();
             _open.Clear();
             _stored = null;
@@ -93,7 +93,7 @@ internal sealed partial class SparseBundleStorage
     private void RemoveBehind(long end)
     {
         long count = Layout.DivideUp(end, BandSizeBytes), within = end % BandSizeBytes;
-        long[] behind = [.. BandExtents().Select(b => b.Band).Where(b => b >= count)];
+        long[] behind = [.. BandFiles().Select(b => b.Band).Where(b => b >= count)];
         foreach (long number in behind)
         {
             File.Delete(BandPath(number));

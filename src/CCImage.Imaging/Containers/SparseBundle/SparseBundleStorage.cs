@@ -13,7 +13,7 @@ namespace CCImage.Containers.SparseBundle;
 /// <para>
 /// A band without a file, and what lies behind the end of a band's file, reads as zeros. Opening touches no band and lists no folder.
 /// Only so many bands are kept open. Where the bundle has a folder <c>mapped</c>, its bits (one per 4 KiB, least significant first) are
-/// kept up to date, and in an encrypted bundle what they leave out reads as zeros.
+/// kept up to date.
 /// </para>
 /// </summary>
 internal sealed partial class SparseBundleStorage : BlockStorage
@@ -45,8 +45,8 @@ internal sealed partial class SparseBundleStorage : BlockStorage
 
     /// <summary>Guards the fields below it, and every band's reference count.</summary>
     private readonly Lock _lock = new();
-    private readonly Dictionary<long, LinkedListNode<Band>> _open = [];
-    private readonly LinkedList<Band> _recent = [];
+    private readonly Dictionary<long, LinkedListNode<SparseBundleBand>> _open = [];
+    private readonly LinkedList<SparseBundleBand> _recent = [];
 
     /// <summary>Bands that were written and closed, but not flushed.</summary>
     private readonly HashSet<long> _unflushed = [];
@@ -77,7 +77,7 @@ internal sealed partial class SparseBundleStorage : BlockStorage
     public long BandCount => _info.BandCount;
 
     /// <summary>Bytes of all band files. Lists the folder each time it is asked.</summary>
-    public long StoredBytes => BandExtents().Sum(b => b.FileLength);
+    public long StoredBytes => BandFiles().Sum(b => b.StoredBytes);
 
     /// <summary>Whether a folder holds the property list of a sparse bundle, of whatever version, whatever its name.</summary>
     /// <param name="path">The folder.</param>
@@ -210,15 +210,14 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         return Open(folder, writable: true, bandLayer);
     }
 
-    /// <summary>
-    /// The bands that have a file, in no order, with the file's length: from one listing of the folder. Files with other names are passed over.
-    /// </summary>
-    public IEnumerable<(long Band, long FileLength)> BandExtents()
+    /// <summary>The files in the folder of bands, in the folder's order, those behind the end of the disk included.</summary>
+    /// <exception cref="ImageException">The folder cannot be listed.</exception>
+    public IEnumerable<SparseBundleBandFile> BandFiles()
     {
-        IEnumerator<FileInfo> files;
+        IEnumerator<string> files;
         try
         {
-            files = new DirectoryInfo(_bandsFolder).EnumerateFiles().GetEnumerator();
+            files = Directory.EnumerateFiles(_bandsFolder).GetEnumerator();
         }
         catch (Exception e) when (FileErrors.IsFileError(e))
         {
@@ -229,11 +228,11 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         {
             while (true)
             {
-                (long, long)? band = null;
+                SparseBundleBandFile? band = null;
                 try
                 {
                     if (!files.MoveNext()) yield break;
-                    if (TryParseName(files.Current.Name, out long number)) band = (number, files.Current.Length);
+                    if (TryParseName(System.IO.Path.GetFileName(files.Current), out long number)) band = FileOf(number, files.Current);
                 }
                 catch (FileNotFoundException)
                 {
@@ -249,17 +248,34 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         }
     }
 
+    // Of what the runtime finds behind a link the host was not asked.
+    private static SparseBundleBandFile FileOf(long number, string path)
+    {
+        HostStat stat;
+        try
+        {
+            stat = HostPlatform.Current.GetStat(path);
+        }
+        catch (HostException e)
+        {
+            throw e.Failure == HostFailure.NotFound ? new FileNotFoundException(e.Message, path) : new IOException(e.Message, e);
+        }
+
+        long length = stat.IsFile ? stat.Size : new FileInfo(path).Length;
+        return new(number, length, stat.IsFile ? Math.Min(length, stat.AllocatedBytes ?? length) : length);
+    }
+
     /// <inheritdoc/>
     public override void Flush()
     {
         if (!_writable) return;
-        List<Band> open;
+        List<SparseBundleBand> open;
         long[] closed;
         bool names;
         lock (_lock)
         {
             open = [.. _recent.Where(b => b.Written)];
-            foreach (Band band in open)
+            foreach (SparseBundleBand band in open)
             {
                 band.Users++;
                 band.Written = false;
@@ -273,7 +289,7 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         int done = 0, doneClosed = 0;
         try
         {
-            foreach (Band band in open)
+            foreach (SparseBundleBand band in open)
             {
                 FlushBand(band);
                 done++;
@@ -281,7 +297,7 @@ internal sealed partial class SparseBundleStorage : BlockStorage
 
             foreach (long number in closed)
             {
-                Band band = Acquire(number, create: false);
+                SparseBundleBand band = Acquire(number, create: false);
                 try
                 {
                     if (band.Storage is not null) FlushBand(band);
@@ -314,7 +330,7 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         }
         finally
         {
-            foreach (Band band in open) Release(band);
+            foreach (SparseBundleBand band in open) Release(band);
         }
     }
 
@@ -325,10 +341,10 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         {
             (long number, long within) = Math.DivRem(offset, BandSizeBytes);
             Span<byte> part = buffer[..(int)Math.Min(buffer.Length, BandSizeBytes - within)];
-            Band band = Acquire(number, create: false);
+            SparseBundleBand band = Acquire(number, create: false);
             try
             {
-                ReadBand(band, within, part);
+                band.Read(within, part);
             }
             finally
             {
@@ -348,11 +364,11 @@ internal sealed partial class SparseBundleStorage : BlockStorage
             (long number, long within) = Math.DivRem(offset, BandSizeBytes);
             ReadOnlySpan<byte> part = buffer[..(int)Math.Min(buffer.Length, BandSizeBytes - within)];
             bool zeros = !part.ContainsAnyExcept((byte)0);
-            Band band = Acquire(number, create: !zeros);
+            SparseBundleBand band = Acquire(number, create: !zeros);
             try
             {
                 // Zeros behind the end of a band are there already.
-                if (band.Storage is not null && !(zeros && within >= band.Storage.Length)) WriteBand(band, within, part);
+                if (band.Storage is not null && !(zeros && within >= band.Storage.Length)) band.Write(within, part);
             }
             finally
             {
@@ -375,7 +391,7 @@ internal sealed partial class SparseBundleStorage : BlockStorage
             if (from > at) yield return new(at, from - at, ExtentKind.Zero);
             at = to;
             List<StorageExtent> extents;
-            Band band = Acquire(number, create: false);
+            SparseBundleBand band = Acquire(number, create: false);
             try
             {
                 extents = ExtentsOfBand(band, from - bandStart, to - bandStart);
@@ -400,7 +416,7 @@ internal sealed partial class SparseBundleStorage : BlockStorage
             {
                 try
                 {
-                    foreach (Band band in _recent) Close(band);
+                    foreach (SparseBundleBand band in _recent) Close(band);
                 }
                 finally
                 {
@@ -470,13 +486,13 @@ internal sealed partial class SparseBundleStorage : BlockStorage
     /// <summary>A band, held open until <see cref="Release"/>. Its storage is null when it has no file.</summary>
     /// <param name="number">The band.</param>
     /// <param name="create">Whether a missing file is made.</param>
-    private Band Acquire(long number, bool create)
+    private SparseBundleBand Acquire(long number, bool create)
     {
-        Band band;
+        SparseBundleBand band;
         lock (_lock)
         {
-            if (_open.TryGetValue(number, out LinkedListNode<Band>? node)) _recent.Remove(node);
-            else _open[number] = node = new(new Band(number));
+            if (_open.TryGetValue(number, out LinkedListNode<SparseBundleBand>? node)) _recent.Remove(node);
+            else _open[number] = node = new(new SparseBundleBand(number));
             _recent.AddFirst(node);
             band = node.Value;
             band.Users++;
@@ -505,7 +521,7 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         }
     }
 
-    private void Release(Band band)
+    private void Release(SparseBundleBand band)
     {
         lock (_lock) band.Users--;
     }
@@ -513,10 +529,10 @@ internal sealed partial class SparseBundleStorage : BlockStorage
     /// <summary>Closes what was used longest ago. Under the lock, so that nobody opens a file again before it is closed.</summary>
     private void Evict()
     {
-        LinkedListNode<Band>? node = _recent.Last;
+        LinkedListNode<SparseBundleBand>? node = _recent.Last;
         while (_open.Count > MaximumOpenBands && node is not null)
         {
-            LinkedListNode<Band>? newer = node.Previous;
+            LinkedListNode<SparseBundleBand>? newer = node.Previous;
             if (node.Value.Users == 0)
             {
                 Close(node.Value);
@@ -528,7 +544,7 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         }
     }
 
-    private void Close(Band band)
+    private void Close(SparseBundleBand band)
     {
         if (band.Storage is null) return;
         if (band.MapChanged)
@@ -546,7 +562,7 @@ internal sealed partial class SparseBundleStorage : BlockStorage
     }
 
     /// <summary>Opens or makes a band's file, with its layer and map.</summary>
-    private void Attach(Band band, bool writableNew)
+    private void Attach(SparseBundleBand band, bool writableNew)
     {
         string path = BandPath(band.Number);
         FileStorage file = writableNew ? FileStorage.CreateNew(path) : _writable ? FileStorage.OpenWrite(path) : FileStorage.OpenRead(path);
@@ -600,7 +616,7 @@ internal sealed partial class SparseBundleStorage : BlockStorage
     }
 
     /// <summary>Flushes a band, then its bits as they were before: none comes to the medium before what it stands for.</summary>
-    private void FlushBand(Band band)
+    private void FlushBand(SparseBundleBand band)
     {
         byte[]? map = null;
         lock (band.Gate)
@@ -629,40 +645,14 @@ internal sealed partial class SparseBundleStorage : BlockStorage
     /// Of an encrypted bundle without maps each band's file is whole: no reader has to know whether what lies behind its end is zeros, or
     /// zeros that are to be deciphered.
     /// </summary>
-    private void FillToEnd(Band band)
+    private void FillToEnd(SparseBundleBand band)
     {
         if (_bandLayer is null || band.Map is not null) return;
         long end = Math.Min(BandSizeBytes, Length - (band.Number * BandSizeBytes));
         if (band.Storage!.Length < end) band.Storage.Write(end - 1, [0]);
     }
 
-    private void ReadBand(Band band, long within, Span<byte> part)
-    {
-        long stored = band.Storage is null ? 0 : Math.Clamp(band.Storage.Length - within, 0, part.Length);
-        if (stored > 0) band.Storage!.Read(within, part[..(int)stored]);
-        part[(int)stored..].Clear();
-    }
-
-    private void WriteBand(Band band, long within, ReadOnlySpan<byte> part)
-    {
-        if (band.Map is null)
-        {
-            band.Storage!.Write(within, part);
-        }
-        else
-        {
-            lock (band.Gate)
-            {
-                long first = within / MapUnit, last = (within + part.Length - 1) / MapUnit;
-                band.Storage!.Write(within, part);
-                for (long unit = first; unit <= last; unit++) band.SetMapped(unit);
-            }
-        }
-
-        band.Written = true;
-    }
-
-    private List<StorageExtent> ExtentsOfBand(Band band, long from, long to)
+    private List<StorageExtent> ExtentsOfBand(SparseBundleBand band, long from, long to)
     {
         long stored = band.Storage is null ? from : Math.Clamp(band.Storage.Length, from, to);
         var extents = new List<StorageExtent>();
@@ -693,49 +683,14 @@ internal sealed partial class SparseBundleStorage : BlockStorage
 
         lock (_lock)
         {
-            _stored ??= [.. BandExtents().Select(b => b.Band).Where(b => b < BandCount)];
+            _stored ??= [.. BandFiles().Select(b => b.Band).Where(b => b < BandCount)];
             return [.. _stored.Where(b => b >= first && b <= last).Order()];
         }
     }
-
-    /// <summary>A band that is open, or known to have no file.</summary>
-    private sealed class Band(long number)
-    {
-        private volatile bool _written;
-
-        public long Number { get; } = number;
-
-        /// <summary>Guards opening and the map.</summary>
-        public Lock Gate { get; } = new();
-
-        /// <summary>How many use it just now. Guarded by the storage's lock.</summary>
-        public int Users { get; set; }
-
-        /// <summary>Whether it was looked for.</summary>
-        public bool Opened { get; set; }
-
-        /// <summary>The band's content; null when there is no file.</summary>
-        public BlockStorage? Storage { get; set; }
-
-        /// <summary>Whether it was written since its last flush.</summary>
-        public bool Written
-        {
-            get => _written;
-            set => _written = value;
-        }
-
-        /// <summary>The bits of its 4 KiB units, kept up to date; null where nothing is written, or there are none.</summary>
-        public byte[]? Map { get; set; }
-
-        /// <summary>Whether the bits are to be saved.</summary>
-        public bool MapChanged { get; set; }
-
-        public void SetMapped(long unit)
-        {
-            byte bit = (byte)(1 << (int)(unit % 8));
-            if ((Map![unit / 8] & bit) != 0) return;
-            Map[unit / 8] |= bit;
-            MapChanged = true;
-        }
-    }
 }
+
+/// <summary>The file of a band.</summary>
+/// <param name="Band">The band's number.</param>
+/// <param name="FileLength">Bytes of the file.</param>
+/// <param name="StoredBytes">Bytes that the file takes on its medium, at most its length.</param>
+internal readonly record struct SparseBundleBandFile(long Band, long FileLength, long StoredBytes);

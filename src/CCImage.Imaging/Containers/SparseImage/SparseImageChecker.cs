@@ -3,8 +3,8 @@ using CCImage.Diagnostics;
 namespace CCImage.Containers.SparseImage;
 
 /// <summary>
-/// Judges a sparse image. Its tables were read whole when it was opened: that no band is stored twice, none lies beyond the disk and the chain
-/// of index nodes ends is known then. What is left is what reading does not need.
+/// Judges a sparse image. Its tables were read whole when it was opened: that no band is stored twice with different bytes, none lies beyond the disk and
+/// the chain of index nodes ends is known then. What is left is what reading does not need.
 /// </summary>
 /// <param name="image">The image.</param>
 internal sealed class SparseImageChecker(SparseImageStorage image)
@@ -28,6 +28,13 @@ internal sealed class SparseImageChecker(SparseImageStorage image)
         }
 
         if (isWhole) findings.Ok(Index, $"{image.StoredBandCount} of {image.BandCount} bands are stored, each once and inside the file.");
+        if (image.DuplicateBandCount > 0)
+        {
+            findings.Note(
+                Index, $"{image.DuplicateBandCount} bands are stored twice with the same bytes: a compaction was interrupted.", "the table of bands",
+                "Nothing is lost. Compacting the image again finishes it.");
+        }
+
         if (image.StoredBytes - end >= image.BandSizeBytes)
             findings.Note(Index, $"{image.StoredBytes - end} bytes at the end of the file belong to no band.", $"byte {end}", "Compacting the image gives them back.");
         SparseImageHeader header = image.ReadHeader();

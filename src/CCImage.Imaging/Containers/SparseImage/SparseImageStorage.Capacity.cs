@@ -27,7 +27,7 @@ internal sealed partial class SparseImageStorage
         lock (_saving)
         {
             int count = (int)Layout.DivideUp(length, BandSizeBytes);
-            ClearEntriesFrom(count);
+            Remove([.. StoredBands().Where(b => b >= count)]);
             ClearTail(Math.Min(length, _length));
             _file.Flush();
             byte[] node = new byte[SparseImageHeader.NodeSize];
@@ -43,22 +43,26 @@ internal sealed partial class SparseImageStorage
         }
     }
 
-    /// <summary>Takes the bands from a number on out of the tables.</summary>
-    private void ClearEntriesFrom(int count)
+    /// <summary>Takes bands that are stored out of the tables.</summary>
+    private void Remove(IReadOnlyCollection<int> bands)
     {
-        (int Band, int Slot)[] behind = [.. StoredBands().Where(b => b >= count).Select(b => (b, SlotOf(b)))];
-        byte[] node = new byte[SparseImageHeader.NodeSize];
-        foreach (IGrouping<int, (int Band, int Slot)> group in behind.GroupBy(b => NodeOf(b.Slot)))
-        {
-            _file.Read(_nodes[group.Key], node);
-            SetEntries(node, group.Key, group.Select(b => (b.Slot, 0u)));
-            _file.Write(_nodes[group.Key], node);
-        }
-
-        foreach ((int band, int _) in behind)
+        WriteEntries(bands.Select(b => (SlotOf(b), 0u)));
+        foreach (int band in bands)
         {
             Volatile.Write(ref _slots[band >> PageShift]![band & (PageSize - 1)], 0);
             Interlocked.Decrement(ref _storedBands);
+        }
+    }
+
+    /// <summary>Writes entries of the tables in place, node by node. The sectors of a node stand alone: each of them, old or new, is right.</summary>
+    private void WriteEntries(IEnumerable<(int Slot, uint Entry)> entries)
+    {
+        byte[] node = new byte[SparseImageHeader.NodeSize];
+        foreach (IGrouping<int, (int Slot, uint Entry)> group in entries.GroupBy(e => NodeOf(e.Slot)))
+        {
+            _file.Read(_nodes[group.Key], node);
+            SetEntries(node, group.Key, group);
+            _file.Write(_nodes[group.Key], node);
         }
     }
 

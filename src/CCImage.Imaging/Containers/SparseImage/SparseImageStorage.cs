@@ -144,7 +144,10 @@ internal sealed partial class SparseImageStorage : BlockStorage
             throw ImageException.Unsupported($"A sparse image of {length} bytes has more bands than this version handles.", place: "header at byte 28");
         var disk = new SparseImageStorage(file, length, bandSize, writable, ownsFile);
         disk.ReadNodes(node, header.NextNodeOffset);
-        if (writable) disk.CheckWhole();
+        disk.CheckDuplicates();
+        if (!writable) return disk;
+        disk.CheckWhole();
+        disk.ClearDuplicates();
         return disk;
     }
 
@@ -353,8 +356,8 @@ internal sealed partial class SparseImageStorage : BlockStorage
     }
 
     /// <summary>
-    /// Reads all tables. Nodes come in ascending order and none lies inside a band of the one before, so that the chain ends; no band is
-    /// in two slots.
+    /// Reads all tables. Nodes come in ascending order and none lies inside a band of the one before, so that the chain ends; of a band in two slots
+    /// the first is taken.
     /// </summary>
     /// <param name="bytes">The first node.</param>
     /// <param name="next">Where it says the next one is.</param>
@@ -373,8 +376,9 @@ internal sealed partial class SparseImageStorage : BlockStorage
                 string Place() => $"entry {index} of node {number} at byte {nodes[^1] + tableOffset + (index * sizeof(uint))}";
                 if (entry > BandCount) throw ImageException.Damaged($"The table names band {entry} of {BandCount}.", Place());
                 int band = (int)entry - 1;
-                if (SlotOf(band) >= 0) throw ImageException.Damaged($"Band {entry} is stored twice.", Place());
-                SetSlot(band, FirstSlotOf(number) + index);
+                if (SlotOf(band) < 0) SetSlot(band, FirstSlotOf(number) + index);
+                else if (_duplicates.Count < MaximumDuplicates) _duplicates.Add(FirstSlotOf(number) + index, band);
+                else throw ImageException.Damaged($"Band {entry} is stored twice.", Place());
             }
 
             _nextIndex = used;

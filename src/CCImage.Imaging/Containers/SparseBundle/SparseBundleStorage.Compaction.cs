@@ -1,0 +1,162 @@
+using CCImage.Binary;
+using CCImage.Platform;
+using CCImage.Storage;
+
+namespace CCImage.Containers.SparseBundle;
+
+/// <content>How a bundle gives free space back to its host.</content>
+internal sealed partial class SparseBundleStorage
+{
+    /// <summary>
+    /// Gives what holds nothing back to the host: bands without a used byte are removed; of the others the tail is cut off, and the ranges before
+    /// it are punched out where the host can. Nobody may read or write meanwhile. No data is read.
+    /// <para>
+    /// Nothing that is used is moved or written, so every prefix of the steps, in any order, is the same disk: what is free reads differently,
+    /// and nobody asks for it. A map goes before its band, because a map without a band would be taken for that of the next band of this number.
+    /// </para>
+    /// </summary>
+    /// <param name="free">The ranges of the disk that hold nothing: ascending, apart from each other.</param>
+    /// <param name="onBand">Hears of each band that is looked at: its number.</param>
+    /// <param name="cancellation">Ends it between two bands.</param>
+    /// <returns>What was done.</returns>
+    /// <exception cref="ImageException">What the host says; a band in use.</exception>
+    public CompactionCounts Compact(IReadOnlyList<StorageExtent> free, Action<long> onBand, CancellationToken cancellation)
+    {
+        if (!_writable) throw new NotSupportedException("This storage is read-only.");
+        Flush();
+        CloseBands();
+        var counts = new CompactionCounts();
+        bool canPunch = true;
+        try
+        {
+            foreach (BandRoom room in RoomIn(free))
+            {
+                cancellation.ThrowIfCancellationRequested();
+                onBand(room.File.Band);
+                if (room.KeptLength == 0)
+                {
+                    if (_mappedFolder is not null) File.Delete(MapPath(room.File.Band));
+                    File.Delete(BandPath(room.File.Band));
+                    counts.BandsRemoved++;
+                }
+                else if (room.KeptLength < room.File.FileLength || (canPunch && room.Free.Count > 0))
+                {
+                    canPunch &= Shrink(room, canPunch, counts);
+                    ClearBits(room);
+                }
+
+                if (!canPunch) counts.KeptBytes += room.FreeBytes;
+            }
+
+            if (counts.BandsRemoved > 0)
+            {
+                if (_mappedFolder is not null) FileSystemCalls.FlushFolder(_mappedFolder);
+                FileSystemCalls.FlushFolder(_bandsFolder);
+            }
+
+            return counts;
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e))
+        {
+            throw FileErrors.Map(e, Path, writing: true);
+        }
+    }
+
+    /// <summary>What <see cref="Compact"/> would do, from the lengths of the bands' files alone.</summary>
+    /// <param name="free">As there.</param>
+    /// <param name="canPunch">Whether the host is expected to have holes.</param>
+    public CompactionEstimate EstimateCompaction(IReadOnlyList<StorageExtent> free, bool canPunch)
+    {
+        var counts = new CompactionCounts();
+        long before = 0, after = 0;
+        foreach (SparseBundleBandFile file in BandFiles().Where(f => f.Band >= BandCount)) before += file.StoredBytes;
+        after = before;
+        foreach (BandRoom room in RoomIn(free))
+        {
+            before += room.File.StoredBytes;
+            if (room.KeptLength == 0)
+            {
+                counts.BandsRemoved++;
+                continue;
+            }
+
+            // Holes that are there already lie where nothing is used, as far as the host's count tells.
+            long kept = Math.Min(room.File.StoredBytes, room.KeptLength), used = Math.Min(kept, room.KeptLength - room.FreeBytes);
+            if (canPunch) counts.BytesPunched += kept - used;
+            else counts.KeptBytes += kept - used;
+            after += canPunch ? used : kept;
+        }
+
+        return new(counts, before, after);
+    }
+
+    /// <summary>The stored bands of the disk, ascending, with the room in them that holds nothing.</summary>
+    private IEnumerable<BandRoom> RoomIn(IReadOnlyList<StorageExtent> free)
+    {
+        int next = 0;
+        foreach (SparseBundleBandFile file in BandFiles().Where(f => f.Band < BandCount).OrderBy(f => f.Band))
+        {
+            long start = file.Band * BandSizeBytes, length = Math.Min(BandSizeBytes, Length - start);
+            while (next < free.Count && free[next].End <= start) next++;
+            var ranges = new List<StorageExtent>();
+            long tail = length;
+            for (int i = next; i < free.Count && free[i].Offset < start + length; i++)
+            {
+                long from = Math.Max(free[i].Offset, start) - start, to = Math.Min(free[i].End - start, length);
+                if (ranges.Count > 0 && ranges[^1].End == from) ranges[^1] = ranges[^1] with { Length = to - ranges[^1].Offset };
+                else ranges.Add(new(from, to - from, ExtentKind.Zero));
+            }
+
+            if (ranges.Count > 0 && ranges[^1].End == length) tail = ranges[^1].Offset;
+            long kept = tail == length ? file.FileLength : Math.Min(file.FileLength, Layout.RoundUp(tail, MapUnit));
+            yield return new(file, kept, [.. ranges.Select(r => Inward(r, kept)).Where(r => r.Length > 0)]);
+        }
+    }
+
+    /// <summary>The whole units of a range before an end: cipher blocks and the blocks of the host's file system are not larger, as a rule.</summary>
+    private static StorageExtent Inward(StorageExtent range, long end)
+    {
+        long from = Layout.RoundUp(range.Offset, MapUnit), to = Math.Min(range.End, end) / MapUnit * MapUnit;
+        return new(from, Math.Max(0, to - from), ExtentKind.Zero);
+    }
+
+    /// <summary>Cuts and punches one band's file. False when the host cannot punch.</summary>
+    private bool Shrink(BandRoom room, bool punch, CompactionCounts counts)
+    {
+        using FileStorage file = FileStorage.OpenWrite(BandPath(room.File.Band));
+        if (room.KeptLength < file.Length) file.SetLength(room.KeptLength);
+        if (!punch) return true;
+        foreach (StorageExtent range in room.Free)
+        {
+            if (file.PunchHole(range.Offset, range.Length) is not long punched) return false;
+            counts.BytesPunched += punched;
+        }
+
+        return true;
+    }
+
+    /// <summary>Takes the bits of what was cut and punched out of the band's map. Whatever part of this arrives, no used unit loses its bit.</summary>
+    private void ClearBits(BandRoom room)
+    {
+        if (_mappedFolder is null || !File.Exists(MapPath(room.File.Band))) return;
+        byte[] map = ReadMap(room.File.Band, isNew: false), changed = [.. map];
+        long units = Layout.DivideUp(BandSizeBytes, MapUnit);
+        foreach (StorageExtent range in room.Free.Append(new(Layout.RoundUp(room.KeptLength, MapUnit), long.MaxValue / 2, ExtentKind.Zero)))
+        {
+            for (long unit = range.Offset / MapUnit; unit < Math.Min(units, range.End / MapUnit); unit++) changed[unit / 8] &= (byte)~(1 << (int)(unit % 8));
+        }
+
+        if (map.AsSpan().SequenceEqual(changed)) return;
+        using FileStorage file = FileStorage.OpenWrite(MapPath(room.File.Band));
+        file.Write(0, changed);
+    }
+
+    /// <summary>A band's file and what of it is free.</summary>
+    /// <param name="File">The file.</param>
+    /// <param name="KeptLength">Bytes of the file up to the end of the last used range; 0 when nothing is used.</param>
+    /// <param name="Free">The free ranges before that, whole units.</param>
+    private readonly record struct BandRoom(SparseBundleBandFile File, long KeptLength, IReadOnlyList<StorageExtent> Free)
+    {
+        public long FreeBytes => Free.Sum(r => r.Length);
+    }
+}

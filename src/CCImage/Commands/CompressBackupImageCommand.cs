@@ -1,0 +1,51 @@
+using System.Management.Automation;
+using CCImage.Internal;
+
+namespace CCImage.Commands;
+
+/// <summary>Gives the free space inside sparse images and bundles back to the host.</summary>
+[Cmdlet(VerbsData.Compress, "BackupImage", DefaultParameterSetName = PathSet, SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
+[Alias("Optimize-BackupImage")]
+[OutputType(typeof(ImageCompactionResult))]
+public sealed class CompressBackupImageCommand : ImagePathCommand
+{
+    /// <summary>Leave an image alone when less than this would be given back.</summary>
+    [Parameter(Position = 1)]
+    [ValidateRange(0L, long.MaxValue)]
+    public long MinimumReclaimBytes { get; set; }
+
+    /// <summary>Do not ask, whatever the preference for confirmations says.</summary>
+    [Parameter]
+    public SwitchParameter Force { get; set; }
+
+    /// <summary>Give the image with the result.</summary>
+    [Parameter]
+    public SwitchParameter PassThru { get; set; }
+
+    private protected override void ProcessPath(string path)
+    {
+        var request = new ImageCompactionRequest(path) { Passphrase = SecretOf(path), MinimumReclaimBytes = MinimumReclaimBytes };
+        string description = $"Compact {path}.";
+        bool isAsked = !Force || IsBound("Confirm") || IsBound("WhatIf") || LanguagePrimitives.IsTrue(GetVariableValue("WhatIfPreference"));
+        if (isAsked && !ShouldProcess(description, description, "Compress-BackupImage", out ShouldProcessReason reason))
+        {
+            if (reason == ShouldProcessReason.WhatIf) request = request with { EstimateOnly = true };
+            else return;
+        }
+
+        ImageCompactionResult result = RunWorker((observer, cancellation) => ImageCompaction.Run(request, observer, cancellation));
+        if (PassThru)
+        {
+            BackupImage image = RunWorker((_, _) =>
+            {
+                using DiskImage opened = DiskImage.Open(path, request.Passphrase);
+                return opened.Describe();
+            });
+            result = result with { Image = image };
+        }
+
+        WriteObject(result);
+    }
+
+    private bool IsBound(string parameter) => MyInvocation.BoundParameters.ContainsKey(parameter);
+}
