@@ -38,7 +38,7 @@ internal sealed record HostVolume
     /// when it is tried.
     /// </summary>
     public bool MayHaveHoles => FileSystemType.ToLowerInvariant() is not
-        ("vfat" or "msdos" or "fat" or "fat32" or "fat16" or "umsdos" or "exfat" or "hfs" or "hfsplus" or "nfs" or "9p" or "smbfs" or "afpfs" or "webdav" or "davfs");
+        ("vfat" or "msdos" or "fat" or "fat32" or "fat16" or "umsdos" or "exfat" or "ramfs" or "hfs" or "hfsplus" or "nfs" or "9p" or "smbfs" or "afpfs" or "webdav" or "davfs");
 
     /// <summary>Whether the running system lies on it.</summary>
     public bool IsStartupDisk { get; init; }

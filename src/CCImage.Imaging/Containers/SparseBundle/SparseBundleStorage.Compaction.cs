@@ -80,10 +80,10 @@ internal sealed partial class SparseBundleStorage
                 continue;
             }
 
-            // Holes that are there already lie where nothing is used, as far as the host's count tells.
+            // Holes that are there already are taken to lie where nothing is used: not less than this is given back.
             long kept = Math.Min(room.File.StoredBytes, room.KeptLength), used = Math.Min(kept, room.KeptLength - room.FreeBytes);
             if (canPunch) counts.BytesPunched += kept - used;
-            else counts.KeptBytes += kept - used;
+            else counts.KeptBytes += room.FreeBytes;
             after += canPunch ? used : kept;
         }
 

@@ -31,12 +31,15 @@ internal sealed partial class SparseImageStorage
     /// </summary>
     /// <param name="free">The ranges of the disk that hold nothing: ascending, apart from each other.</param>
     /// <param name="cut">Gives what this lies in (the file, or what it deciphers to) a smaller length.</param>
-    /// <param name="onBand">Hears of each band that is removed or moved: its number.</param>
+    /// <param name="onBand">Hears of each band that moves: its number.</param>
     /// <param name="cancellation">Ends it between two batches; the file is not cut then.</param>
+    /// <param name="batchBytes">Bytes that move between two flushes, at most <see cref="BatchBytes"/>.</param>
     /// <returns>What was done.</returns>
     /// <exception cref="ImageException">What the host says.</exception>
-    public CompactionCounts Compact(IReadOnlyList<StorageExtent> free, Action<long> cut, Action<long> onBand, CancellationToken cancellation)
+    public CompactionCounts Compact(
+        IReadOnlyList<StorageExtent> free, Action<long> cut, Action<long> onBand, CancellationToken cancellation, long batchBytes = BatchBytes)
     {
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(batchBytes, BatchBytes);
         if (!_writable) throw new NotSupportedException("This storage is read-only.");
         Flush();
         lock (_saving)
@@ -50,7 +53,7 @@ internal sealed partial class SparseImageStorage
 
             int[] bandOf = BandsBySlot();
             int moved = 0;
-            foreach ((int Band, int From, int To)[] batch in Moves(bandOf))
+            foreach ((int Band, int From, int To)[] batch in Moves(bandOf, (int)Math.Max(1, batchBytes / BandSizeBytes)))
             {
                 cancellation.ThrowIfCancellationRequested();
                 Move(batch, onBand);
@@ -96,7 +99,7 @@ internal sealed partial class SparseImageStorage
     }
 
     /// <summary>The moves that close the gaps, in batches; <paramref name="bandOf"/> follows them.</summary>
-    private IEnumerable<(int Band, int From, int To)[]> Moves(int[] bandOf)
+    private IEnumerable<(int Band, int From, int To)[]> Moves(int[] bandOf, int most)
     {
         var batch = new List<(int Band, int From, int To)>();
         int gap = 0, last = bandOf.Length - 1;
@@ -107,7 +110,7 @@ internal sealed partial class SparseImageStorage
             if (gap >= last) break;
             batch.Add((bandOf[last], last, gap));
             (bandOf[gap], bandOf[last]) = (bandOf[last], -1);
-            if (batch.Count < MaximumDuplicates) continue;
+            if (batch.Count < most) continue;
             yield return [.. batch];
             batch.Clear();
         }
