@@ -1,6 +1,6 @@
 BeforeDiscovery {
     . (Join-Path $PSScriptRoot 'Common.ps1')
-    $commands = Get-Command -Module CCImage | ForEach-Object { @{ Name = $_.Name } }
+    $commands = Get-Command -Module CCImage -CommandType Cmdlet | ForEach-Object { @{ Name = $_.Name } }
     $pages = Get-ChildItem (Join-Path $RepositoryRoot 'docs/en-US') -Filter '*-*.md' | ForEach-Object {
         $page = $_.BaseName
         $number = 0
@@ -19,14 +19,15 @@ Describe 'The module' {
     It 'exports exactly its cmdlets, each named in the manifest' {
         $manifest = Import-PowerShellDataFile $ManifestPath
         $manifest.CmdletsToExport | Should -Not -Contain '*'
-        (Get-Command -Module CCImage).Name | Sort-Object | Should -Be ($manifest.CmdletsToExport | Sort-Object)
-        (Get-Command -Module CCImage).CommandType | Sort-Object -Unique | Should -Be 'Cmdlet'
-        (Get-Command -Module CCImage).Name | Sort-Object |
-            Should -Be 'ConvertTo-ReadOnlyImage', 'Dismount-BackupImage', 'Get-BackupImage', 'Get-BackupImageItem', 'Mount-BackupImage', 'New-BackupImage', 'Resize-BackupImage', 'Restore-BackupImage', 'Set-BackupImagePassphrase', 'Test-BackupImage', 'Test-FullFsyncSupport'
+        (Get-Command -Module CCImage).CommandType | Sort-Object -Unique | Should -Be 'Alias', 'Cmdlet'
+        (Get-Command -Module CCImage -CommandType Alias).Name | Should -Be $manifest.AliasesToExport
+        (Get-Command -Module CCImage -CommandType Cmdlet).Name | Sort-Object | Should -Be ($manifest.CmdletsToExport | Sort-Object)
+        (Get-Command -Module CCImage -CommandType Cmdlet).Name | Sort-Object |
+            Should -Be 'Compress-BackupImage', 'ConvertTo-ReadOnlyImage', 'Dismount-BackupImage', 'Get-BackupImage', 'Get-BackupImageItem', 'Mount-BackupImage', 'New-BackupImage', 'Resize-BackupImage', 'Restore-BackupImage', 'Set-BackupImagePassphrase', 'Test-BackupImage', 'Test-FullFsyncSupport'
     }
 
     It 'uses approved verbs' {
-        foreach ($command in Get-Command -Module CCImage) { (Get-Verb $command.Verb) | Should -Not -BeNullOrEmpty -Because $command.Name }
+        foreach ($command in Get-Command -Module CCImage -CommandType Cmdlet) { (Get-Verb $command.Verb) | Should -Not -BeNullOrEmpty -Because $command.Name }
     }
 
     It 'depends on no other module' { (Import-PowerShellDataFile $ManifestPath).ContainsKey('RequiredModules') | Should -BeFalse }
