@@ -65,6 +65,7 @@ internal sealed class Bench(string folder, string? only)
             Shell($"pigz -p 2 -c '{disk}' > '{output}/peer.gz'", Path.Combine(output, "peer.gz"), "pigz"));
         CompareReading(disk, output);
         CompareInspection(output);
+        CompareSpace(output);
         Import();
 
         Console.WriteLine();
@@ -158,10 +159,43 @@ internal sealed class Bench(string folder, string? only)
         if (only is not null and not "inspect") return;
         string bundle = Path.Combine(output, "wide.sparsebundle");
         RunSelf("wide-bundle", Directory.CreateDirectory(Path.Combine(output, "empty")).FullName, bundle);
-        Measurement m = Median([.. Enumerable.Range(0, Rounds).Select(_ => RunSelf("inspect", bundle))])!;
+        Limit($"Get-BackupImage, 10 TB, {WideBundle.Bands} bands", "job < 0.30, < 100 MB", _ => RunSelf("inspect", bundle));
+        Directory.Delete(bundle, true);
+    }
+
+    // Limits again. Bands that are removed are gone: every round has a bundle of its own.
+    private void CompareSpace(string output)
+    {
+        if (only is not null and not "space") return;
+        string bundle = Path.Combine(output, "space.sparsebundle"), source = Path.Combine(output, "holes"), empty = Directory.CreateDirectory(Path.Combine(output, "empty")).FullName;
+        Limit("Compress-BackupImage, 1 TB, 100 GB stored, half free", "job < 10", _ =>
+        {
+            if (Directory.Exists(bundle)) Directory.Delete(bundle, true);
+            RunSelf("half-free-bundle", Directory.CreateDirectory(source).FullName, bundle);
+            return RunSelf("compact", bundle);
+        });
+        Directory.Delete(source, true);
+        Directory.Delete(bundle, true);
+        RunSelf("new-of", "10000000000000", empty, bundle);
+        Limit("Resize-BackupImage, 10 TB to 5 TB", "job < 1", round =>
+        {
+            if (round > 0) RunSelf("resize", bundle, "10000000000000");
+            return RunSelf("resize", bundle, "5000000000000");
+        });
+        Limit("Resize-BackupImage, 5 TB to 10 TB", "job < 1", round =>
+        {
+            if (round > 0) RunSelf("resize", bundle, "5000000000000");
+            return RunSelf("resize", bundle, "10000000000000");
+        });
+        Directory.Delete(bundle, true);
+    }
+
+    private void Limit(string work, string target, Func<int, Measurement> measure)
+    {
+        Measurement m = Median([.. Enumerable.Range(0, Rounds).Select(measure)])!;
         _rows.Add(string.Create(
             CultureInfo.InvariantCulture,
-            $"| Get-BackupImage, 10 TB, {WideBundle.Bands} bands | a limit | {m.Seconds:F2} | | | job < 0.30, < 100 MB | | | {m.PeakBytes / 1e6:F0} | {m.ProcessorSeconds:F2} | | {m.JobSeconds:F2} |"));
+            $"| {work} | a limit | {m.Seconds:F2} | | | {target} | | | {m.PeakBytes / 1e6:F0} | {m.ProcessorSeconds:F2} | | {m.JobSeconds:F2} |"));
         Console.WriteLine(_rows[^1]);
     }
 

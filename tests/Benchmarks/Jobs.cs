@@ -83,6 +83,29 @@ internal static class Jobs
             case ["wide-bundle", var source, var destination]:
                 WideBundle.Make(source, destination);
                 break;
+            case ["new-of", var size, var source, var destination]:
+                using (var creation = ImageCreation.Prepare(
+                    new ImageRecipe
+                    {
+                        SourcePath = source, Path = destination, Format = BackupImageFormat.SparseBundle, Overwrite = true, SizeBytes = long.Parse(size, CultureInfo.InvariantCulture),
+                    },
+                    SilentObserver.Instance,
+                    CancellationToken.None))
+                {
+                    creation.Run(CancellationToken.None);
+                }
+
+                break;
+            case ["half-free-bundle", var source, var destination]:
+                WideBundle.MakeHalfFree(source, destination);
+                break;
+            case ["compact", var image]:
+                ImageCompaction.Run(new ImageCompactionRequest(image), SilentObserver.Instance, CancellationToken.None);
+                break;
+            case ["resize", var image, var size]:
+                ImageResize.Run(
+                    new ImageResizeRequest(image) { SizeBytes = long.Parse(size, CultureInfo.InvariantCulture) }, SilentObserver.Instance, CancellationToken.None);
+                break;
             default:
                 Console.Error.WriteLine("Unknown job.");
                 return 2;
