@@ -28,8 +28,6 @@ public sealed record ImageCreationEstimate(long Entries, long SourceBytes, long 
 public sealed class ImageCreation : IDisposable
 {
     /// <summary>The article behind this product asks people to think again above this size.</summary>
-    private const long LargeImageBytes = 4L << 40;
-
     /// <summary>
     /// A backup should not wait for its compression: the first level whose output is smaller than that of the fastest common tool, at two
     /// thirds of its time (the benchmarks compare).
@@ -71,7 +69,7 @@ public sealed class ImageCreation : IDisposable
         {
             HfsPlusPlan plan = PlanVolume(recipe, tree, host, recorder, cancellation, out GptLayout layout);
             var estimate = new ImageCreationEstimate(
-                plan.Entries, plan.ContentBytes, DiskLength(layout), ExpectedBytes(recipe, plan, tree, layout, host.FreeBytes, cancellation), host.FreeBytes);
+                plan.Entries, plan.ContentBytes, DiskLength(layout), ExpectedBytes(recipe, plan, tree, layout, host.FreeBytes - SpacePolicy.StartupDiskReserveBytes, cancellation), host.FreeBytes);
             CheckRoom(recipe, host, estimate, recorder);
             return new ImageCreation(recipe, recorder, clock, tree, plan, layout, estimate);
         }
@@ -168,8 +166,7 @@ public sealed class ImageCreation : IDisposable
         Guid diskId = recipe.DeriveUuid("gpt disk");
         Guid partitionId = recipe.DeriveUuid("gpt partition");
 
-        // Images that grow get the free space of the underlying disk: the source has to fit into that anyway.
-        long? diskBytes = recipe.SizeBytes ?? (ImageOutput.Grows(recipe.Format) ? host.FreeBytes : null);
+        long? diskBytes = recipe.SizeBytes ?? (ImageOutput.Grows(recipe.Format) ? SpacePolicy.DefaultCapacity(host.FreeBytes) : null);
         if (diskBytes is long bytes)
         {
             layout = GptLayout.Create(Layout.RoundUp(bytes, BlockAlignment), diskId, partitionId);
@@ -198,18 +195,18 @@ public sealed class ImageCreation : IDisposable
     }
 
     private static long ExpectedBytes(
-        ImageRecipe recipe, HfsPlusPlan plan, SourceTree tree, GptLayout layout, long available, CancellationToken cancellation)
+        ImageRecipe recipe, HfsPlusPlan plan, SourceTree tree, GptLayout layout, long enough, CancellationToken cancellation)
     {
         if (recipe.Format == BackupImageFormat.ReadWrite && (recipe.Preallocate || recipe.Encryption != BackupImageEncryption.None)) return DiskLength(layout);
         long bytes = Math.Min(DiskLength(layout), plan.UsedBytes + GptLayout.OverheadBytes);
-        if (bytes <= available) return bytes;
+        if (bytes <= enough) return bytes;
 
         // Holes of the source are not stored. To know them every large file is opened, so they are asked for only where they decide.
         using var volume = new HfsPlusRenderer(plan, tree, SilentObserver.Instance);
         return GptLayout.OverheadBytes + ExtentWalk.Of(volume, cancellation).Where(e => e.Kind == ExtentKind.Data).Sum(e => e.Length);
     }
 
-    private static void CheckRoom(ImageRecipe recipe, HostVolume host, ImageCreationEstimate estimate, WarningRecorder observer)
+    internal static void CheckRoom(ImageRecipe recipe, HostVolume host, ImageCreationEstimate estimate, WarningRecorder observer)
     {
         if (recipe.SourcePath is string source && HostPlatform.Current.GetVolume(source) is { IsStartupDisk: true } volume
             && Path.TrimEndingDirectorySeparator(source) == Path.TrimEndingDirectorySeparator(volume.MountPoint))
@@ -218,11 +215,8 @@ public sealed class ImageCreation : IDisposable
                 ImagingWarningKind.Advice, source, "This is a startup volume: its files are kept, but a disk image is not a bootable backup."));
         }
 
-        if (estimate.CapacityBytes > LargeImageBytes && !ImageOutput.Grows(recipe.Format) || estimate.SourceBytes > LargeImageBytes)
-        {
-            observer.OnWarning(new ImagingWarning(
-                ImagingWarningKind.Advice, recipe.Path, "This is more than 4 TB: consider whether a disk image is the right fit for it."));
-        }
+        if (estimate.CapacityBytes > SpacePolicy.LargeImageBytes && !ImageOutput.Grows(recipe.Format) || estimate.SourceBytes > SpacePolicy.LargeImageBytes)
+            observer.OnWarning(new ImagingWarning(ImagingWarningKind.Advice, recipe.Path, SpacePolicy.LargeImageAdvice));
 
         // A read/write image is one file as long as the disk, even where most of it is a hole.
         long fileBytes = recipe.Format == BackupImageFormat.ReadWrite ? estimate.CapacityBytes : estimate.ExpectedBytes;
@@ -234,6 +228,14 @@ public sealed class ImageCreation : IDisposable
                 $"The image would be a file of {fileBytes} bytes, and the file system there ({host.FileSystemType}) ends at {limit}.",
                 recipe.Path,
                 remedy: "Choose -Format SparseBundle, which keeps the disk in small files, or another volume.");
+        }
+
+        if (ImageOutput.Grows(recipe.Format) && host.IsStartupDisk && !SpacePolicy.FitsStartupDisk(estimate.AvailableBytes, estimate.ExpectedBytes))
+        {
+            throw new ImageException(
+                ImageErrorId.DestinationFull,
+                $"The image would grow on the startup disk, where {estimate.AvailableBytes} bytes are free; about {estimate.ExpectedBytes} and {SpacePolicy.StartupDiskReserveBytes} more are needed.",
+                recipe.Path, remedy: "Choose another volume, or an image that cannot grow: -Format ReadWrite -Preallocate.");
         }
 
         if (estimate.ExpectedBytes <= estimate.AvailableBytes) return;

@@ -37,13 +37,14 @@ public sealed class ImageCompactionTests : IDisposable
     {
         using Passphrase? secret = encryption == BackupImageEncryption.None ? null : Secrets.Of("correct horse");
         string image = Make(format, encryption, secret);
-        if (hasMaps) Directory.CreateDirectory(Path.Combine(image, "mapped"));
+        if (hasMaps) AddMaps(image);
         string[] files = FilesOf(image, secret);
         foreach (int seed in new[] { 1, 2 })
         {
             Dirty(image, secret, seed, seed == 1 ? 1 : 0.3);
             BackupImage before = DiskImage.Inspect(image, secret);
             byte[] used = UsedOf(image, secret);
+            Dictionary<long, byte[]> maps = hasMaps ? MapsOf(image) : [];
             ImageCompactionResult estimate = Run(new(image) { EstimateOnly = true }, secret);
             Assert.True(estimate.IsEstimate);
             Assert.Equal(before.StoredBytes, DiskImage.Inspect(image, secret).StoredBytes);
@@ -61,6 +62,7 @@ public sealed class ImageCompactionTests : IDisposable
                 Assert.True(result.BytesPunched > 0);
             }
 
+            if (hasMaps) AssertMaps(image, secret, maps);
             Assert.Equal(used, UsedOf(image, secret));
             Assert.Equal(files, FilesOf(image, secret));
             AssertSound(image, secret);
@@ -144,7 +146,7 @@ public sealed class ImageCompactionTests : IDisposable
     public void CancelledAtEveryBandABundleIsWhole(bool hasMaps)
     {
         string image = Make(BackupImageFormat.SparseBundle, BackupImageEncryption.None, null);
-        if (hasMaps) Directory.CreateDirectory(Path.Combine(image, "mapped"));
+        if (hasMaps) AddMaps(image);
         Dirty(image, null, 4, 0.7);
         string[] files = FilesOf(image, null);
         byte[] used = UsedOf(image, null);
@@ -275,6 +277,39 @@ public sealed class ImageCompactionTests : IDisposable
         }
 
         disk.Disk.Flush();
+    }
+
+    private static void AddMaps(string image)
+    {
+        string folder = Directory.CreateDirectory(Path.Combine(image, "mapped")).FullName;
+        byte[] map = new byte[Band / 4096 / 8];
+        Array.Fill(map, (byte)0xFF);
+        foreach (string band in Directory.GetFiles(Path.Combine(image, "bands"))) File.WriteAllBytes(Path.Combine(folder, Path.GetFileName(band)), map);
+    }
+
+    private static Dictionary<long, byte[]> MapsOf(string image) =>
+        Directory.GetFiles(Path.Combine(image, "mapped")).ToDictionary(f => Convert.ToInt64(Path.GetFileName(f), 16), File.ReadAllBytes);
+
+    /// <summary>Of the bits that were there those of free units are gone, and no other one.</summary>
+    private static void AssertMaps(string image, Passphrase? secret, Dictionary<long, byte[]> before)
+    {
+        using DiskImage disk = DiskImage.Open(image, secret);
+        var isFree = new bool[disk.Disk.Length / 4096];
+        foreach (StorageExtent extent in disk.GetFreeExtents())
+        {
+            for (long unit = (extent.Offset + 4095) / 4096; unit < extent.End / 4096; unit++) isFree[unit] = true;
+        }
+
+        Dictionary<long, byte[]> after = MapsOf(image);
+        Assert.NotEmpty(after);
+        foreach ((long band, byte[] map) in before)
+        {
+            for (int unit = 0; unit < Band / 4096 && (band * Band / 4096) + unit < isFree.Length; unit++)
+            {
+                bool isSet = after.TryGetValue(band, out byte[]? now) && (now[unit / 8] & (1 << (unit % 8))) != 0;
+                Assert.Equal((map[unit / 8] & (1 << (unit % 8))) != 0 && !isFree[(band * Band / 4096) + unit], isSet);
+            }
+        }
     }
 
     /// <summary>A hash of everything that is used.</summary>

@@ -29,7 +29,7 @@ internal sealed partial class SparseBundleStorage
         bool canPunch = true;
         try
         {
-            foreach (BandRoom room in RoomIn(free))
+            foreach (BandRoom room in RoomIn(BandFiles(), free))
             {
                 cancellation.ThrowIfCancellationRequested();
                 onBand(room.File.Band);
@@ -68,10 +68,9 @@ internal sealed partial class SparseBundleStorage
     public CompactionEstimate EstimateCompaction(IReadOnlyList<StorageExtent> free, bool canPunch)
     {
         var counts = new CompactionCounts();
-        long before = 0, after = 0;
-        foreach (SparseBundleBandFile file in BandFiles().Where(f => f.Band >= BandCount)) before += file.StoredBytes;
-        after = before;
-        foreach (BandRoom room in RoomIn(free))
+        SparseBundleBandFile[] files = [.. BandFiles()];
+        long before = files.Where(f => f.Band >= BandCount).Sum(f => f.StoredBytes), after = before;
+        foreach (BandRoom room in RoomIn(files, free))
         {
             before += room.File.StoredBytes;
             if (room.KeptLength == 0)
@@ -91,10 +90,10 @@ internal sealed partial class SparseBundleStorage
     }
 
     /// <summary>The stored bands of the disk, ascending, with the room in them that holds nothing.</summary>
-    private IEnumerable<BandRoom> RoomIn(IReadOnlyList<StorageExtent> free)
+    private IEnumerable<BandRoom> RoomIn(IEnumerable<SparseBundleBandFile> files, IReadOnlyList<StorageExtent> free)
     {
         int next = 0;
-        foreach (SparseBundleBandFile file in BandFiles().Where(f => f.Band < BandCount).OrderBy(f => f.Band))
+        foreach (SparseBundleBandFile file in files.Where(f => f.Band < BandCount).OrderBy(f => f.Band))
         {
             long start = file.Band * BandSizeBytes, length = Math.Min(BandSizeBytes, Length - start);
             while (next < free.Count && free[next].End <= start) next++;
@@ -108,8 +107,10 @@ internal sealed partial class SparseBundleStorage
             }
 
             if (ranges.Count > 0 && ranges[^1].End == length) tail = ranges[^1].Offset;
-            long kept = tail == length ? file.FileLength : Math.Min(file.FileLength, Layout.RoundUp(tail, MapUnit));
-            yield return new(file, kept, [.. ranges.Select(r => Inward(r, kept)).Where(r => r.Length > 0)]);
+            long kept = file.FileLength;
+            if (tail == length) tail = Layout.RoundUp(BandSizeBytes, MapUnit);
+            else kept = Math.Min(kept, tail = Layout.RoundUp(tail, MapUnit));
+            yield return new(file, kept, tail, [.. ranges.Select(r => Inward(r, kept)).Where(r => r.Length > 0)]);
         }
     }
 
@@ -141,9 +142,9 @@ internal sealed partial class SparseBundleStorage
         if (_mappedFolder is null || !File.Exists(MapPath(room.File.Band))) return;
         byte[] map = ReadMap(room.File.Band, isNew: false), changed = [.. map];
         long units = Layout.DivideUp(BandSizeBytes, MapUnit);
-        foreach (StorageExtent range in room.Free.Append(new(Layout.RoundUp(room.KeptLength, MapUnit), long.MaxValue / 2, ExtentKind.Zero)))
+        foreach (StorageExtent range in room.Free.Append(new(room.TailOffset, Layout.RoundUp(BandSizeBytes, MapUnit) - room.TailOffset, ExtentKind.Zero)))
         {
-            for (long unit = range.Offset / MapUnit; unit < Math.Min(units, range.End / MapUnit); unit++) changed[unit / 8] &= (byte)~(1 << (int)(unit % 8));
+            for (long unit = range.Offset / MapUnit; unit < Math.Min(units, range.End / MapUnit); unit++) changed[unit / 8] &= (byte)(0xFF ^ (1 << (int)(unit % 8)));
         }
 
         if (map.AsSpan().SequenceEqual(changed)) return;
@@ -154,8 +155,9 @@ internal sealed partial class SparseBundleStorage
     /// <summary>A band's file and what of it is free.</summary>
     /// <param name="File">The file.</param>
     /// <param name="KeptLength">Bytes of the file up to the end of the last used range; 0 when nothing is used.</param>
+    /// <param name="TailOffset">Where the free units at the end of the band begin; the end of the band when there are none.</param>
     /// <param name="Free">The free ranges before that, whole units.</param>
-    private readonly record struct BandRoom(SparseBundleBandFile File, long KeptLength, IReadOnlyList<StorageExtent> Free)
+    private readonly record struct BandRoom(SparseBundleBandFile File, long KeptLength, long TailOffset, IReadOnlyList<StorageExtent> Free)
     {
         public long FreeBytes => Free.Sum(r => r.Length);
     }

@@ -11,7 +11,6 @@ namespace CCImage.FileSystems.HfsPlus;
 internal sealed class HfsPlusVolume : FileSystemVolume
 {
     private const int SectorSize = 512;
-    private const int BitmapChunk = 256 << 10;
     private const int TreePiece = 64 << 10;
     private const int TreeCache = 1 << 20;
 
@@ -95,9 +94,15 @@ internal sealed class HfsPlusVolume : FileSystemVolume
         if (Has(VolumeAttributes.Inconsistent) || !Has(VolumeAttributes.Unmounted) || JournalMayHoldChanges()) yield break;
         HfsPlusFork bitmap = OpenFork(Header.AllocationFile, CatalogNodeId.AllocationFile, ExtentsOverflow.DataFork, "allocation file");
         if (bitmap.Length < Layout.DivideUp(Header.TotalBlocks, 8)) throw ImageException.Damaged("The allocation file is too short for the volume.", "volume header, allocation file");
-        if (CountFree(bitmap) > Header.FreeBlocks) yield break;
-        foreach ((long first, long count) in FreeRuns(bitmap))
-            yield return new(_offset + (first * Header.BlockSize), count * Header.BlockSize, ExtentKind.Unused);
+        List<(long First, long Count)> runs = AllocationRuns.FreeOf(bitmap, Header.TotalBlocks);
+        if (runs.Sum(r => r.Count) > Header.FreeBlocks) yield break;
+        long low = Layout.DivideUp(HfsPlusConstants.VolumeHeaderOffset + HfsPlusConstants.VolumeHeaderSize, Header.BlockSize);
+        long high = Math.Min(Header.TotalBlocks, AlternateOffset(_volume) / Header.BlockSize);
+        foreach ((long first, long count) in runs)
+        {
+            long from = Math.Max(first, low), to = Math.Min(first + count, high);
+            if (to > from) yield return new(_offset + (from * Header.BlockSize), (to - from) * Header.BlockSize, ExtentKind.Unused);
+        }
     }
 
     /// <inheritdoc/>
@@ -277,54 +282,6 @@ internal sealed class HfsPlusVolume : FileSystemVolume
         bool little = BinaryPrimitives.ReadUInt32LittleEndian(journal) == Magic && BinaryPrimitives.ReadUInt32LittleEndian(journal[4..]) == EndianMark;
         bool big = BinaryPrimitives.ReadUInt32BigEndian(journal) == Magic && BinaryPrimitives.ReadUInt32BigEndian(journal[4..]) == EndianMark;
         return !(little || big) || !journal[8..16].SequenceEqual(journal[16..24]);
-    }
-
-    private long CountFree(HfsPlusFork bitmap)
-    {
-        long free = 0;
-        foreach ((long _, long count) in FreeRuns(bitmap, all: true)) free += count;
-        return free;
-    }
-
-    // Runs of clear bits, most significant bit first, in blocks. Without `all` the blocks of boot blocks and headers are left out.
-    private IEnumerable<(long First, long Count)> FreeRuns(HfsPlusFork bitmap, bool all = false)
-    {
-        long total = Header.TotalBlocks;
-        long low = all ? 0 : Layout.DivideUp(HfsPlusConstants.VolumeHeaderOffset + HfsPlusConstants.VolumeHeaderSize, Header.BlockSize);
-        long high = all ? total : Math.Min(total, (AlternateOffset(_volume) / Header.BlockSize));
-        byte[] chunk = new byte[(int)Math.Min(BitmapChunk, Layout.DivideUp(total, 8))];
-        long start = -1;
-        for (long block = 0; block < total;)
-        {
-            int bytes = (int)Math.Min(chunk.Length, Layout.DivideUp(total - block, 8));
-            bitmap.Read(block / 8, chunk.AsSpan(0, bytes));
-            for (int i = 0; i < bytes; i++)
-            {
-                byte bits = chunk[i];
-                if (bits == 0 && start >= 0 && block + 8 <= high)
-                {
-                    block += 8;
-                    continue;
-                }
-
-                if (bits == 0xFF && start < 0)
-                {
-                    block += 8;
-                    continue;
-                }
-
-                for (int mask = 0x80; mask != 0; mask >>= 1, block++)
-                {
-                    bool free = (bits & mask) == 0 && block >= low && block < high;
-                    if (free && start < 0) start = block;
-                    if (free || start < 0) continue;
-                    yield return (start, block - start);
-                    start = -1;
-                }
-            }
-        }
-
-        if (start >= 0) yield return (start, high - start);
     }
 
     // Collects the runs of a fork until they hold its bytes.
