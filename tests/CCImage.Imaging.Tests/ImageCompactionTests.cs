@@ -6,6 +6,7 @@ using CCImage.Encryption;
 using CCImage.Sources;
 using CCImage.Storage;
 using CCImage.Tests.Encryption;
+using CCImage.Tests.Storage;
 
 namespace CCImage.Tests;
 
@@ -217,6 +218,30 @@ public sealed class ImageCompactionTests : IDisposable
 
         ImageCompactionResult result = Run(new(image), null);
         Assert.Equal((CompactionReason.VolumeNotClean, 0L), (result.Reason, result.ReclaimedBytes));
+    }
+
+    [Fact]
+    public void ABundleIsCompactedWithoutReadingIt()
+    {
+        string image = Make(BackupImageFormat.SparseBundle, BackupImageEncryption.None, null);
+        Dirty(image, null, 5, 0.5);
+        StorageExtent[] free;
+        using (DiskImage disk = DiskImage.Open(image)) free = [.. disk.GetFreeExtents()];
+        var bands = new List<CountingStorage>();
+        using (SparseBundleStorage bundle = SparseBundleStorage.Open(image, writable: true, Count))
+        {
+            Assert.True(bundle.Compact(free, _ => { }, CancellationToken.None) is { BandsRemoved: > 0, BytesPunched: > 0 } || !OperatingSystem.IsLinux());
+            Assert.Equal(0, bands.Sum(b => b.Reads));
+            bundle.Read(0, new byte[512]);
+            Assert.Equal(1, bands.Sum(b => b.Reads));
+        }
+
+        CountingStorage Count(BlockStorage band)
+        {
+            var counting = new CountingStorage(band);
+            bands.Add(counting);
+            return counting;
+        }
     }
 
     [Fact]
