@@ -18,7 +18,7 @@ public sealed record ImageResizeRequest(string Path)
     /// <summary>The capacity in bytes, rounded up to whole sectors of 512.</summary>
     public long? SizeBytes { get; init; }
 
-    /// <summary>The smallest capacity that is possible without moving files.</summary>
+    /// <summary>The smallest capacity that is possible; what lies in the way is moved.</summary>
     public bool ToMinimumSize { get; init; }
 
     /// <summary>What is free where the image lies, and what it stores.</summary>
@@ -34,7 +34,7 @@ public sealed record ImageResizeRequest(string Path)
 public sealed record ImageResizeResult(string Path, long CapacityBytesBefore, long CapacityBytesAfter, bool VolumeResized, string? Advice);
 
 /// <summary>
-/// Gives an image another capacity: container, partition map and HFS+ volume together; nothing is moved. Resizing does not give space back to the
+/// Gives an image another capacity: container, partition map and HFS+ volume together; what lies behind the new end is moved. Resizing does not give space back to the
 /// host, and compacting does not change the capacity.
 /// <para>
 /// Everything is judged and planned before the first write. Growing goes from the outside inwards (container, map, volume), shrinking from the
@@ -49,9 +49,9 @@ public static class ImageResize
     /// <summary>Resizes an image.</summary>
     /// <param name="request">Which, and to what.</param>
     /// <param name="observer">Hears of advice.</param>
-    /// <param name="cancellation">Ends it before the first write.</param>
+    /// <param name="cancellation">Ends it before the first write, or while files move: then the image is as it was.</param>
     /// <exception cref="ImageException">
-    /// <see cref="ImageErrorId.CapacityTooSmall"/>: something lies behind the end, and the message names the smallest capacity;
+    /// <see cref="ImageErrorId.CapacityTooSmall"/>: what is in use does not fit, and the message names the smallest capacity;
     /// <see cref="ImageErrorId.UnsupportedFormat"/>: a read-only image, a map or a file system that cannot be resized so;
     /// <see cref="ImageErrorId.ImageDamaged"/>, <see cref="ImageErrorId.ImageInUse"/>, and what opening says.
     /// </exception>
@@ -109,7 +109,7 @@ public static class ImageResize
 
         private BlockStorage Disk => _image.Disk;
 
-        /// <summary>The smallest capacity: what lies last stays where it is.</summary>
+        /// <summary>The smallest capacity: that of the last volume.</summary>
         private long LeastCapacity
         {
             get
@@ -143,7 +143,7 @@ public static class ImageResize
             return new(_image.Path, before, after, _hfs is not null, window > _windowLength ? Advice : null);
         }
 
-        private string WhyNotLess => _hfs is not null ? "behind it nothing is in use" : "only HFS+ volumes are made smaller";
+        private string WhyNotLess => _hfs is not null ? "the files, and room to move them, need that" : "only HFS+ volumes are made smaller";
 
         private string? Advice => _volume?.Volume.Kind switch
         {
