@@ -133,6 +133,7 @@ public sealed class DiskImage : IDisposable
                 StoredBytes = _container.StoredBytes,
                 UsedBytes = _volumes.Sum(v => v.Volume.CapacityBytes) - free,
                 FreeBytes = free,
+                MinimumSizeBytes = ImageResize.LeastCapacityOf(this),
                 BandSizeBytes = _container.BandSizeBytes,
                 Encryption = _container.Encryption,
                 PartitionScheme = _table.Scheme,

@@ -74,6 +74,36 @@ public static class ImageResize
         }
     }
 
+    /// <summary>
+    /// The smallest capacity that <see cref="Run"/> reaches, from metadata alone: where the last volume is HFS+, in a GUID partition table or without map. It
+    /// agrees with the resize itself unless blocks of the volume are leaked.
+    /// </summary>
+    /// <param name="image">The image.</param>
+    /// <returns>Bytes; null for an image that is not resized so.</returns>
+    internal static long? LeastCapacityOf(DiskImage image)
+    {
+        if (image.Format is not (BackupImageFormat.ReadWrite or BackupImageFormat.Sparse or BackupImageFormat.SparseBundle)) return null;
+        if (image.Volumes.MaxBy(v => v.OffsetBytes) is not { Fault: null, Volume: HfsPlusVolume { IsEmbedded: false } volume } last) return null;
+        if (volume.Has(VolumeAttributes.Inconsistent) || !volume.Has(VolumeAttributes.Unmounted)) return null;
+        try
+        {
+            long least = HfsPlusMinimumSize.Of(volume);
+            if (image.PartitionScheme == PartitionScheme.None) return least;
+            BackupImagePartition? partition = image.PartitionTable.Partitions.MaxBy(p => p.OffsetBytes);
+            if (image.PartitionScheme != PartitionScheme.Gpt || partition?.OffsetBytes != last.OffsetBytes) return null;
+            return CapacityFor(least, partition.SizeBytes, last.OffsetBytes, new GptResizer(image.Disk));
+        }
+        catch (ImageException)
+        {
+            return null;
+        }
+    }
+
+    // A last window that does not end at a whole 4 KiB stays as it is.
+    private static long CapacityFor(long leastWindow, long window, long offset, GptResizer? map) => map is null
+        ? leastWindow
+        : Math.Min(offset + Binary.Layout.RoundUp(leastWindow, 4096), offset + Math.Max(leastWindow, window)) + map.TailBytes;
+
     /// <summary>Resizes one image. The volume at the end of the disk is the one that changes.</summary>
     private sealed class Job
     {
@@ -109,18 +139,7 @@ public static class ImageResize
 
         private BlockStorage Disk => _image.Disk;
 
-        /// <summary>The smallest capacity: that of the last volume.</summary>
-        private long LeastCapacity
-        {
-            get
-            {
-                if (_windowLength == 0) return Disk.Length;
-                long window = _hfs?.LeastLength ?? _windowLength;
-                if (_map is null) return window;
-                long end = _offset + Binary.Layout.RoundUp(window, 4096);
-                return Math.Min(end, _offset + Math.Max(window, _windowLength)) + _map.TailBytes;
-            }
-        }
+        private long LeastCapacity => _windowLength == 0 ? Disk.Length : CapacityFor(_hfs?.LeastLength ?? _windowLength, _windowLength, _offset, _map);
 
         public ImageResizeResult Run(ImageResizeRequest request, IImagingObserver observer)
         {

@@ -301,15 +301,14 @@ internal sealed class HfsPlusVolume : FileSystemVolume
             for (int i = 0; i < bytes; i++)
             {
                 byte bits = chunk[i];
-                if (bits == 0 && start >= 0 && block + 8 <= high)
+                // Whole bytes of the same kind, as most are.
+                int same = bits is 0 or 0xFF ? SameBytes(chunk.AsSpan(i, bytes - i)) : 0;
+                if (bits == 0) same = start >= 0 ? (int)Math.Min(same, Math.Max(0, high - block) / 8) : 0;
+                else if (start >= 0) same = 0;
+                if (same > 0)
                 {
-                    block += 8;
-                    continue;
-                }
-
-                if (bits == 0xFF && start < 0)
-                {
-                    block += 8;
+                    block += same * 8L;
+                    i += same - 1;
                     continue;
                 }
 
@@ -325,6 +324,12 @@ internal sealed class HfsPlusVolume : FileSystemVolume
         }
 
         if (start >= 0) yield return (start, high - start);
+    }
+
+    private static int SameBytes(ReadOnlySpan<byte> bytes)
+    {
+        int different = bytes.IndexOfAnyExcept(bytes[0]);
+        return different < 0 ? bytes.Length : different;
     }
 
     // Collects the runs of a fork until they hold its bytes.
