@@ -1,5 +1,6 @@
 using CCImage.FileSystems.HfsPlus;
 using CCImage.Storage;
+using CCImage.Tests.Storage;
 
 namespace CCImage.Tests.HfsPlus;
 
@@ -18,37 +19,22 @@ public sealed class HfsPlusShrinkCutTests
         string[] files = HfsPlusShrinkTests.FilesOf(volume);
         RecordingStorage storage = ShrinkRecorded(volume, out long length);
         Assert.Contains(storage.Epochs, e => e.Count > 10);
-        var random = new Random(seed);
-        byte[] durable = [.. volume];
-        int states = 0, epochs = 0;
-        foreach (List<(long Offset, byte[] Bytes)> epoch in storage.Epochs)
+        int states = 0, durables = 0;
+        byte[] last = volume;
+        foreach ((byte[] state, bool isDurable) in storage.StatesOf(seed, most: 40))
         {
-            byte[] prefix = [.. durable];
-            for (int i = 0; i < epoch.Count; i++)
-            {
-                Apply(prefix, epoch[i]);
-                if (epoch.Count < 40 || i % 16 == 0) Judge(prefix);
-                byte[] lossy = [.. durable];
-                foreach ((long, byte[]) write in epoch.Take(i + 1).Where(_ => random.Next(2) == 0).OrderBy(_ => random.Next())) Apply(lossy, write);
-                if (epoch.Count < 40 || i % 16 == 8) Judge(lossy);
-                if (epoch[i].Bytes.Length <= 512) continue;
-                byte[] torn = [.. durable];
-                Apply(torn, (epoch[i].Offset, epoch[i].Bytes[..512]));
-                if (epoch.Count < 40) Judge(torn);
-            }
-
-            durable = prefix;
-            Judge(durable);
-            Finish(durable);
-            epochs++;
+            Judge(last = state);
+            states++;
+            if (!isDurable) continue;
+            Finish(state);
+            durables++;
         }
 
-        Assert.True(states > 60 && epochs >= 8, $"{states} states, {epochs} flushes");
-        HfsPlusShrinkTests.AssertSound(durable[..(int)length]);
+        Assert.True(states > 60 && durables >= 8, $"{states} states, {durables} flushes");
+        HfsPlusShrinkTests.AssertSound(last[..(int)length]);
 
         void Judge(byte[] state)
         {
-            states++;
             Assert.Equal(files, HfsPlusShrinkTests.FilesOf(state));
             IReadOnlyList<ImageFinding> findings = HfsPlusCheckerTests.Check(HfsPlusShrinkTests.Open(state), out _);
             Assert.DoesNotContain(findings, f => f.Grade == ImageFindingGrade.Damaged);
@@ -114,42 +100,5 @@ public sealed class HfsPlusShrinkCutTests
         length = resizer.LeastLength;
         resizer.Write(storage, length, resizer.PlanFor(length));
         return storage;
-    }
-
-    private static void Apply(byte[] bytes, (long Offset, byte[] Bytes) write) => write.Bytes.CopyTo(bytes.AsSpan((int)write.Offset));
-
-    // Keeps every write, by the flush that makes it durable.
-    private sealed class RecordingStorage(byte[] before) : BlockStorage
-    {
-        private readonly byte[] _now = [.. before];
-        private List<(long Offset, byte[] Bytes)> _epoch = [];
-        private int _writes;
-
-        public List<List<(long Offset, byte[] Bytes)>> Epochs { get; } = [];
-
-        public CancellationTokenSource Cancellation { get; } = new();
-
-        public int CancelAtWrite { get; set; }
-
-        public override long Length => _now.Length;
-
-        public override bool CanWrite => true;
-
-        public byte[] ToArray() => [.. _now];
-
-        public override void Flush()
-        {
-            if (_epoch.Count > 0) Epochs.Add(_epoch);
-            _epoch = [];
-        }
-
-        protected override void ReadCore(long offset, Span<byte> buffer) => _now.AsSpan((int)offset, buffer.Length).CopyTo(buffer);
-
-        protected override void WriteCore(long offset, ReadOnlySpan<byte> buffer)
-        {
-            if (++_writes == CancelAtWrite) Cancellation.Cancel();
-            _epoch.Add((offset, buffer.ToArray()));
-            buffer.CopyTo(_now.AsSpan((int)offset));
-        }
     }
 }
