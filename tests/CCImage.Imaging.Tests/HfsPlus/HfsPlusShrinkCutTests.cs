@@ -77,6 +77,41 @@ public sealed class HfsPlusShrinkCutTests
         }
     }
 
+    // With blocks of 512 bytes one block of the bitmap covers 2 MiB: here it has three, and those that a smaller volume does without may lie where its header goes.
+    [OracleFact("newfs_hfs")]
+    public void TheBitmapMayLieAtTheNewEnd()
+    {
+        using var folder = new TemporaryFolder();
+        using (FileStream file = System.IO.File.Create(folder["volume"])) file.SetLength(6 << 20);
+        Assert.Equal(0, Oracle.Run("newfs_hfs", "-b", "512", "-v", "Small blocks", folder["volume"]).ExitCode);
+        byte[] made = System.IO.File.ReadAllBytes(folder["volume"]);
+        int tried = 0;
+        for (int seed = 1; seed < 20 && tried < 12; seed++)
+        {
+            byte[] volume = ScatteredVolume.Scatter(made, seed, 1);
+            HfsPlusVolume opened = HfsPlusShrinkTests.Open(volume);
+            long least = new HfsPlusResizer(opened, default).LeastLength;
+            for (int i = 0; i < 3; i++)
+            {
+                long start = opened.Header.AllocationFile.Extents[i].StartBlock, end = start + opened.Header.AllocationFile.Extents[i].BlockCount;
+                foreach (long blocks in (long[])[start + 1, end, end + 1, end + 2])
+                {
+                    if (end == start || blocks * 512 < least || blocks * 512 > volume.Length) continue;
+                    var storage = new RecordingStorage(volume);
+                    var resizer = new HfsPlusResizer(HfsPlusVolume.Open(storage), default);
+                    resizer.Write(storage, blocks * 512, resizer.PlanFor(blocks * 512));
+                    foreach ((byte[] state, _) in storage.StatesOf(seed, most: 2))
+                        Assert.DoesNotContain(HfsPlusCheckerTests.Check(HfsPlusShrinkTests.Open(state), out _), f => f.Grade == ImageFindingGrade.Damaged);
+                    HfsPlusCheckerTests.Check(HfsPlusShrinkTests.Open(storage.ToArray()[..(int)(blocks * 512)]), out bool isSound);
+                    Assert.True(isSound);
+                    tried++;
+                }
+            }
+        }
+
+        Assert.True(tried >= 12, $"{tried} sizes");
+    }
+
     private static byte[] Make(int seed, int pieces, bool journaled)
     {
         var tree = new TestTree

@@ -7,8 +7,8 @@ namespace CCImage.FileSystems.HfsPlus;
 /// <summary>
 /// Moves what is in the way of a smaller volume; the volume keeps its size. All is decided before the first write.
 /// <para>
-/// The order, with a flush between: the bits of the blocks that receive something are set; these blocks are written — file contents and the journal as they are, the
-/// trees and the allocation file whole, with the records that differ; the volume header, one sector: from here on everything is in its new place; its copy;
+/// The order, with a flush between: the bits of the blocks that receive something are set, and these blocks are written — file contents and the journal as they are,
+/// the trees and the allocation file whole, with the records that differ; the volume header, one sector: from here on everything is in its new place; its copy;
 /// the bits of the old places are cleared. Nothing that a header leads to is ever changed, so that every prefix, and whatever is lost of the writes
 /// since the last flush, is the old volume or the new one, with leaked blocks at most.
 /// </para>
@@ -98,7 +98,6 @@ internal sealed class HfsPlusRelocator
     {
         HfsPlusFork bitmap = Open(_map.Allocation);
         AllocationBits.Mark(bitmap, _new, used: true);
-        Storage.Flush();
         try
         {
             WriteNewPlaces(cancellation);
