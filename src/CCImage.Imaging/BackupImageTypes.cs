@@ -148,7 +148,7 @@ public sealed record BackupImage
     /// <summary>What compaction would give back to the host.</summary>
     public long? ReclaimableBytes { get; init; }
 
-    /// <summary>The smallest capacity the image can be resized to.</summary>
+    /// <summary>The smallest capacity the image can be resized to; null where the last volume is not HFS+, or the image is read-only.</summary>
     public long? MinimumSizeBytes { get; init; }
 
     /// <summary>Bytes in a band of a sparse image or bundle.</summary>

@@ -135,6 +135,7 @@ public sealed class DiskImage : IDisposable
                 ReclaimableBytes = compaction.StoredBytesBefore - compaction.StoredBytesAfter,
                 UsedBytes = _volumes.Sum(v => v.Volume.CapacityBytes) - free,
                 FreeBytes = free,
+                MinimumSizeBytes = ImageResize.LeastCapacityOf(this),
                 BandSizeBytes = _container.BandSizeBytes,
                 Encryption = _container.Encryption,
                 PartitionScheme = _table.Scheme,

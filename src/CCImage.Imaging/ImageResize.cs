@@ -18,7 +18,7 @@ public sealed record ImageResizeRequest(string Path)
     /// <summary>The capacity in bytes, rounded up to whole sectors of 512.</summary>
     public long? SizeBytes { get; init; }
 
-    /// <summary>The smallest capacity that is possible without moving files.</summary>
+    /// <summary>The smallest capacity that is possible; what lies in the way is moved.</summary>
     public bool ToMinimumSize { get; init; }
 
     /// <summary>What is free where the image lies, and what it stores.</summary>
@@ -34,7 +34,7 @@ public sealed record ImageResizeRequest(string Path)
 public sealed record ImageResizeResult(string Path, long CapacityBytesBefore, long CapacityBytesAfter, bool VolumeResized, string? Advice);
 
 /// <summary>
-/// Gives an image another capacity: container, partition map and HFS+ volume together; nothing is moved. Resizing does not give space back to the
+/// Gives an image another capacity: container, partition map and HFS+ volume together; what lies behind the new end is moved. Resizing does not give space back to the
 /// host, and compacting does not change the capacity.
 /// <para>
 /// Everything is judged and planned before the first write. Growing goes from the outside inwards (container, map, volume), shrinking from the
@@ -49,9 +49,9 @@ public static class ImageResize
     /// <summary>Resizes an image.</summary>
     /// <param name="request">Which, and to what.</param>
     /// <param name="observer">Hears of advice.</param>
-    /// <param name="cancellation">Ends it before the first write.</param>
+    /// <param name="cancellation">Ends it before the first write, or while files move: then the image is as it was.</param>
     /// <exception cref="ImageException">
-    /// <see cref="ImageErrorId.CapacityTooSmall"/>: something lies behind the end, and the message names the smallest capacity;
+    /// <see cref="ImageErrorId.CapacityTooSmall"/>: what is in use does not fit, and the message names the smallest capacity;
     /// <see cref="ImageErrorId.UnsupportedFormat"/>: a read-only image, a map or a file system that cannot be resized so;
     /// <see cref="ImageErrorId.ImageDamaged"/>, <see cref="ImageErrorId.ImageInUse"/>, and what opening says.
     /// </exception>
@@ -73,6 +73,36 @@ public static class ImageResize
             throw e.WithPath(request.Path);
         }
     }
+
+    /// <summary>
+    /// The smallest capacity that <see cref="Run"/> reaches, from metadata alone: where the last volume is HFS+, in a GUID partition table or without map. It
+    /// agrees with the resize itself unless blocks of the volume are leaked.
+    /// </summary>
+    /// <param name="image">The image.</param>
+    /// <returns>Bytes; null for an image that is not resized so.</returns>
+    internal static long? LeastCapacityOf(DiskImage image)
+    {
+        if (image.Format is not (BackupImageFormat.ReadWrite or BackupImageFormat.Sparse or BackupImageFormat.SparseBundle)) return null;
+        if (image.Volumes.MaxBy(v => v.OffsetBytes) is not { Fault: null, Volume: HfsPlusVolume { IsEmbedded: false } volume } last) return null;
+        if (volume.Has(VolumeAttributes.Inconsistent) || !volume.Has(VolumeAttributes.Unmounted)) return null;
+        try
+        {
+            long least = HfsPlusMinimumSize.Of(volume);
+            if (image.PartitionScheme == PartitionScheme.None) return least;
+            BackupImagePartition? partition = image.PartitionTable.Partitions.MaxBy(p => p.OffsetBytes);
+            if (image.PartitionScheme != PartitionScheme.Gpt || partition?.OffsetBytes != last.OffsetBytes) return null;
+            return CapacityFor(least, partition.SizeBytes, last.OffsetBytes, new GptResizer(image.Disk));
+        }
+        catch (ImageException)
+        {
+            return null;
+        }
+    }
+
+    // A last window that does not end at a whole 4 KiB stays as it is.
+    private static long CapacityFor(long leastWindow, long window, long offset, GptResizer? map) => map is null
+        ? leastWindow
+        : Math.Min(offset + Binary.Layout.RoundUp(leastWindow, 4096), offset + Math.Max(leastWindow, window)) + map.TailBytes;
 
     /// <summary>Resizes one image. The volume at the end of the disk is the one that changes.</summary>
     private sealed class Job
@@ -109,18 +139,7 @@ public static class ImageResize
 
         private BlockStorage Disk => _image.Disk;
 
-        /// <summary>The smallest capacity: what lies last stays where it is.</summary>
-        private long LeastCapacity
-        {
-            get
-            {
-                if (_windowLength == 0) return Disk.Length;
-                long window = _hfs?.LeastLength ?? _windowLength;
-                if (_map is null) return window;
-                long end = _offset + Binary.Layout.RoundUp(window, 4096);
-                return Math.Min(end, _offset + Math.Max(window, _windowLength)) + _map.TailBytes;
-            }
-        }
+        private long LeastCapacity => _windowLength == 0 ? Disk.Length : CapacityFor(_hfs?.LeastLength ?? _windowLength, _windowLength, _offset, _map);
 
         public ImageResizeResult Run(ImageResizeRequest request, IImagingObserver observer)
         {
@@ -143,7 +162,7 @@ public static class ImageResize
             return new(_image.Path, before, after, _hfs is not null, window > _windowLength ? Advice : null);
         }
 
-        private string WhyNotLess => _hfs is not null ? "behind it nothing is in use" : "only HFS+ volumes are made smaller";
+        private string WhyNotLess => _hfs is not null ? "the files, and room to move them, need that" : "only HFS+ volumes are made smaller";
 
         private string? Advice => _volume?.Volume.Kind switch
         {

@@ -6,6 +6,7 @@ using CCImage.FileSystems.HfsPlus;
 using CCImage.Partitions.Gpt;
 using CCImage.Sources;
 using CCImage.Storage;
+using CCImage.Tests.HfsPlus;
 
 namespace CCImage.Tests;
 
@@ -33,6 +34,7 @@ public sealed class ImageResizeTests : IDisposable
         if (encryption != BackupImageEncryption.None) sizes = [sizes[2]]; // every opening derives keys, slowly
         foreach (long size in sizes) Resize(new(image) { SizeBytes = size }, size);
         long least = Assert.Throws<ImageException>(() => Resize(new(image) { SizeBytes = 512 }, 512)) is { Id: ImageErrorId.CapacityTooSmall } e ? NumberIn(e.Message) : 0;
+        Assert.Equal(least, DiskImage.Inspect(image, passphrase).MinimumSizeBytes);
         Assert.Equal(ImageErrorId.CapacityTooSmall, Assert.Throws<ImageException>(() => Resize(new(image) { SizeBytes = least - 512 }, 0)).Id);
         Resize(new(image) { ToMinimumSize = true }, least);
         Resize(new(image) { SizeBytes = least + Band }, least + Band);
@@ -45,6 +47,41 @@ public sealed class ImageResizeTests : IDisposable
             Assert.Equal(files, FilesOf(image, passphrase));
             AssertSound(image, passphrase);
         }
+    }
+
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public void FilesThatAreInTheWayMove(BackupImageFormat format, BackupImageEncryption encryption)
+    {
+        using Passphrase? passphrase = encryption == BackupImageEncryption.None ? null : MakePassphrase();
+        string image = Make(format, encryption, passphrase);
+        using (DiskImage disk = DiskImage.Open(image, passphrase, writable: true))
+        {
+            BackupImagePartition partition = disk.Describe().Partitions[0];
+            byte[] window = new byte[partition.SizeBytes];
+            disk.Disk.Read(partition.OffsetBytes, window);
+            disk.Disk.Write(partition.OffsetBytes, ScatteredVolume.Scatter(window, 7, 12));
+            disk.Disk.Flush();
+        }
+
+        string[] files = FilesOf(image, passphrase);
+        BackupImage before = DiskImage.Inspect(image, passphrase);
+        long least = before.MinimumSizeBytes!.Value, middle = (least + before.CapacityBytes!.Value) / 1024 * 512;
+        Assert.True(least < before.CapacityBytes / 2, $"{least} of {before.CapacityBytes}");
+        Assert.Equal(
+            ImageErrorId.CapacityTooSmall,
+            Assert.Throws<ImageException>(() => ImageResize.Run(new(image) { Passphrase = passphrase, SizeBytes = least - 512 }, SilentObserver.Instance, CancellationToken.None)).Id);
+        foreach (ImageResizeRequest request in (ImageResizeRequest[])[new(image) { SizeBytes = middle }, new(image) { ToMinimumSize = true }])
+        {
+            long? expected = request.SizeBytes ?? DiskImage.Inspect(image, passphrase).MinimumSizeBytes;
+            ImageResizeResult result = ImageResize.Run(request with { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
+            Assert.Equal(expected, result.CapacityBytesAfter);
+            Assert.Equal(expected, DiskImage.Inspect(image, passphrase).CapacityBytes);
+            Assert.Equal(files, FilesOf(image, passphrase));
+            AssertSound(image, passphrase);
+        }
+
+        if (format == BackupImageFormat.ReadWrite && encryption == BackupImageEncryption.None && Oracle.Find("fsck_hfs") is not null && Oracle.Find("sgdisk") is not null) AssertForeign(image);
     }
 
     [OracleTheory("fsck_hfs", "sgdisk")]

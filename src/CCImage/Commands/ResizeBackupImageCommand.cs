@@ -13,7 +13,7 @@ public sealed class ResizeBackupImageCommand : ImagePathCommand
     [ValidateRange(1L, long.MaxValue)]
     public long? SizeBytes { get; set; }
 
-    /// <summary>The smallest capacity possible without moving files.</summary>
+    /// <summary>The smallest capacity possible; what lies in the way is moved.</summary>
     [Parameter]
     public SwitchParameter ToMinimumSize { get; set; }
 

@@ -96,6 +96,20 @@ internal sealed class BlockUsage
         return index < _runs.Count && _runs[index].Start <= start && _runs[index].End >= start + count;
     }
 
+    /// <summary>The runs that nobody uses, ascending.</summary>
+    /// <param name="totalBlocks">Blocks of the volume.</param>
+    public IEnumerable<BlockRange> Gaps(long totalBlocks)
+    {
+        long end = 0;
+        foreach (UsedRun run in _runs)
+        {
+            if (run.Start > end) yield return new(end, run.Start - end);
+            end = run.End;
+        }
+
+        if (end < totalBlocks) yield return new(end, totalBlocks - end);
+    }
+
     /// <summary>Sets the bits of the used blocks, most significant bit first, as the allocation file keeps them.</summary>
     /// <param name="first">Block of the first bit; a multiple of 8.</param>
     /// <param name="bits">Cleared, then filled.</param>

@@ -34,6 +34,9 @@ internal sealed class HfsPlusChecker(HfsPlusVolume volume, ImageFindings finding
     /// <summary>The bitmap's verdict; null when it was not compared.</summary>
     public BitmapChecker? Bitmap { get; private set; }
 
+    /// <summary>The blocks that are used, once <see cref="Bitmap"/> is there.</summary>
+    public BlockUsage Usage => _usage;
+
     private VolumeHeader Header => volume.Header;
 
     /// <summary>Judges the volume.</summary>

@@ -3,27 +3,34 @@ using CCImage.Binary;
 namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
-/// How small a volume could be made if whatever lies in its tail may be moved: the blocks in use, with an allocation file that has a bit for no
-/// more than these. From metadata alone. Nothing is reckoned for growth, nor for extents that moving into many small holes would add.
+/// How small a volume can be made by moving what lies in its tail: the least number of blocks for which there is a relocation plan. From metadata
+/// alone, without reading the catalog. Nothing is reckoned for growth; the copies of the trees that a move needs are.
 /// </summary>
 internal static class HfsPlusMinimumSize
 {
     /// <summary>The least size in bytes, a multiple of the allocation block; where free space cannot be told, the size it has.</summary>
     /// <param name="volume">The volume.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: the allocation file cannot be read.</exception>
-    public static long Of(HfsPlusVolume volume)
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: header, allocation file or the header of a tree cannot be read.</exception>
+    public static long Of(HfsPlusVolume volume) =>
+        HfsPlusBlockMap.FromBitmap(volume) is { } map ? Of(map) * map.BlockSize : volume.CapacityBytes;
+
+    /// <summary>The least number of blocks.</summary>
+    /// <param name="map">The volume's blocks.</param>
+    public static long Of(HfsPlusBlockMap map)
     {
-        VolumeHeader header = volume.Header;
-        long blockSize = header.BlockSize;
-        long free = volume.GetFreeExtents().Sum(e => e.Length) / blockSize;
-        if (free == 0) return volume.CapacityBytes;
-        long others = header.TotalBlocks - free - header.AllocationFile.TotalBlocks;
-        // The bitmap covers itself, too: a block of it covers thousands, so that this ends at once.
-        long bitmap = BitmapBlocks(others, blockSize);
-        while (BitmapBlocks(others + bitmap, blockSize) > bitmap) bitmap++;
-        long size = Math.Max((others + bitmap) * blockSize, Layout.RoundUp(HfsPlusGeometry.MinimumVolumeSize, blockSize));
-        return Math.Min(size, volume.CapacityBytes);
+        // The allocation file is the only thing that gets smaller.
+        long used = map.TotalBlocks - map.Free.Sum(r => r.Count) - map.Allocation.Sum(r => r.Count);
+        long low = Math.Max(used, Layout.DivideUp(HfsPlusGeometry.MinimumVolumeSize, map.BlockSize)), high = map.TotalBlocks;
+        if (low >= high || IsPossible(map, low)) return Math.Min(low, high);
+        while (high - low > 1)
+        {
+            long middle = low + ((high - low) / 2);
+            if (IsPossible(map, middle)) high = middle;
+            else low = middle;
+        }
+
+        return high;
     }
 
-    private static long BitmapBlocks(long blocks, long blockSize) => Layout.DivideUp(Layout.DivideUp(blocks, 8), blockSize);
+    private static bool IsPossible(HfsPlusBlockMap map, long blocks) => HfsPlusRelocation.TryPlan(map, blocks, blocks - map.Reserved) is not null;
 }

@@ -1,4 +1,3 @@
-using System.Numerics;
 using CCImage.Binary;
 using CCImage.Diagnostics;
 using CCImage.Storage;
@@ -6,26 +5,27 @@ using CCImage.Storage;
 namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
-/// Fits an HFS+ volume to another length of its window, in place: no file moves. Planned before anything is written; then
+/// Fits an HFS+ volume to another length of its window, in place. Planned before anything is written; then
 /// <see cref="Write"/>, on a window that has grown already, or is cut afterwards.
 /// <para>
-/// The order, with a flush between: the bits of blocks that are new (clear, but for those of the new copy of the header and of the bitmap's new extent, which
-/// is found in the new space); the new copy of the volume header at the new end; the volume header, one sector: from here on the volume has its new size; the
-/// bits of the old copy's blocks, and of blocks behind the end, are cleared. Bits behind the last block mean nothing to the old header, so that
+/// What is in the way of a smaller volume is moved first (<see cref="HfsPlusRelocator"/>). Then, with a flush between: the bits of blocks that are new (clear, but
+/// for those of the new copy of the header and of the bitmap's new extent, which is found in the new space); the new copy of the volume header at the new
+/// end; the volume header, one sector: from here on the volume has its new size; the bits of the old copy's blocks, of blocks that the allocation file gave
+/// up, and of blocks behind the end, are cleared. Bits behind the last block mean nothing to the old header, so that
 /// every prefix is the old volume or the new one, with at most a few leaked blocks, a stale count of free ones or a copy of the header that is not in
 /// its place: nothing that is in use is ever marked as free.
 /// </para>
 /// </summary>
 internal sealed class HfsPlusResizer
 {
-    private const int PieceSize = 256 << 10;
-
+    private readonly HfsPlusVolume _volume;
     private readonly VolumeHeader _header;
     private readonly long _blockSize;
     private readonly long _reserved;
-    private readonly HfsPlusFork _bitmap;
-    private readonly long _free;
+    private readonly BitmapChecker _bitmap;
+    private readonly HfsPlusBlockMap _map;
     private readonly long _leastBlocks;
+    private readonly CancellationToken _cancellation;
 
     /// <summary>Judges the volume: only a sound one is resized.</summary>
     /// <param name="volume">The volume.</param>
@@ -33,7 +33,7 @@ internal sealed class HfsPlusResizer
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: it is damaged, mounted or its journal is not empty.</exception>
     public HfsPlusResizer(HfsPlusVolume volume, CancellationToken cancellation)
     {
-        (_header, _blockSize) = (volume.Header, volume.Header.BlockSize);
+        (_volume, _header, _blockSize, _cancellation) = (volume, volume.Header, volume.Header.BlockSize, cancellation);
         var findings = new ImageFindings("");
         var checker = new HfsPlusChecker(volume, findings, cancellation);
         checker.Run();
@@ -42,24 +42,22 @@ internal sealed class HfsPlusResizer
         if (checker.MayLag || volume.Has(VolumeAttributes.Inconsistent) || !volume.Has(VolumeAttributes.Unmounted))
             throw new ImageException(ImageErrorId.ImageDamaged, "The volume was not unmounted properly, or its journal holds changes.", remedy: "Attach the image once on a Mac and eject it.");
         if (volume.IsEmbedded) throw ImageException.Unsupported("The volume lies in the wrapper of a classic HFS volume and cannot be resized.", "Restore its files and back them up anew.");
-        _reserved = Layout.DivideUp(HfsPlusConstants.VolumeHeaderOffset, _blockSize);
-        _bitmap = volume.OpenFork(_header.AllocationFile, CatalogNodeId.AllocationFile, ExtentsOverflow.DataFork, "allocation file");
-        if (OpenBitmap(volume.Storage, _header.AllocationFile).Length < _bitmap.Length) throw TooManyPieces();
-        _free = counted.Free;
-        _leastBlocks = Math.Max(LastUsed(_header.TotalBlocks - _reserved, cancellation) + 1 + _reserved, Layout.DivideUp(HfsPlusGeometry.MinimumVolumeSize, _blockSize));
+        (_bitmap, _map) = (counted, HfsPlusBlockMap.FromUsage(volume, checker.Usage));
+        _reserved = _map.Reserved;
+        if (_map.Allocation.Count > HfsPlusConstants.ExtentsPerRecord) throw TooManyPieces();
+        _leastBlocks = HfsPlusMinimumSize.Of(_map);
     }
 
-    /// <summary>Bytes of the shortest window the volume fits without moving anything.</summary>
-    public long LeastLength => Math.Min(_leastBlocks, _header.TotalBlocks) * _blockSize;
+    /// <summary>Bytes of the shortest window the volume fits when what is in the way is moved.</summary>
+    public long LeastLength => _leastBlocks * _blockSize;
 
     /// <summary>What the volume will be in a window of another length.</summary>
     /// <param name="length">Bytes of the window.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.CapacityTooSmall"/>: something lies behind the end, or there is no room for the larger bitmap.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.CapacityTooSmall"/>: what is in use does not fit, or there is no room for the larger bitmap.</exception>
     public Plan PlanFor(long length)
     {
         long blocks = Math.Min(length / _blockSize, uint.MaxValue);
-        if (blocks < _header.TotalBlocks && blocks * _blockSize < LeastLength)
-            throw new ImageException(ImageErrorId.CapacityTooSmall, $"The volume holds something up to byte {LeastLength}.", remedy: "Ask for a larger capacity.");
+        if (blocks < _header.TotalBlocks) return PlanSmaller(blocks);
         ForkData allocation = _header.AllocationFile;
         long covered = allocation.TotalBlocks * _blockSize * 8, more = blocks > covered ? Layout.DivideUp(blocks - covered, _blockSize * 8) : 0;
         if (more > 0)
@@ -71,7 +69,7 @@ internal sealed class HfsPlusResizer
 
         long needed = Layout.DivideUp(blocks, 8);
         if (allocation.LogicalSize < (ulong)needed) allocation.LogicalSize = (ulong)Layout.RoundUp(needed, _blockSize);
-        return new(blocks, more, allocation);
+        return new(blocks, more, allocation, [], null);
     }
 
     /// <summary>Resizes the volume, durably.</summary>
@@ -80,29 +78,65 @@ internal sealed class HfsPlusResizer
     /// <param name="plan">What <see cref="PlanFor"/> said of that length.</param>
     public void Write(BlockStorage window, long length, Plan plan)
     {
-        long before = _header.TotalBlocks, blocks = plan.Blocks;
-        HfsPlusFork bitmap = OpenBitmap(window, plan.AllocationFile);
-        if (blocks > before) SetBits(bitmap, before, bitmap.Length * 8, used: false);
-        SetBits(bitmap, before, before + plan.AddedBitmapBlocks, used: true);
-        SetBits(bitmap, blocks - _reserved, blocks, used: true);
-        window.Flush();
-        VolumeHeader header = _header;
-        long change = blocks - before;
-        if (change != 0)
+        if (_bitmap.Leaked > 0)
         {
-            (header.TotalBlocks, header.AllocationFile) = ((uint)blocks, plan.AllocationFile);
-            header.FreeBlocks = (uint)(_free + change - plan.AddedBitmapBlocks);
-            if (header.NextAllocation >= header.TotalBlocks) header.NextAllocation = 0;
+            _bitmap.GiveBack();
+            window.Flush();
         }
 
+        plan.Relocator?.Write(_cancellation);
+        long before = _header.TotalBlocks, blocks = plan.Blocks;
+        HfsPlusFork bitmap = OpenBitmap(window, plan.AllocationFile);
+        if (blocks > before) AllocationBits.Mark(bitmap, before, bitmap.Length * 8, used: false);
+        AllocationBits.Mark(bitmap, before, before + plan.AddedBitmapBlocks, used: true);
+        AllocationBits.Mark(bitmap, blocks - _reserved, blocks, used: true);
+        window.Flush();
+        VolumeHeader header = plan.Relocator?.Header ?? _header;
+        (header.TotalBlocks, header.AllocationFile, header.FreeBlocks) = ((uint)blocks, plan.AllocationFile, (uint)FreeBlocksOf(plan));
+        if (header.NextAllocation >= header.TotalBlocks) header.NextAllocation = 0;
         window.Write((length / 512 * 512) - HfsPlusConstants.VolumeHeaderOffset, Layout.AsBytes(ref header));
         window.Flush();
         window.Write(HfsPlusConstants.VolumeHeaderOffset, Layout.AsBytes(ref header));
         window.Flush();
         long kept = Math.Max(before - _reserved, 0);
-        if (blocks > before) SetBits(bitmap, kept, Math.Min(before, blocks - _reserved), used: false);
-        else SetBits(bitmap, blocks, bitmap.Length * 8, used: false);
+        if (blocks > before) AllocationBits.Mark(bitmap, kept, Math.Min(before, blocks - _reserved), used: false);
+        else AllocationBits.Mark(bitmap, blocks, bitmap.Length * 8, used: false);
+        foreach (BlockRange run in plan.Surplus) AllocationBits.Mark(bitmap, run.Start, Math.Min(run.End, blocks - _reserved), used: false);
         window.Flush();
+    }
+
+    // Behind the new end lies nothing any more but blocks that the allocation file gives up.
+    private long FreeBlocksOf(Plan plan)
+    {
+        long free = plan.Relocator?.FreeBlocks ?? _map.Free.Sum(r => r.Count), change = plan.Blocks - _header.TotalBlocks;
+        return free + change - plan.AddedBitmapBlocks + plan.Surplus.Sum(r => r.Count);
+    }
+
+    private Plan PlanSmaller(long blocks)
+    {
+        // A plan for the least size is one for any larger size, should its own be unlucky with the holes.
+        HfsPlusRelocation? moves = blocks < _leastBlocks
+            ? null
+            : HfsPlusRelocation.TryPlan(_map, blocks, blocks - _reserved) ?? HfsPlusRelocation.TryPlan(_map, blocks, _leastBlocks - _reserved);
+        if (moves is null)
+            throw new ImageException(ImageErrorId.CapacityTooSmall, $"What the volume holds needs {LeastLength} bytes.", remedy: "Ask for a larger capacity.");
+        HfsPlusRelocator? relocator = moves.IsEmpty ? null : new(_volume, _map, moves, _cancellation);
+        ForkData allocation = relocator?.Header.AllocationFile ?? _header.AllocationFile;
+        List<BlockRange> surplus = CutTo(ref allocation, HfsPlusRelocation.BitmapBlocks(blocks, _blockSize));
+        return new(blocks, 0, allocation, surplus, relocator);
+    }
+
+    // Shortens a fork that lies whole in its record; returns what it gives up.
+    private List<BlockRange> CutTo(ref ForkData fork, long count)
+    {
+        if (fork.TotalBlocks <= count) return [];
+        List<BlockRange> runs = [];
+        for (int i = 0; i < HfsPlusConstants.ExtentsPerRecord && fork.Extents[i].BlockCount != 0; i++) runs.Add(new(fork.Extents[i].StartBlock, fork.Extents[i].BlockCount));
+        (List<BlockRange> kept, List<BlockRange> others) = HfsPlusRelocation.Split(runs, count);
+        fork.Extents = default;
+        for (int i = 0; i < kept.Count; i++) (fork.Extents[i].StartBlock, fork.Extents[i].BlockCount) = ((uint)kept[i].Start, (uint)kept[i].Count);
+        (fork.TotalBlocks, fork.LogicalSize) = ((uint)count, (ulong)(count * _blockSize));
+        return others;
     }
 
     /// <summary>Adds blocks to a fork that lies whole in its record.</summary>
@@ -137,50 +171,11 @@ internal sealed class HfsPlusResizer
         return new(window, runs.Sum(r => r.Length), runs);
     }
 
-    private long LastUsed(long end, CancellationToken cancellation)
-    {
-        byte[] piece = new byte[PieceSize];
-        for (long stop = Layout.DivideUp(end, 8); stop > 0;)
-        {
-            cancellation.ThrowIfCancellationRequested();
-            int count = (int)Math.Min(stop, PieceSize);
-            stop -= count;
-            Span<byte> bits = piece.AsSpan(0, count);
-            _bitmap.Read(stop, bits);
-            int beyond = (int)Math.Max(0, ((stop + count) * 8) - end);
-            if (beyond is > 0 and < 8) bits[^1] &= (byte)((0xFF << beyond) & 0xFF);
-            int last = bits.LastIndexOfAnyExcept((byte)0);
-            if (last >= 0) return ((stop + last) * 8) + 7 - BitOperations.TrailingZeroCount(bits[last]);
-        }
-
-        return 0;
-    }
-
-    private static void SetBits(HfsPlusFork bitmap, long from, long to, bool used)
-    {
-        byte[] piece = new byte[PieceSize];
-        while (from < to)
-        {
-            long first = from / 8;
-            int count = (int)Math.Min(PieceSize, Layout.DivideUp(to, 8) - first);
-            Span<byte> bits = piece.AsSpan(0, count);
-            bitmap.Read(first, bits);
-            for (; from < to && from / 8 < first + count;)
-            {
-                bool isWhole = from % 8 == 0 && to - from >= 8;
-                byte mask = isWhole ? (byte)0xFF : (byte)(0x80 >> (int)(from % 8));
-                ref byte place = ref bits[(int)((from / 8) - first)];
-                place = (byte)(used ? place | mask : place & ~mask);
-                from += isWhole ? 8 : 1;
-            }
-
-            bitmap.Write(first, bits);
-        }
-    }
-
     /// <summary>What a volume becomes.</summary>
     /// <param name="Blocks">Its allocation blocks.</param>
     /// <param name="AddedBitmapBlocks">Blocks that the allocation file gains, from the old end of the volume on.</param>
     /// <param name="AllocationFile">The allocation file.</param>
-    internal sealed record Plan(long Blocks, long AddedBitmapBlocks, ForkData AllocationFile);
+    /// <param name="Surplus">Blocks that the allocation file gives up.</param>
+    /// <param name="Relocator">Moves what is in the way; null when nothing is.</param>
+    internal sealed record Plan(long Blocks, long AddedBitmapBlocks, ForkData AllocationFile, IReadOnlyList<BlockRange> Surplus, HfsPlusRelocator? Relocator);
 }

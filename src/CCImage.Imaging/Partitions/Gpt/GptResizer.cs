@@ -8,10 +8,10 @@ namespace CCImage.Partitions.Gpt;
 /// <summary>
 /// Fits a GUID partition table to another length of its disk: the backup moves to the new end, and the last partition ends there.
 /// <para>
-/// A reader takes the first header when it and its entries have their checksums, and else the last sector of the disk. The order, with a flush between:
-/// the new backup, where nothing else lies; the first entries, then the first header — between the two their checksum does not match, and the backup at the
-/// end of the disk stands in: the new one of a disk that has grown, the old one of a disk that is cut only afterwards; the old backup is cleared, where
-/// it is still on the disk; the protective record, one sector.
+/// The order, with a flush between: the new backup, entries and header, where nothing lies but, on a disk that changes by less than a backup, the old
+/// one; the first header, one sector, which leads to the backup's entries for now; the first entries; the first header again, which leads to these; the old
+/// backup is cleared, where it is still on the disk; the protective record, one sector. The first copy is right at any time, since a header and the
+/// entries it leads to are never both in writing.
 /// </para>
 /// </summary>
 internal sealed class GptResizer
@@ -20,6 +20,7 @@ internal sealed class GptResizer
 
     private readonly GptHeader _header;
     private readonly byte[] _entries;
+    private readonly long _home;
     private readonly int _last = -1;
 
     /// <summary>Reads the first copy.</summary>
@@ -33,6 +34,7 @@ internal sealed class GptResizer
                 place: "GPT header at byte 512", remedy: "Repair the image first: Test-BackupImage -Repair.");
         }
 
+        _home = HomeOfEntries();
         for (int i = 0; i < _entries.Length / EntrySize; i++)
         {
             GptEntry entry = EntryAt(i);
@@ -74,14 +76,26 @@ internal sealed class GptResizer
             Layout.Write(entries.AsSpan(_last * EntrySize), in entry);
         }
 
+        if (_home != (long)(ulong)_header.EntriesSector)
+        {
+            // Cut off before: the first header still leads to a backup's entries, which must not be written over.
+            WriteAt(_home, _entries);
+            disk.Flush();
+            WriteAt(1, Render(_header, 1, (long)(ulong)_header.OtherSector, _home));
+            disk.Flush();
+        }
+
         GptHeader header = _header;
-        (header.HeaderSize, header.EntriesChecksum) = (GptHeader.Size, Crc32.Of(entries.AsSpan(0, _entries.Length)));
+        header.EntriesChecksum = Crc32.Of(entries.AsSpan(0, _entries.Length));
         header.LastUsableSector = (ulong)(backupEntries - 1);
         WriteAt(backupEntries, entries);
         WriteAt(sectors - 1, Render(header, sectors - 1, 1, backupEntries));
         disk.Flush();
-        WriteAt((long)(ulong)header.EntriesSector, entries);
-        WriteAt(1, Render(header, 1, sectors - 1, (long)(ulong)header.EntriesSector));
+        WriteAt(1, Render(header, 1, sectors - 1, backupEntries));
+        disk.Flush();
+        WriteAt(_home, entries);
+        disk.Flush();
+        WriteAt(1, Render(header, 1, sectors - 1, _home));
         disk.Flush();
         ClearOldBackup(disk, backupEntries);
         FitProtectiveRecord(disk, sectors);
@@ -90,10 +104,20 @@ internal sealed class GptResizer
         void WriteAt(long sector, byte[] bytes) => disk.Write(sector * PartitionTable.SectorSize, bytes);
     }
 
+    // Where the first entries belong: in front of the sectors for partitions.
+    private long HomeOfEntries()
+    {
+        ulong now = _header.EntriesSector, count = (ulong)EntrySectors, end = _header.FirstUsableSector;
+        if (now > 1 && count <= end && now <= end - count) return (long)now;
+        if (2 + count <= end && now >= 2 + count) return 2;
+        throw ImageException.Damaged($"The table's entries lie at sector {now}, and there is no room for them in front of sector {end}.", "GPT header at byte 512");
+    }
+
     private GptEntry EntryAt(int index) => Layout.Read<GptEntry>(_entries.AsSpan(index * EntrySize));
 
     private static byte[] Render(GptHeader header, long own, long other, long entries)
     {
+        header.HeaderSize = GptHeader.Size;
         (header.OwnSector, header.OtherSector, header.EntriesSector) = ((ulong)own, (ulong)other, (ulong)entries);
         header.HeaderChecksum = 0;
         header.HeaderChecksum = Crc32.Of(Layout.ToBytes(in header));
