@@ -64,6 +64,63 @@ public sealed class FatAndExFatTests
         Assert.Equal((before - 4096, 2), (extents.Sum(e => e.Length), extents.Count));
     }
 
+    [OracleTheory("mkfs.exfat")]
+    [InlineData(0b0101_0110)] // found by fuzzing: several runs of clear bits behind the last cluster
+    [InlineData(0b1010_1000)]
+    [InlineData(0)]
+    public void BitsBehindTheLastClusterOfExFatMeanNothing(byte padding)
+    {
+        byte[] disk = Make("exfat");
+        uint clusters = BitConverter.ToUInt32(disk, 92) - 7; // leaves most of the last octet without clusters
+        Assert.Equal(1u, clusters % 8);
+        BitConverter.TryWriteBytes(disk.AsSpan(92), clusters);
+        int heap = BitConverter.ToInt32(disk, 88) * 512;
+        disk[heap + (int)(clusters / 8)] = (byte)(padding & ~1);
+        PutBootChecksum(disk);
+        IReadOnlyList<StorageExtent> free = FreeExtents(disk);
+        Assert.Equal(heap + (clusters * 4096L), Assert.Single(free).End);
+    }
+
+    [OracleFact("mkfs.exfat")]
+    public void ChainsOfExFatThatRunInACircleAreFound()
+    {
+        byte[] disk = Make("exfat");
+        int fat = BitConverter.ToInt32(disk, 80) * 512, heap = BitConverter.ToInt32(disk, 88) * 512;
+        uint root = BitConverter.ToUInt32(disk, 96);
+        disk.AsSpan(heap + ((int)(root - 2) * 4096), 4096).Fill(5); // entries that mean nothing, and no end
+        foreach ((uint at, uint next) in new[] { (root, 100u), (100u, 101u), (101u, 102u), (102u, 100u) })
+        {
+            BitConverter.TryWriteBytes(disk.AsSpan(fat + ((int)at * 4)), next);
+            disk.AsSpan(heap + ((int)(next - 2) * 4096), 4096).Fill(5);
+        }
+
+        using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(disk), out _);
+        var findings = new ImageFindings("image");
+        ReadAll(disk);
+        volume.Check(findings, CancellationToken.None);
+        Assert.Contains(findings.ToList(), f => f.Check == "exFAT root directory" && f.Grade == ImageFindingGrade.Damaged && f.Message.Contains("circle", StringComparison.Ordinal));
+    }
+
+    [OracleFact("mkfs.exfat")]
+    public void EveryFlippedBitOfTheUpCaseTableIsFound()
+    {
+        byte[] disk = Make("exfat");
+        int heap = BitConverter.ToInt32(disk, 88) * 512, root = heap + ((BitConverter.ToInt32(disk, 96) - 2) * 4096);
+        int entry = Enumerable.Range(0, 128).Select(i => root + (i * 32)).First(at => disk[at] == 0x82);
+        int table = heap + ((BitConverter.ToInt32(disk, entry + 20) - 2) * 4096), length = BitConverter.ToInt32(disk, entry + 24);
+        Assert.Equal(ImageFindingGrade.Ok, Worst(disk));
+        for (int at = 0; at < length; at += 7) AssertFound(table + at, at % 8);
+        for (int bit = 0; bit < 8 * 4; bit++) AssertFound(entry + 4 + (bit / 8), bit % 8); // its checksum
+        AssertFound(entry, 7); // a deleted entry
+
+        void AssertFound(int at, int bit)
+        {
+            disk[at] ^= (byte)(1 << bit);
+            Assert.True(Worst(disk) == ImageFindingGrade.Damaged, $"byte {at}, bit {bit}");
+            disk[at] ^= (byte)(1 << bit);
+        }
+    }
+
     [OracleTheory("mkfs.fat", "mkfs.exfat", "fsck.fat", "fsck.exfat")]
     [InlineData("fat32", 6 * 512 + 3, true)] // copy of the boot sector
     [InlineData("fat32", 512 + 2, true)] // information sector
@@ -156,6 +213,20 @@ public sealed class FatAndExFatTests
         var findings = new ImageFindings("image");
         volume.Check(findings, CancellationToken.None);
         return findings.Worst;
+    }
+
+    private static ImageFindingGrade Worst(byte[] disk)
+    {
+        using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(disk), out _);
+        return Worst(volume);
+    }
+
+    private static void PutBootChecksum(byte[] disk)
+    {
+        uint checksum = 0;
+        for (int i = 0; i < 11 * 512; i++)
+            if (i is not (106 or 107 or 112)) checksum = unchecked((checksum >> 1 | checksum << 31) + disk[i]);
+        for (int i = 0; i < 512; i += 4) BitConverter.TryWriteBytes(disk.AsSpan((11 * 512) + i), checksum);
     }
 
     private static void ReadAll(byte[] disk)
