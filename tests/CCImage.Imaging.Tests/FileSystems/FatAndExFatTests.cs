@@ -101,6 +101,62 @@ public sealed class FatAndExFatTests
         Assert.Contains(findings.ToList(), f => f.Check == "exFAT root directory" && f.Grade == ImageFindingGrade.Damaged && f.Message.Contains("circle", StringComparison.Ordinal));
     }
 
+    [OracleTheory("mkfs.fat", "mkfs.exfat")]
+    [InlineData("fat32")]
+    [InlineData("exfat")]
+    public void TheMostClustersThereCanBeTakeLittleTime(string kind)
+    {
+        byte[] small = Make(kind), boot = small[..(24 * 512)];
+        long length;
+        if (kind == "fat32")
+        {
+            BitConverter.TryWriteBytes(boot.AsSpan(32), 0x0FFF_0000u); // sectors: a cluster each, and the FATs
+            BitConverter.TryWriteBytes(boot.AsSpan(36), 0x0FFF_0000u / 128);
+            length = 0x0FFF_0000L * 512;
+        }
+        else
+        {
+            uint clusters = 0xFFFF_FF00;
+            BitConverter.TryWriteBytes(boot.AsSpan(72), ((ulong)clusters * 8) + 0x1_0000_0000);
+            BitConverter.TryWriteBytes(boot.AsSpan(84), clusters / 127);
+            BitConverter.TryWriteBytes(boot.AsSpan(88), 0x1000_0000u);
+            BitConverter.TryWriteBytes(boot.AsSpan(92), clusters);
+            BitConverter.TryWriteBytes(boot.AsSpan(96), 2u);
+            PutBootChecksum(boot);
+            length = ((clusters * 8L) + 0x1_0000_0000) * 512;
+        }
+
+        var disk = new SparseMemoryStorage(length);
+        disk.Write(0, boot);
+        if (kind == "exfat") PutEnormousBitmap(disk, BitConverter.ToUInt32(boot, 80) * 512L, 0x1000_0000L * 512, 0xFFFF_FF00u / 8);
+        else disk.Write(BitConverter.ToUInt16(boot, 14) * 512L, [0xF8, 0xFF, 0xFF, 0x0F, 0xFF, 0xFF, 0xFF, 0x0F, 0xF8, 0xFF, 0xFF, 0x0F]);
+        MalformedInput.Try(() =>
+        {
+            using FileSystemVolume volume = VolumeDetection.Open(disk, out ImageException? fault);
+            Assert.Null(fault);
+            Assert.True(volume.FreeBytes > length / 2);
+            volume.Check(new ImageFindings("image"), CancellationToken.None);
+            _ = volume.GetFreeExtents().Count();
+        });
+    }
+
+    // A root directory in cluster 2 that names a bitmap from cluster 3 on, whose own clusters alone it calls used.
+    private static void PutEnormousBitmap(SparseMemoryStorage disk, long fat, long heap, long bytes)
+    {
+        uint clusters = (uint)((bytes + 4095) / 4096);
+        byte[] chain = new byte[(clusters + 3) * 4], root = new byte[32], used = new byte[(clusters / 8) + 1];
+        for (uint i = 3; i < clusters + 2; i++) BitConverter.TryWriteBytes(chain.AsSpan((int)i * 4), i + 1);
+        BitConverter.TryWriteBytes(chain.AsSpan(8), uint.MaxValue);
+        BitConverter.TryWriteBytes(chain.AsSpan(((int)clusters + 2) * 4), uint.MaxValue);
+        root[0] = ExFatStreamEntry.Bitmap;
+        BitConverter.TryWriteBytes(root.AsSpan(20), 3u);
+        BitConverter.TryWriteBytes(root.AsSpan(24), bytes);
+        used.AsSpan().Fill(0xFF);
+        disk.Write(fat, chain);
+        disk.Write(heap, root);
+        disk.Write(heap + 4096, used);
+    }
+
     [OracleFact("mkfs.exfat")]
     public void EveryFlippedBitOfTheUpCaseTableIsFound()
     {

@@ -319,22 +319,24 @@ internal sealed class ExFatVolume : FileSystemVolume
     private static void FindClear(ReadOnlySpan<byte> bits, long first, long end, List<(long First, long Count)> runs)
     {
         long start = -1, cluster = first;
-        foreach (byte octet in bits)
+        while (!bits.IsEmpty)
         {
-            if ((octet == 0 && start >= 0) || (octet == 0xFF && start < 0))
-            {
-                cluster += 8;
-                continue;
-            }
-
+            // Whole octets that change nothing: bitmaps are mostly all clear or all set.
+            int same = bits.IndexOfAnyExcept(start >= 0 ? (byte)0 : (byte)0xFF);
+            if (same < 0) same = bits.Length;
+            cluster += same * 8L;
+            bits = bits[same..];
+            if (bits.IsEmpty) break;
             for (int bit = 0; bit < 8; bit++, cluster++)
             {
-                bool isFree = (octet >> bit & 1) == 0;
+                bool isFree = (bits[0] >> bit & 1) == 0;
                 if (isFree && start < 0) start = cluster;
                 if (isFree || start < 0) continue;
                 runs.Add((start, cluster - start));
                 start = -1;
             }
+
+            bits = bits[1..];
         }
 
         if (start >= 0) runs.Add((start, cluster - start));
