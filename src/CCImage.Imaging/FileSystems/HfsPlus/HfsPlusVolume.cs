@@ -300,19 +300,14 @@ internal sealed class HfsPlusVolume : FileSystemVolume
             bitmap.Read(block / 8, chunk.AsSpan(0, bytes));
             for (int i = 0; i < bytes; i++)
             {
+                // Whole octets that change nothing: bitmaps are mostly all clear or all set.
+                int same = chunk.AsSpan(i, bytes - i).IndexOfAnyExcept(start >= 0 ? (byte)0 : (byte)0xFF);
+                if (same < 0) same = bytes - i;
+                if (start >= 0) same = (int)Math.Clamp((high - block) / 8, 0, same);
+                block += same * 8L;
+                i += same;
+                if (i == bytes) break;
                 byte bits = chunk[i];
-                if (bits == 0 && start >= 0 && block + 8 <= high)
-                {
-                    block += 8;
-                    continue;
-                }
-
-                if (bits == 0xFF && start < 0)
-                {
-                    block += 8;
-                    continue;
-                }
-
                 for (int mask = 0x80; mask != 0; mask >>= 1, block++)
                 {
                     bool free = (bits & mask) == 0 && block >= low && block < high;
