@@ -248,12 +248,15 @@ public sealed class DiskImage : IDisposable
             : table.Partitions.Where(p => p.SizeBytes > 0 && p.OffsetBytes <= disk.Length - p.SizeBytes).OrderBy(p => p.OffsetBytes).Select(p => (p.Number, p.OffsetBytes, p.SizeBytes));
         var volumes = new List<FoundVolume>();
         int number = 1;
+        long taken = 0;
         foreach ((int partition, long offset, long length) in windows)
         {
+            if (offset < taken) continue; // partitions that overlap a volume's: thousands of them could name the same volume
             FileSystemVolume volume = VolumeDetection.Open(new WindowStorage(disk, offset, length), out ImageException? fault);
             if (volume.Kind == VolumeKind.Unknown) continue;
             volumes.Add(new(number, partition, offset, volume, fault));
             number += volume.Describe(partition).Count;
+            taken = offset + length;
         }
 
         return volumes;

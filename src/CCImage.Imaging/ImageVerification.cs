@@ -82,6 +82,7 @@ public static class ImageVerification
             using DiskImage image = DiskImage.Mount(request.Path, container);
             new PartitionChecker(image.Disk, image.PartitionTable).Check(findings);
             foreach (DiskImage.FoundVolume volume in image.Volumes) CheckVolume(volume, findings, cancellation);
+            if (image.PartitionScheme == PartitionScheme.None && image.Volumes.Count == 0) CheckUnknown(container, findings);
         }
         catch (ImageException e) when (IsDamage(e))
         {
@@ -122,6 +123,18 @@ public static class ImageVerification
         {
             findings.Damaged(check, e);
         }
+    }
+
+    // An encrypted bundle has nothing that proves the keys in its token but what they decipher; other containers prove them with their own signatures.
+    private static void CheckUnknown(ImageContainer container, ImageFindings findings)
+    {
+        const string What = "Content";
+        byte[] first = new byte[(int)Math.Min(PartitionTable.SectorSize, container.Disk.Length)];
+        container.Disk.Read(0, first);
+        if (container.Bundle is not null && container.Encryption != BackupImageEncryption.None && first.AsSpan().ContainsAnyExcept((byte)0))
+            findings.Damaged(What, "The disk makes no sense: the keys in the token, or the beginning of the disk, are damaged.", "token", "Put back the file 'token' from another copy of the bundle.");
+        else
+            findings.Note(What, "Neither a partition map nor a file system was recognised: what is on the disk was not checked.");
     }
 
     private static List<string> Repair(ImageVerificationRequest request, CancellationToken cancellation)

@@ -3,6 +3,7 @@ using CCImage.Containers.SparseBundle;
 using CCImage.Diagnostics;
 using CCImage.Encryption;
 using CCImage.Storage;
+using CCImage.Tests.HfsPlus;
 
 namespace CCImage.Tests;
 
@@ -185,6 +186,38 @@ public sealed class ImageVerificationTests : IDisposable
             Assert.False(result.IsSound);
             Assert.Contains(result.Findings, f => f.Grade == ImageFindingGrade.Damaged && (check is null || f.Check == check));
         }
+    }
+
+    [Fact]
+    public void AVolumeThatEveryPartitionNamesIsJudgedOnce()
+    {
+        const int Entries = 16_384, Start = 2 + (Entries / 4), Tail = 8;
+        byte[] volume = HfsPlusDamage.BaseOf(DamageBase.Ordinary), disk = new byte[(Start + Tail) * Sector + volume.Length];
+        long last = (disk.Length / Sector) - Tail - 1;
+        volume.CopyTo(disk, Start * Sector);
+        Span<byte> entries = disk.AsSpan(2 * Sector, Entries * 128);
+        for (int i = 0; i < Entries; i++)
+        {
+            Span<byte> entry = entries.Slice(i * 128, 128);
+            new Guid("48465300-0000-11AA-AA11-00306543ECAC").TryWriteBytes(entry);
+            BinaryPrimitives.WriteInt64LittleEndian(entry[32..], Start);
+            BinaryPrimitives.WriteInt64LittleEndian(entry[40..], last);
+        }
+
+        Span<byte> header = disk.AsSpan(Sector, 92);
+        "EFI PART"u8.CopyTo(header);
+        (int At, long Value)[] fields = [(8, 0x5C_0001_0000), (24, 1), (32, (disk.Length / Sector) - 1), (40, Start), (48, last), (72, 2), (80, Entries | (128L << 32))];
+        foreach ((int at, long value) in fields) BinaryPrimitives.WriteInt64LittleEndian(header[at..], value);
+        BinaryPrimitives.WriteUInt32LittleEndian(header[88..], CCImage.Checksums.Crc32.Of(entries));
+        BinaryPrimitives.WriteUInt32LittleEndian(header[16..], CCImage.Partitions.Gpt.GptChecksum.OfHeader(header));
+        (disk[446 + 4], disk[510], disk[511]) = (0xEE, 0x55, 0xAA);
+        (disk[446 + 8], disk[446 + 12]) = (1, 1);
+        File.WriteAllBytes(_folder["image"], disk);
+        MalformedInput.Try(() =>
+        {
+            using (DiskImage image = DiskImage.Open(_folder["image"])) Assert.Equal(Entries, image.Describe().Partitions.Count);
+            Assert.False(Verify(_folder["image"]).IsSound);
+        });
     }
 
     [Fact]

@@ -67,8 +67,9 @@ internal sealed class ZlibCodec : BlockCodec
                 if (zlib.Read(more) != 0) throw ImageException.Damaged($"A zlib block holds more than {destination.Length} bytes.");
             }
         }
-        catch (InvalidDataException e)
+        catch (Exception e) when (e is InvalidDataException or IOException)
         {
+            // The latter (a ZLibException) for a block that asks for a dictionary of its own: nothing else is read here but memory.
             throw ImageException.Damaged("A zlib block cannot be decompressed.", innerException: e);
         }
     }

@@ -51,6 +51,7 @@ public sealed class ZlibCodecTests
         Damaged(block[..^20], plain.Length);
         Damaged([], 10);
         Damaged(new byte[100], 100);
+        Damaged(Convert.FromHexString("78F96360400500001000" + "01"), 16); // asks for a preset dictionary (RFC 1950, FDICT); found by fuzzing
         foreach (int at in new[] { 0, 10, used / 2, used - 1 })
         {
             byte[] flipped = [.. block];

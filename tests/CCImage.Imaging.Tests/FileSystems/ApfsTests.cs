@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Globalization;
 using CCImage.Checksums;
 using CCImage.Containers.Udif;
@@ -182,7 +183,7 @@ public sealed class ApfsTests : IDisposable
         static void Mend(byte[] bytes, int block)
         {
             Span<byte> content = bytes.AsSpan(block * 4096, Math.Min(4096, bytes.Length - (block * 4096)));
-            if (content.Length == 4096) System.Buffers.Binary.BinaryPrimitives.WriteUInt64LittleEndian(content, Fletcher64.Compute(content[8..]));
+            if (content.Length == 4096) BinaryPrimitives.WriteUInt64LittleEndian(content, Fletcher64.Compute(content[8..]));
         }
 
         static void Use(byte[] bytes)
@@ -193,6 +194,46 @@ public sealed class ApfsTests : IDisposable
             volume.Check(new ImageFindings("x"), CancellationToken.None);
             _ = volume.GetFreeExtents().Count();
         }
+    }
+
+    [OracleFact("mkapfs")]
+    public void Objects_that_are_named_again_and_again_end_the_check()
+    {
+        string path = _folder["container"];
+        using (FileStream file = File.Create(path)) file.SetLength(4 << 20);
+        Assert.Equal(0, Oracle.Run("mkapfs", path).ExitCode);
+        byte[] bytes = File.ReadAllBytes(path);
+        ulong map, tree;
+        using (ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes)))
+        {
+            map = container.Superblock.ObjectMapAddress;
+            tree = new ApfsObjectMap(container.Blocks, map, "map").Header.TreeAddress;
+        }
+
+        // A leaf whose hundred objects of 1 MiB, without a header and so without a checksum, all lie in the same place.
+        Span<byte> node = bytes.AsSpan((int)tree * 4096, 4096);
+        node[32..].Clear();
+        const int Count = 100;
+        BinaryPrimitives.WriteUInt16LittleEndian(node[32..], ApfsConstants.NodeRoot | ApfsConstants.NodeLeaf | ApfsConstants.NodeFixedSize);
+        BinaryPrimitives.WriteUInt32LittleEndian(node[36..], Count);
+        BinaryPrimitives.WriteUInt16LittleEndian(node[42..], Count * 4);
+        for (int i = 0; i < Count; i++)
+        {
+            BinaryPrimitives.WriteUInt16LittleEndian(node[(56 + (i * 4))..], (ushort)(i * 16));
+            BinaryPrimitives.WriteUInt16LittleEndian(node[(58 + (i * 4))..], (ushort)((i + 1) * 16));
+            BinaryPrimitives.WriteUInt64LittleEndian(node[(56 + (Count * 4) + (i * 16))..], 5000 + (ulong)i);
+            Span<byte> value = node[(4096 - 40 - ((i + 1) * 16))..];
+            BinaryPrimitives.WriteUInt32LittleEndian(value, ApfsConstants.MapNoHeader);
+            BinaryPrimitives.WriteUInt32LittleEndian(value[4..], 1 << 20);
+            BinaryPrimitives.WriteUInt64LittleEndian(value[8..], 1);
+        }
+
+        BinaryPrimitives.WriteUInt64LittleEndian(node, Fletcher64.Compute(node[8..]));
+        MalformedInput.Try(() =>
+        {
+            using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(bytes), out _);
+            Assert.Contains(Check(volume).ToList(), f => f.Grade == ImageFindingGrade.Damaged && f.Message.Contains("more blocks than the container", StringComparison.Ordinal));
+        });
     }
 
     private static bool IsSound(byte[] bytes)

@@ -64,6 +64,119 @@ public sealed class FatAndExFatTests
         Assert.Equal((before - 4096, 2), (extents.Sum(e => e.Length), extents.Count));
     }
 
+    [OracleTheory("mkfs.exfat")]
+    [InlineData(0b0101_0110)] // found by fuzzing: several runs of clear bits behind the last cluster
+    [InlineData(0b1010_1000)]
+    [InlineData(0)]
+    public void BitsBehindTheLastClusterOfExFatMeanNothing(byte padding)
+    {
+        byte[] disk = Make("exfat");
+        uint clusters = BitConverter.ToUInt32(disk, 92) - 7; // leaves most of the last octet without clusters
+        Assert.Equal(1u, clusters % 8);
+        BitConverter.TryWriteBytes(disk.AsSpan(92), clusters);
+        int heap = BitConverter.ToInt32(disk, 88) * 512;
+        disk[heap + (int)(clusters / 8)] = (byte)(padding & ~1);
+        PutBootChecksum(disk);
+        IReadOnlyList<StorageExtent> free = FreeExtents(disk);
+        Assert.Equal(heap + (clusters * 4096L), Assert.Single(free).End);
+    }
+
+    [OracleFact("mkfs.exfat")]
+    public void ChainsOfExFatThatRunInACircleAreFound()
+    {
+        byte[] disk = Make("exfat");
+        int fat = BitConverter.ToInt32(disk, 80) * 512, heap = BitConverter.ToInt32(disk, 88) * 512;
+        uint root = BitConverter.ToUInt32(disk, 96);
+        disk.AsSpan(heap + ((int)(root - 2) * 4096), 4096).Fill(5); // entries that mean nothing, and no end
+        foreach ((uint at, uint next) in new[] { (root, 100u), (100u, 101u), (101u, 102u), (102u, 100u) })
+        {
+            BitConverter.TryWriteBytes(disk.AsSpan(fat + ((int)at * 4)), next);
+            disk.AsSpan(heap + ((int)(next - 2) * 4096), 4096).Fill(5);
+        }
+
+        using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(disk), out _);
+        var findings = new ImageFindings("image");
+        ReadAll(disk);
+        volume.Check(findings, CancellationToken.None);
+        Assert.Contains(findings.ToList(), f => f.Check == "exFAT root directory" && f.Grade == ImageFindingGrade.Damaged && f.Message.Contains("circle", StringComparison.Ordinal));
+    }
+
+    [OracleTheory("mkfs.fat", "mkfs.exfat")]
+    [InlineData("fat32")]
+    [InlineData("exfat")]
+    public void TheMostClustersThereCanBeTakeLittleTime(string kind)
+    {
+        byte[] small = Make(kind), boot = small[..(24 * 512)];
+        long length;
+        if (kind == "fat32")
+        {
+            BitConverter.TryWriteBytes(boot.AsSpan(32), 0x0FFF_0000u); // sectors: a cluster each, and the FATs
+            BitConverter.TryWriteBytes(boot.AsSpan(36), 0x0FFF_0000u / 128);
+            length = 0x0FFF_0000L * 512;
+        }
+        else
+        {
+            uint clusters = 0xFFFF_FF00;
+            BitConverter.TryWriteBytes(boot.AsSpan(72), ((ulong)clusters * 8) + 0x1_0000_0000);
+            BitConverter.TryWriteBytes(boot.AsSpan(84), clusters / 127);
+            BitConverter.TryWriteBytes(boot.AsSpan(88), 0x1000_0000u);
+            BitConverter.TryWriteBytes(boot.AsSpan(92), clusters);
+            BitConverter.TryWriteBytes(boot.AsSpan(96), 2u);
+            PutBootChecksum(boot);
+            length = ((clusters * 8L) + 0x1_0000_0000) * 512;
+        }
+
+        var disk = new SparseMemoryStorage(length);
+        disk.Write(0, boot);
+        if (kind == "exfat") PutEnormousBitmap(disk, BitConverter.ToUInt32(boot, 80) * 512L, 0x1000_0000L * 512, 0xFFFF_FF00u / 8);
+        else disk.Write(BitConverter.ToUInt16(boot, 14) * 512L, [0xF8, 0xFF, 0xFF, 0x0F, 0xFF, 0xFF, 0xFF, 0x0F, 0xF8, 0xFF, 0xFF, 0x0F]);
+        MalformedInput.Try(() =>
+        {
+            using FileSystemVolume volume = VolumeDetection.Open(disk, out ImageException? fault);
+            Assert.Null(fault);
+            Assert.True(volume.FreeBytes > length / 2);
+            volume.Check(new ImageFindings("image"), CancellationToken.None);
+            _ = volume.GetFreeExtents().Count();
+        });
+    }
+
+    // A root directory in cluster 2 that names a bitmap from cluster 3 on, whose own clusters alone it calls used.
+    private static void PutEnormousBitmap(SparseMemoryStorage disk, long fat, long heap, long bytes)
+    {
+        uint clusters = (uint)((bytes + 4095) / 4096);
+        byte[] chain = new byte[(clusters + 3) * 4], root = new byte[32], used = new byte[(clusters / 8) + 1];
+        for (uint i = 3; i < clusters + 2; i++) BitConverter.TryWriteBytes(chain.AsSpan((int)i * 4), i + 1);
+        BitConverter.TryWriteBytes(chain.AsSpan(8), uint.MaxValue);
+        BitConverter.TryWriteBytes(chain.AsSpan(((int)clusters + 2) * 4), uint.MaxValue);
+        root[0] = ExFatStreamEntry.Bitmap;
+        BitConverter.TryWriteBytes(root.AsSpan(20), 3u);
+        BitConverter.TryWriteBytes(root.AsSpan(24), bytes);
+        used.AsSpan().Fill(0xFF);
+        disk.Write(fat, chain);
+        disk.Write(heap, root);
+        disk.Write(heap + 4096, used);
+    }
+
+    [OracleFact("mkfs.exfat")]
+    public void EveryFlippedBitOfTheUpCaseTableIsFound()
+    {
+        byte[] disk = Make("exfat");
+        int heap = BitConverter.ToInt32(disk, 88) * 512, root = heap + ((BitConverter.ToInt32(disk, 96) - 2) * 4096);
+        int entry = Enumerable.Range(0, 128).Select(i => root + (i * 32)).First(at => disk[at] == 0x82);
+        int table = heap + ((BitConverter.ToInt32(disk, entry + 20) - 2) * 4096), length = BitConverter.ToInt32(disk, entry + 24);
+        Assert.Equal(ImageFindingGrade.Ok, Worst(disk));
+        for (int at = 0; at < length; at += 7) AssertFound(table + at, at % 8);
+        for (int bit = 0; bit < 8 * 4; bit++) AssertFound(entry + 4 + (bit / 8), bit % 8); // its checksum
+        AssertFound(entry, 7); // a deleted entry
+
+        void AssertFound(int at, int bit)
+        {
+            disk[at] ^= (byte)(1 << bit);
+            Assert.True(Worst(disk) == ImageFindingGrade.Damaged, $"byte {at}, bit {bit}");
+            disk[at] ^= (byte)(1 << bit);
+        }
+    }
+
     [OracleTheory("mkfs.fat", "mkfs.exfat", "fsck.fat", "fsck.exfat")]
     [InlineData("fat32", 6 * 512 + 3, true)] // copy of the boot sector
     [InlineData("fat32", 512 + 2, true)] // information sector
@@ -156,6 +269,20 @@ public sealed class FatAndExFatTests
         var findings = new ImageFindings("image");
         volume.Check(findings, CancellationToken.None);
         return findings.Worst;
+    }
+
+    private static ImageFindingGrade Worst(byte[] disk)
+    {
+        using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(disk), out _);
+        return Worst(volume);
+    }
+
+    private static void PutBootChecksum(byte[] disk)
+    {
+        uint checksum = 0;
+        for (int i = 0; i < 11 * 512; i++)
+            if (i is not (106 or 107 or 112)) checksum = unchecked((checksum >> 1 | checksum << 31) + disk[i]);
+        for (int i = 0; i < 512; i += 4) BitConverter.TryWriteBytes(disk.AsSpan((11 * 512) + i), checksum);
     }
 
     private static void ReadAll(byte[] disk)

@@ -125,6 +125,17 @@ public sealed class GptTests
     }
 
     [Fact]
+    public void Read_DoesNotBelieveAnAbsurdSizeOfNoEntries()
+    {
+        byte[] bytes = Make(2048).ToArray();
+        BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(512 + 80), 0);
+        BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(512 + 84), 0xC62B_0000); // found by fuzzing
+        BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(512 + 88), Crc32.Of([]));
+        BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(512 + 16), GptChecksum.OfHeader(bytes.AsSpan(512, 92)));
+        Assert.Single(PartitionTable.Read(new MemoryStorage(bytes)).Partitions); // from the backup
+    }
+
+    [Fact]
     public void Read_EveryTruncationIsATypedErrorOrATable()
     {
         byte[] whole = Make(128).ToArray();

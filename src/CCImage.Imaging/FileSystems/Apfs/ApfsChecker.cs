@@ -15,6 +15,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
     private const string Space = "APFS space manager";
     private const string Objects = "APFS objects";
     private const int MostObjectBytes = 1 << 20;
+    private const int MostFaults = 1000; // then nothing can be learned from the rest, and hostile trees must end
 
     private readonly HashSet<ulong> _roots = [];
     private readonly Dictionary<ulong, ApfsCheckpointMapping> _ephemeral = [];
@@ -22,6 +23,8 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
     private long _checked;
     private long _sealed;
     private long _faults;
+    private ulong _mappedBlocks;
+    private ulong _extentBlocks; // of one tree: snapshots share extents
 
     private ApfsBlocks Blocks => container.Blocks;
 
@@ -33,6 +36,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
         Guard(Space, CheckSpace);
         Guard(Objects, CheckVolumes);
         if (_sealed != 0) findings.Note(Objects, $"{_sealed} encrypted or headerless objects have no checksum that can be proved without the key.");
+        if (_faults >= MostFaults) findings.Damaged(Objects, "There are so many faults that the rest was not looked at.");
         if (_faults == 0) findings.Ok(Objects, $"The checksums of {_checked} objects are right, and none of them is marked free.");
     }
 
@@ -48,7 +52,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
 
     private void CheckEphemerals()
     {
-        ulong budget = container.Superblock.DataBlocks;
+        ulong budget = Math.Min(container.Superblock.DataBlocks, Blocks.Count);
         foreach (ApfsCheckpointMapping mapping in container.ReadCheckpointMaps())
         {
             cancellation.ThrowIfCancellationRequested();
@@ -153,6 +157,8 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
         if (value.Size == 0 || value.Size > MostObjectBytes || value.Size % (uint)Blocks.Size != 0)
             throw ImageException.Damaged($"An object map tells of an object of {(uint)value.Size} bytes.", $"object {(ulong)key.ObjectId}");
         int blocks = (int)(uint)value.Size / Blocks.Size;
+        _mappedBlocks += (ulong)blocks;
+        if (_mappedBlocks > Blocks.Count) throw GaveUp("The object maps name more blocks than the container has.");
         byte[] content = Blocks.Read(value.Address, blocks, "object");
         MustBeUsed(value.Address, (ulong)blocks, "object");
         bool isProved = (value.Flags & ApfsConstants.MapNoHeader) == 0 && ApfsBlocks.IsIntact(content);
@@ -176,7 +182,12 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
         ulong length = BinaryPrimitives.ReadUInt64LittleEndian(value);
         if (length >> ApfsConstants.TypeShift != ApfsConstants.KindNew) return;
         length &= ApfsConstants.AddressMask;
-        if (Blocks.Contains(first, length)) MustBeUsed(first, length, "extent of a file");
+        if (Blocks.Contains(first, length))
+        {
+            _extentBlocks += length;
+            if (_extentBlocks > Blocks.Count) throw GaveUp("An extent tree names more blocks than the container has.");
+            MustBeUsed(first, length, "extent of a file");
+        }
         else if ((container.Superblock.IncompatibleFeatures & ApfsConstants.IncompatibleFusion) == 0)
             throw ImageException.Damaged("An extent of a file leaves the container.", $"block {first}");
     }
@@ -202,7 +213,8 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
         if (!_roots.Add(root)) return;
         var seen = new HashSet<ulong>();
         var pending = new Stack<(ulong Address, int Level)>([(root, -1)]);
-        while (pending.TryPop(out (ulong Address, int Level) next))
+        _extentBlocks = 0;
+        while (_faults < MostFaults && pending.TryPop(out (ulong Address, int Level) next))
         {
             cancellation.ThrowIfCancellationRequested();
             Guard(Objects, () =>
@@ -211,7 +223,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
                 var node = new ApfsNode(Blocks.ReadObject(next.Address, what, 1, ApfsObjectType.BTreeRoot, ApfsObjectType.BTreeNode), what);
                 MustBeOnLevel(node, next.Level);
                 Used(next.Address, what);
-                for (int i = 0; i < node.Count; i++)
+                for (int i = 0; i < node.Count && _faults < MostFaults; i++)
                 {
                     int entry = i;
                     if (!node.IsLeaf) pending.Push((node.Child(i), node.Header.Level));
@@ -235,6 +247,13 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
     private void MustBeUsed(ulong first, ulong count, string what)
     {
         if (_space?.FirstFree(first, count) is ulong free) Damaged(Objects, $"A {what} lies in a block that is marked free.", $"block {free}");
+    }
+
+    // Blocks have one owner each: sums that exceed the container end the check, which would otherwise read what is named again and again.
+    private ImageException GaveUp(string problem)
+    {
+        _faults = MostFaults;
+        return ImageException.Damaged(problem, "APFS container");
     }
 
     private void Guard(string check, Action action)

@@ -98,24 +98,33 @@ internal sealed class ApfsFreeSpace
         for (int chunk = 0; chunk < _chunks.Count; chunk++)
         {
             byte[] bitmap = Bitmap(chunk);
-            uint blocks = _chunks[chunk].Blocks;
-            for (uint bit = 0; bit < blocks;)
+            int blocks = (int)_chunks[chunk].Blocks;
+            if (bitmap.Length == 0)
             {
-                byte bits = bitmap.Length == 0 ? (byte)0 : bitmap[bit >> 3];
-                if ((bit & 7) == 0 && blocks - bit >= 8 && bits == (open ? 0 : 0xFF))
+                if (!open) (start, open) = (block, true);
+                block += (uint)blocks;
+                continue;
+            }
+
+            for (int bit = 0; bit < blocks;)
+            {
+                // Whole octets that change nothing.
+                if ((bit & 7) == 0)
                 {
-                    bit += 8;
-                    continue;
+                    ReadOnlySpan<byte> octets = bitmap.AsSpan(bit / 8, (blocks - bit) / 8);
+                    int same = octets.IndexOfAnyExcept(open ? (byte)0 : (byte)0xFF);
+                    bit += 8 * (same < 0 ? octets.Length : same);
+                    if (bit == blocks) break;
                 }
 
-                bool free = (bits & (1 << (int)(bit & 7))) == 0;
-                if (free && !open) start = block + bit;
-                if (!free && open) yield return (start, block + bit - start);
+                bool free = (bitmap[bit >> 3] & (1 << (bit & 7))) == 0;
+                if (free && !open) start = block + (uint)bit;
+                if (!free && open) yield return (start, block + (uint)bit - start);
                 open = free;
                 bit++;
             }
 
-            block += blocks;
+            block += (uint)blocks;
         }
 
         if (open) yield return (start, block - start);

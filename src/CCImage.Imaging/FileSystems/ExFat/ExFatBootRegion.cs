@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Numerics;
 using CCImage.Storage;
 
 namespace CCImage.FileSystems.ExFat;
@@ -26,13 +25,10 @@ internal static class ExFatBootRegion
     public static bool IsValid(ReadOnlySpan<byte> region)
     {
         int end = region.Length / Sectors * (Sectors - 1);
-        uint checksum = 0;
-        for (int i = 0; i < end; i++)
-        {
-            if (i is not (ExFatBootSector.FlagsOffset or ExFatBootSector.FlagsOffset + 1 or ExFatBootSector.PercentOffset))
-                checksum = unchecked(BitOperations.RotateRight(checksum, 1) + region[i]);
-        }
-
+        const int Flags = ExFatBootSector.FlagsOffset, Percent = ExFatBootSector.PercentOffset;
+        uint checksum = ExFatChecksum.Of(region[..Flags]); // what changes while the volume is in use is left out
+        checksum = ExFatChecksum.Append(checksum, region[(Flags + 2)..Percent]);
+        checksum = ExFatChecksum.Append(checksum, region[(Percent + 1)..end]);
         for (int i = end; i < region.Length; i += 4)
             if (BinaryPrimitives.ReadUInt32LittleEndian(region[i..]) != checksum) return false;
         return true;

@@ -6,11 +6,12 @@ using CCImage.Storage;
 
 namespace CCImage.FileSystems.ExFat;
 
-/// <summary>An exFAT volume: name, free space, and a check of its boot regions and its allocation bitmap. Source: docs/formats/exfat.md.</summary>
+/// <summary>An exFAT volume: name, free space, and a check of its boot regions, allocation bitmap and up-case table. Source: docs/formats/exfat.md.</summary>
 internal sealed class ExFatVolume : FileSystemVolume
 {
     private const uint BadCluster = 0xFFFFFFF7, EndOfChain = 0xFFFFFFFF;
     private const long LargestDirectory = 256 << 20;
+    private const int MostUpCaseBytes = 2 * 65536; // a unit for each of UTF-16, not compressed
     private const int Chunk = 256 << 10;
 
     private readonly BlockStorage _volume;
@@ -92,6 +93,7 @@ internal sealed class ExFatVolume : FileSystemVolume
         else if (FindUnmarked(root, bitmap) is uint cluster) findings.Damaged(What, "A cluster that the file system itself uses is marked as free.", $"cluster {cluster}");
         else if (bitmap.Length != BitmapBytes) findings.Note(What, $"It has {bitmap.Length} bytes where {BitmapBytes} are enough.");
         else findings.Ok(What, $"It covers all {_boot.ClusterCount} clusters.");
+        if (root.Fault is null) CheckUpCase(findings, root);
     }
 
     /// <inheritdoc/>
@@ -136,6 +138,36 @@ internal sealed class ExFatVolume : FileSystemVolume
         else findings.Ok(What, "Both boot regions fit their checksums and are equal.", place);
     }
 
+    private void CheckUpCase(ImageFindings findings, Root root)
+    {
+        const string What = "exFAT up-case table";
+        try
+        {
+            if (root.UpCase is not { } entry) findings.Damaged(What, "The root directory names no up-case table: names cannot be compared.", "root directory");
+            else if (entry.Length is var length && (length == 0 || length > MostUpCaseBytes)) findings.Damaged(What, $"It claims {length} bytes.", "root directory");
+            else if (ExFatChecksum.Of(ReadUpCase(entry)) != entry.Checksum) findings.Damaged(What, "It fails its checksum: names may be compared wrongly.", $"cluster {entry.FirstCluster}");
+            else findings.Ok(What, "It fits its checksum.");
+        }
+        catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged)
+        {
+            findings.Damaged(What, e);
+        }
+    }
+
+    private byte[] ReadUpCase(in ExFatStreamEntry entry)
+    {
+        byte[] table = new byte[(int)(ulong)entry.Length];
+        int done = 0;
+        foreach (uint cluster in Chain(entry.FirstCluster, Layout.DivideUp(table.Length, _clusterSize), "up-case table"))
+        {
+            int part = (int)Math.Min(_clusterSize, table.Length - done);
+            _volume.Read(OffsetOf(cluster), table.AsSpan(done, part));
+            done += part;
+        }
+
+        return done == table.Length ? table : throw ImageException.Damaged($"The chain of the up-case table ends after {done} of {table.Length} bytes.", "FAT");
+    }
+
     // A copy that describes the volume as it was opened; of another one it could only do harm.
     private bool HasSameGeometry(ReadOnlySpan<byte> region)
     {
@@ -160,6 +192,21 @@ internal sealed class ExFatVolume : FileSystemVolume
         return BinaryPrimitives.ReadUInt32LittleEndian(entry);
     }
 
+    // The clusters of a chain. One that runs in a circle comes back to a cluster that is kept at every power of two (R. P. Brent).
+    private IEnumerable<uint> Chain(uint first, long most, string what)
+    {
+        uint cluster = first, kept = first;
+        long keepAt = 1;
+        for (long count = 0; cluster != EndOfChain; count++)
+        {
+            if (!IsCluster(cluster, _boot.ClusterCount)) throw ImageException.Damaged($"The chain of the {what} leads to cluster {cluster}.", "FAT");
+            if (count == most || (count > 0 && cluster == kept)) throw ImageException.Damaged($"The chain of the {what} is longer than it can be, or runs in a circle.", "FAT");
+            if (count == keepAt) (kept, keepAt) = (cluster, keepAt * 2);
+            yield return cluster;
+            cluster = Next(cluster);
+        }
+    }
+
     private Root ReadRoot()
     {
         var root = new Root();
@@ -178,11 +225,9 @@ internal sealed class ExFatVolume : FileSystemVolume
     private void ScanRoot(Root root)
     {
         byte[] entries = new byte[(int)Math.Min(_clusterSize, Chunk)];
-        uint cluster = _boot.RootCluster;
-        for (long read = 0; read < LargestDirectory && cluster != EndOfChain; cluster = Next(cluster))
+        foreach (uint cluster in Chain(_boot.RootCluster, Math.Max(LargestDirectory / _clusterSize, 1), "root directory"))
         {
-            if (!IsCluster(cluster, _boot.ClusterCount)) throw ImageException.Damaged($"The chain of the root directory leads to cluster {cluster}.", "FAT");
-            for (long at = 0; at < _clusterSize; at += entries.Length, read += entries.Length)
+            for (long at = 0; at < _clusterSize; at += entries.Length)
             {
                 _volume.Read(OffsetOf(cluster) + at, entries);
                 if (ScanEntries(entries, root)) return;
@@ -206,7 +251,7 @@ internal sealed class ExFatVolume : FileSystemVolume
                     root.Bitmap = OpenBitmap(Layout.Read<ExFatStreamEntry>(entries));
                     break;
                 case ExFatStreamEntry.UpCase:
-                    root.UpCaseCluster = Layout.Read<ExFatStreamEntry>(entries).FirstCluster;
+                    root.UpCase = Layout.Read<ExFatStreamEntry>(entries);
                     break;
                 default:
                     break;
@@ -225,21 +270,19 @@ internal sealed class ExFatVolume : FileSystemVolume
 
     private Bitmap OpenBitmap(in ExFatStreamEntry entry)
     {
-        const string Place = "allocation bitmap";
+        const string What = "allocation bitmap";
         if (entry.Length < (ulong)BitmapBytes || entry.Length > (ulong)CapacityBytes)
-            throw ImageException.Damaged($"The allocation bitmap has {entry.Length} bytes where {BitmapBytes} are needed.", Place);
+            throw ImageException.Damaged($"The allocation bitmap has {entry.Length} bytes where {BitmapBytes} are needed.", What);
+        long clusters = Layout.DivideUp((long)(ulong)entry.Length, _clusterSize), found = 0;
         var runs = new List<(uint First, uint Count)>();
-        uint cluster = entry.FirstCluster;
-        for (long left = Layout.DivideUp((long)(ulong)entry.Length, _clusterSize); left > 0; left--)
+        foreach (uint cluster in Chain(entry.FirstCluster, clusters, What))
         {
-            if (!IsCluster(cluster, _boot.ClusterCount)) throw ImageException.Damaged($"The chain of the allocation bitmap leads to cluster {cluster}.", Place);
+            found++;
             if (runs.Count > 0 && runs[^1] is var (first, count) && first + (long)count == cluster) runs[^1] = (first, count + 1);
             else runs.Add((cluster, 1));
-            cluster = Next(cluster);
         }
 
-        // A chain that runs in a circle never ends.
-        return cluster == EndOfChain ? new(runs, (long)(ulong)entry.Length) : throw ImageException.Damaged("The chain of the allocation bitmap is longer than the bitmap.", Place);
+        return found == clusters ? new(runs, (long)(ulong)entry.Length) : throw ImageException.Damaged($"The chain of the allocation bitmap has {found} clusters instead of {clusters}.", What);
     }
 
     // Parts of the bitmap in order, as long as they count clusters.
@@ -276,28 +319,30 @@ internal sealed class ExFatVolume : FileSystemVolume
     private static void FindClear(ReadOnlySpan<byte> bits, long first, long end, List<(long First, long Count)> runs)
     {
         long start = -1, cluster = first;
-        foreach (byte octet in bits)
+        while (!bits.IsEmpty)
         {
-            if ((octet == 0 && start >= 0) || (octet == 0xFF && start < 0))
-            {
-                cluster += 8;
-                continue;
-            }
-
+            // Whole octets that change nothing: bitmaps are mostly all clear or all set.
+            int same = bits.IndexOfAnyExcept(start >= 0 ? (byte)0 : (byte)0xFF);
+            if (same < 0) same = bits.Length;
+            cluster += same * 8L;
+            bits = bits[same..];
+            if (bits.IsEmpty) break;
             for (int bit = 0; bit < 8; bit++, cluster++)
             {
-                bool isFree = (octet >> bit & 1) == 0;
+                bool isFree = (bits[0] >> bit & 1) == 0;
                 if (isFree && start < 0) start = cluster;
                 if (isFree || start < 0) continue;
                 runs.Add((start, cluster - start));
                 start = -1;
             }
+
+            bits = bits[1..];
         }
 
         if (start >= 0) runs.Add((start, cluster - start));
-        if (runs.Count > 0 && runs[^1] is var (from, count) && from + count > end)
+        while (runs.Count > 0 && runs[^1] is var (from, count) && from + count > end)
         {
-            runs.RemoveAt(runs.Count - 1); // the last octet may have bits for clusters that do not exist
+            runs.RemoveAt(runs.Count - 1); // the last octet may have bits for clusters that do not exist, and these any value
             if (from < end) runs.Add((from, end - from));
         }
     }
@@ -341,7 +386,7 @@ internal sealed class ExFatVolume : FileSystemVolume
     private uint? FindUnmarked(Root root, Bitmap bitmap)
     {
         IEnumerable<(uint First, uint Count)> own = [(_boot.RootCluster, 1), .. bitmap.Runs];
-        if (root.UpCaseCluster is uint upCase && IsCluster(upCase, _boot.ClusterCount)) own = own.Append((upCase, 1u));
+        if (root.UpCase is { } upCase && IsCluster(upCase.FirstCluster, _boot.ClusterCount)) own = own.Append((upCase.FirstCluster, 1u));
         (uint First, uint Count)[] ranges = [.. own.OrderBy(r => r.First)];
         int next = 0;
         foreach ((long first, long count) in FreeRuns(bitmap))
@@ -374,7 +419,7 @@ internal sealed class ExFatVolume : FileSystemVolume
 
         public Bitmap? Bitmap { get; set; }
 
-        public uint? UpCaseCluster { get; set; }
+        public ExFatStreamEntry? UpCase { get; set; }
 
         public ImageException? Fault { get; set; }
     }

@@ -66,7 +66,12 @@ internal sealed class FatTable(BlockStorage volume, FatGeometry geometry, int nu
     private void Read(long first, Span<uint> entries, Span<byte> buffer)
     {
         Span<byte> bytes = buffer[..(int)(geometry.BytesOf(first + entries.Length) - geometry.BytesOf(first))];
-        ClusterRuns.ReadTable(volume, _offset + geometry.BytesOf(first), bytes);
+        if (!ClusterRuns.ReadTable(volume, _offset + geometry.BytesOf(first), bytes))
+        {
+            entries.Clear(); // the tables of large volumes are mostly not stored
+            return;
+        }
+
         for (int i = 0; i < entries.Length; i++)
         {
             entries[i] = geometry.Kind switch

@@ -168,8 +168,9 @@ internal sealed class FatVolume : FileSystemVolume
         for (long at = 0; at < used; at += first.Length)
         {
             int count = (int)Math.Min(first.Length, used - at);
-            ClusterRuns.ReadTable(_volume, _geometry.TableOffset + at, first.AsSpan(0, count));
-            ClusterRuns.ReadTable(_volume, _geometry.TableOffset + _geometry.TableLength + at, second.AsSpan(0, count));
+            bool isStored = ClusterRuns.ReadTable(_volume, _geometry.TableOffset + at, first.AsSpan(0, count));
+            isStored |= ClusterRuns.ReadTable(_volume, _geometry.TableOffset + _geometry.TableLength + at, second.AsSpan(0, count));
+            if (!isStored) continue;
             int equal = first.AsSpan(0, count).CommonPrefixLength(second.AsSpan(0, count));
             if (equal < count) return _geometry.TableOffset + at + equal;
         }

@@ -50,7 +50,7 @@ internal static class GptReader
         if (header.OwnSector != (ulong)sector) return false;
         fault = "entries are out of bounds";
         ulong size = (ulong)(uint)header.EntryCount * header.EntrySize;
-        if (header.EntrySize < GptEntry.Size || header.EntrySize % 8 != 0 || size > MaximumEntriesSize) return false;
+        if ((uint)header.EntrySize is < GptEntry.Size or > MaximumEntriesSize || header.EntrySize % 8 != 0 || size > MaximumEntriesSize) return false;
         if (header.EntriesSector >= (ulong)sectors || size > (ulong)disk.Length - (header.EntriesSector * PartitionTable.SectorSize)) return false;
         entries = new byte[size];
         disk.Read((long)(ulong)header.EntriesSector * PartitionTable.SectorSize, entries);
