@@ -83,6 +83,7 @@ public static class ImageResize
     internal static long? LeastCapacityOf(DiskImage image)
     {
         if (image.Format is not (BackupImageFormat.ReadWrite or BackupImageFormat.Sparse or BackupImageFormat.SparseBundle)) return null;
+        if (image.IsHybrid()) return null;
         if (image.Volumes.MaxBy(v => v.OffsetBytes) is not { Fault: null, Volume: HfsPlusVolume { IsEmbedded: false } volume } last) return null;
         if (volume.Has(VolumeAttributes.Inconsistent) || !volume.Has(VolumeAttributes.Unmounted)) return null;
         try
@@ -120,6 +121,8 @@ public static class ImageResize
             (_image, _cancellation) = (image, cancellation);
             if (image.PartitionScheme is not (PartitionScheme.None or PartitionScheme.Gpt))
                 throw ImageException.Unsupported($"An image with a partition map of the kind {image.PartitionScheme} cannot be resized.", "Back its files up into a new image.");
+            if (image.IsHybrid())
+                throw ImageException.Unsupported("A second file system shares the disk with the volume, so that it cannot be resized.", "Back its files up into a new image.");
             _windowLength = image.Disk.Length;
             if (image.PartitionScheme == PartitionScheme.Gpt)
             {
