@@ -29,7 +29,7 @@ internal sealed class HfsPlusRelocation
 
     private readonly HfsPlusBlockMap _map;
     private List<BlockRange> _holes = [];
-    private IReadOnlyList<BlockRange> _targets = [];
+    private List<BlockRange> _targets = [];
     private BlockRange _journal, _journalInfo;
     private int _surplusRuns; // of the allocation file, which stay until the volume is smaller
 
