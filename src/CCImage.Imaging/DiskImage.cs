@@ -298,8 +298,8 @@ public sealed class DiskImage : IDisposable
         };
     }
 
-    // An ISO 9660 file system beside HFS+ (hybrid discs): its files need not be allocated in HFS+. "CD001" at byte 32,769: ECMA-119.
-    private bool IsHybrid()
+    /// <summary>Whether an ISO 9660 file system lies beside HFS+ (hybrid discs): its files need not be allocated in HFS+. "CD001" at byte 32,769: ECMA-119.</summary>
+    internal bool IsHybrid()
     {
         Span<byte> identifier = stackalloc byte[5];
         if (Disk.Length < 32769 + identifier.Length) return false;

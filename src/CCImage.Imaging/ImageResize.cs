@@ -2,7 +2,6 @@ using CCImage.Diagnostics;
 using CCImage.Encryption;
 using CCImage.FileSystems.HfsPlus;
 using CCImage.Partitions;
-using CCImage.Partitions.Gpt;
 using CCImage.Platform;
 using CCImage.Storage;
 
@@ -75,7 +74,7 @@ public static class ImageResize
     }
 
     /// <summary>
-    /// The smallest capacity that <see cref="Run"/> reaches, from metadata alone: where the last volume is HFS+, in a GUID partition table or without map. It
+    /// The smallest capacity that <see cref="Run"/> reaches, from metadata alone: where the last volume is HFS+. It
     /// agrees with the resize itself unless blocks of the volume are leaked.
     /// </summary>
     /// <param name="image">The image.</param>
@@ -83,6 +82,7 @@ public static class ImageResize
     internal static long? LeastCapacityOf(DiskImage image)
     {
         if (image.Format is not (BackupImageFormat.ReadWrite or BackupImageFormat.Sparse or BackupImageFormat.SparseBundle)) return null;
+        if (image.IsHybrid()) return null;
         if (image.Volumes.MaxBy(v => v.OffsetBytes) is not { Fault: null, Volume: HfsPlusVolume { IsEmbedded: false } volume } last) return null;
         if (volume.Has(VolumeAttributes.Inconsistent) || !volume.Has(VolumeAttributes.Unmounted)) return null;
         try
@@ -90,8 +90,9 @@ public static class ImageResize
             long least = HfsPlusMinimumSize.Of(volume);
             if (image.PartitionScheme == PartitionScheme.None) return least;
             BackupImagePartition? partition = image.PartitionTable.Partitions.MaxBy(p => p.OffsetBytes);
-            if (image.PartitionScheme != PartitionScheme.Gpt || partition?.OffsetBytes != last.OffsetBytes) return null;
-            return CapacityFor(least, partition.SizeBytes, last.OffsetBytes, new GptResizer(image.Disk));
+            return partition?.OffsetBytes != last.OffsetBytes
+                ? null
+                : CapacityFor(least, partition.SizeBytes, last.OffsetBytes, PartitionMapResizer.Open(image.Disk, image.PartitionTable));
         }
         catch (ImageException)
         {
@@ -100,7 +101,7 @@ public static class ImageResize
     }
 
     // A last window that does not end at a whole 4 KiB stays as it is.
-    private static long CapacityFor(long leastWindow, long window, long offset, GptResizer? map) => map is null
+    private static long CapacityFor(long leastWindow, long window, long offset, PartitionMapResizer? map) => map is null
         ? leastWindow
         : Math.Min(offset + Binary.Layout.RoundUp(leastWindow, 4096), offset + Math.Max(leastWindow, window)) + map.TailBytes;
 
@@ -109,7 +110,7 @@ public static class ImageResize
     {
         private readonly DiskImage _image;
         private readonly CancellationToken _cancellation;
-        private readonly GptResizer? _map;
+        private readonly PartitionMapResizer? _map;
         private readonly long _offset; // of the last volume's window
         private readonly long _windowLength;
         private readonly DiskImage.FoundVolume? _volume;
@@ -118,12 +119,12 @@ public static class ImageResize
         public Job(DiskImage image, CancellationToken cancellation)
         {
             (_image, _cancellation) = (image, cancellation);
-            if (image.PartitionScheme is not (PartitionScheme.None or PartitionScheme.Gpt))
-                throw ImageException.Unsupported($"An image with a partition map of the kind {image.PartitionScheme} cannot be resized.", "Back its files up into a new image.");
+            if (image.IsHybrid())
+                throw ImageException.Unsupported("A second file system shares the disk with the volume, so that it cannot be resized.", "Back its files up into a new image.");
             _windowLength = image.Disk.Length;
-            if (image.PartitionScheme == PartitionScheme.Gpt)
+            _map = PartitionMapResizer.Open(image.Disk, image.PartitionTable);
+            if (_map is not null)
             {
-                _map = new GptResizer(image.Disk);
                 BackupImagePartition? last = image.PartitionTable.Partitions.MaxBy(p => p.OffsetBytes);
                 (_offset, _windowLength) = last is null ? (0, 0) : (last.OffsetBytes, last.SizeBytes);
                 foreach (BackupImagePartition partition in image.PartitionTable.Partitions)

@@ -84,6 +84,16 @@ public sealed class ImageResizeTests : IDisposable
         if (format == BackupImageFormat.ReadWrite && encryption == BackupImageEncryption.None && Oracle.Find("fsck_hfs") is not null && Oracle.Find("sgdisk") is not null) AssertForeign(image);
     }
 
+    // The files of the other file system may lie anywhere.
+    [Fact]
+    public void AHybridDiscKeepsItsSize()
+    {
+        string image = Make(BackupImageFormat.ReadWrite);
+        using (DiskImage disk = DiskImage.Open(image, null, writable: true)) disk.Disk.Write(32769, "CD001"u8);
+        Assert.Equal(ImageErrorId.UnsupportedFormat, Assert.Throws<ImageException>(() => ImageResize.Run(new(image) { ToMinimumSize = true }, SilentObserver.Instance, CancellationToken.None)).Id);
+        Assert.Null(DiskImage.Inspect(image).MinimumSizeBytes);
+    }
+
     [OracleTheory("fsck_hfs", "sgdisk")]
     [InlineData(ImageFileSystem.HfsPlus)]
     [InlineData(ImageFileSystem.HfsPlusCaseSensitive)]

@@ -35,10 +35,11 @@ Describe 'Resize-BackupImage of a <Format>' -ForEach @(
     }
 
     It 'shrinks to its smallest size, and no further' {
-        $least = (Resize-BackupImage $image -ToMinimumSize -PassThru).CapacityBytesAfter
+        $least = (Get-BackupImage $image).MinimumSizeBytes
         $least | Should -BeLessThan 40MB
+        { Resize-BackupImage $image -SizeBytes ($least - 512) -ErrorAction Stop } | Should -Throw -ErrorId 'CapacityTooSmall*'
+        (Resize-BackupImage $image -ToMinimumSize -PassThru).CapacityBytesAfter | Should -Be $least
         Test-BackupImage $image | Should -BeTrue
-        { Resize-BackupImage $image -SizeBytes ($least - 8KB) -ErrorAction Stop } | Should -Throw -ErrorId 'CapacityTooSmall*'
         (Get-BackupImage $image).CapacityBytes | Should -Be $least
         $target = Join-Path $TestDrive "shrunk-$Format"
         $null = Restore-BackupImage $image $target

@@ -32,6 +32,37 @@ public sealed class HfsPlusMinimumSizeTests
         Assert.InRange(blocks, 1, used - bitmap + 16);
     }
 
+    // What a listing asks of every image, damaged or made to deceive: an answer inside the volume, or the error that names the damage.
+    [Fact]
+    public void DamagedVolumesHaveAnAnswerOrAnError()
+    {
+        foreach (HfsPlusDamage damage in HfsPlusDamage.All) Ask(damage.Make());
+        var random = new Random(7);
+        byte[] sound = HfsPlusDamage.BaseOf(DamageBase.Ordinary);
+        var volume = new EditableVolume(sound);
+        int[] places = [EditableVolume.HeaderAt, volume.TreeHeader(EditableVolume.CatalogTree), volume.TreeHeader(EditableVolume.ExtentsTree), volume.TreeHeader(EditableVolume.AttributesTree), volume.JournalInfo];
+        for (int i = 0; i < 2000; i++)
+        {
+            byte[] bytes = [.. sound];
+            for (int n = random.Next(1, 4); n > 0; n--)
+            {
+                int at = places[random.Next(places.Length)] + random.Next(512);
+                bytes[at] = random.Next(3) == 0 ? (byte)0xFF : (byte)random.Next(256);
+            }
+
+            Ask(bytes);
+        }
+
+        static void Ask(byte[] bytes)
+        {
+            MalformedInput.Try(() =>
+            {
+                HfsPlusVolume volume = HfsPlusVolume.Open(new MemoryStorage(bytes));
+                Assert.InRange(HfsPlusMinimumSize.Of(volume), 0, volume.CapacityBytes);
+            });
+        }
+    }
+
     [Fact]
     public void NoVolumeIsSmallerThanNewfsMakesOne()
     {

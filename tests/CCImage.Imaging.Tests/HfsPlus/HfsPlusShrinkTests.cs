@@ -48,16 +48,28 @@ public sealed class HfsPlusShrinkTests
         AssertSound(Shrink(volume, resizer.LeastLength));
     }
 
-    internal static byte[] MakeScattered(int seed, int pieces, bool caseSensitive, int blockSize, long size = 24 << 20, bool journaled = true)
+    [Fact]
+    public void BadBlocksStayWhereTheyAre()
+    {
+        byte[] volume = MakeScattered(12, 3, false, 4096, hasBadBlock: true);
+        long least = new HfsPlusResizer(Open(volume), default).LeastLength;
+        Assert.True(least > volume.Length * 7L / 8, $"{least} of {volume.Length}");
+        Assert.Equal(least, HfsPlusMinimumSize.Of(Open(volume)));
+        byte[] small = Shrink(volume, least);
+        AssertSound(small);
+        Assert.Equal(FilesOf(volume), FilesOf(small));
+    }
+
+    internal static byte[] MakeScattered(int seed, int pieces, bool caseSensitive, int blockSize, long size = 24 << 20, bool hasBadBlock = false)
     {
         TestTree tree = HfsPlusOracleTests.Oddities();
         for (int i = 0; i < 60; i++) tree.Add(File($"zz {i}", Noise(i * 700, i)));
         tree.Add(File("zz forks", Noise(5000, 1), new Meta { Resource = Noise(300_000, 2), Attributes = [("large", Noise(200_000, 3)), ("small", Noise(100, 4))] }));
         using SparseMemoryStorage storage = HfsPlusCheckerTests.Render(
-            tree, VolumeFile.Options with { VolumeSizeBytes = size, CaseSensitive = caseSensitive, BlockSize = blockSize, Journaled = journaled });
+            tree, VolumeFile.Options with { VolumeSizeBytes = size, CaseSensitive = caseSensitive, BlockSize = blockSize });
         byte[] bytes = new byte[storage.Length];
         storage.Read(0, bytes);
-        bytes = ScatteredVolume.Scatter(bytes, seed, pieces);
+        bytes = ScatteredVolume.Scatter(bytes, seed, pieces, hasBadBlock);
         AssertSound(bytes);
         return bytes;
     }

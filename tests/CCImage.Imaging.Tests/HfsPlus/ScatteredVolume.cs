@@ -29,7 +29,22 @@ internal sealed class ScatteredVolume
     /// <param name="volume">The volume.</param>
     /// <param name="seed">Of all choices.</param>
     /// <param name="pieces">Most pieces of a file's fork.</param>
-    public static byte[] Scatter(byte[] volume, int seed, int pieces) => new ScatteredVolume(volume, seed).Run(pieces);
+    /// <param name="hasBadBlock">Whether a block in the last quarter cannot be kept by the medium.</param>
+    public static byte[] Scatter(byte[] volume, int seed, int pieces, bool hasBadBlock = false)
+    {
+        var scattered = new ScatteredVolume(volume, seed);
+        if (hasBadBlock) scattered.AddBadBlock();
+        return scattered.Run(pieces);
+    }
+
+    private void AddBadBlock()
+    {
+        uint block = _volume.TotalBlocks * 7 / 8;
+        _used[block] = true;
+        _overflow.Add((5, 0, 0), [(block, 1)]);
+        _volume.Set32(HeaderAt + 48, _volume.U32(HeaderAt + 48) - 1);
+        _volume.Set32(HeaderAt + 4, _volume.U32(HeaderAt + 4) | (1 << 9)); // spared blocks
+    }
 
     private byte[] Run(int pieces)
     {
@@ -126,7 +141,7 @@ internal sealed class ScatteredVolume
         throw new InvalidOperationException("The volume is too full to be scattered so.");
     }
 
-    private void SetExtents(int at, IReadOnlyList<(uint Start, uint Count)> runs)
+    private void SetExtents(int at, List<(uint Start, uint Count)> runs)
     {
         _volume.Bytes.AsSpan(at, 64).Clear();
         for (int i = 0; i < runs.Count; i++)

@@ -42,11 +42,16 @@ public sealed class GptResizerTests
             new GptChecker(new MemoryStorage(state)).Check(findings);
             Assert.NotEqual(ImageFindingGrade.Damaged, findings.Worst);
             // The first copy alone is enough: the disk may have got its new end, or not.
-            Assert.True(GptReader.TryReadCopy(new MemoryStorage(state), 1, out _, out _, out string fault), fault);
+            Assert.True(GptReader.TryReadCopy(new MemoryStorage(state), 1, out GptHeader header, out _, out string fault), fault);
+            ulong entries = header.EntriesSector;
             foreach (int other in (int[])[change, -7, -20, 0])
             {
                 if (state.Length / 512 < Sectors + other) continue;
-                byte[] again = Resize(state, Sectors + other, out long end).ToArray()[..((Sectors + other) * 512)];
+                RecordingStorage second = Resize(state, Sectors + other, out long end);
+                // Where the first entries lie in a backup, another backup is not written over them.
+                foreach ((byte[] cut, _) in entries == 2 ? [] : second.StatesOf(other))
+                    Assert.Contains(PartitionTable.Read(new MemoryStorage(cut)).Partitions.Select(p => p.OffsetBytes + p.SizeBytes).Single(), new[] { before, after, end });
+                byte[] again = second.ToArray()[..((Sectors + other) * 512)];
                 findings = new ImageFindings("disk");
                 new GptChecker(new MemoryStorage(again)).Check(findings);
                 Assert.True(findings.IsSound, string.Join('\n', findings.ToList()));

@@ -30,6 +30,7 @@ internal sealed class HfsPlusBlockMap
 
     private readonly HfsPlusVolume _volume;
     private readonly Lazy<ExtentsOverflow> _overflow;
+    private readonly Lazy<bool> _hasBadBlocks;
 
     private HfsPlusBlockMap(HfsPlusVolume volume, IReadOnlyList<BlockRange> free)
     {
@@ -38,6 +39,7 @@ internal sealed class HfsPlusBlockMap
         (TotalBlocks, BlockSize) = (header.TotalBlocks, header.BlockSize);
         Reserved = Layout.DivideUp(HfsPlusConstants.VolumeHeaderOffset, BlockSize);
         _overflow = new(() => new(OpenTree(header.ExtentsFile, CatalogNodeId.ExtentsFile, "extents overflow")));
+        _hasBadBlocks = new(() => volume.Has(VolumeAttributes.SparedBlocks) || _overflow.Value.Find(CatalogNodeId.BadBlockFile, ExtentsOverflow.DataFork, 0) is not null);
         Extents = Measure(header.ExtentsFile, CatalogNodeId.ExtentsFile, "extents overflow");
         Catalog = Measure(header.CatalogFile, CatalogNodeId.CatalogFile, "catalog");
         Attributes = Measure(header.AttributesFile, CatalogNodeId.AttributesFile, "attributes");
@@ -76,7 +78,7 @@ internal sealed class HfsPlusBlockMap
     public BlockRange? JournalInfo { get; }
 
     /// <summary>Whether blocks are listed that the medium cannot keep: nothing may be moved onto them, nor they to elsewhere.</summary>
-    public bool HasBadBlocks => _volume.Has(VolumeAttributes.SparedBlocks);
+    public bool HasBadBlocks => _hasBadBlocks.Value;
 
     /// <summary>Everything that moves in a way of its own.</summary>
     public IEnumerable<BlockRange> Special

@@ -29,7 +29,7 @@ internal sealed class HfsPlusRelocation
 
     private readonly HfsPlusBlockMap _map;
     private List<BlockRange> _holes = [];
-    private IReadOnlyList<BlockRange> _targets = [];
+    private List<BlockRange> _targets = [];
     private BlockRange _journal, _journalInfo;
     private int _surplusRuns; // of the allocation file, which stay until the volume is smaller
 
@@ -134,8 +134,9 @@ internal sealed class HfsPlusRelocation
     private long? Judge()
     {
         (List<BlockRange> bitmap, List<BlockRange> surplus) = Split(_map.Allocation, BitmapBlocks(Blocks, _map.BlockSize));
-        // What the allocation file gives up stays until the volume is smaller, but not where the copy of the header is written before that.
-        bool movesSurplus = surplus.Exists(r => r.Start < Blocks && r.End > Blocks - _map.Reserved);
+        // What the allocation file gives up stays until the volume is smaller, but not where the copy of the header is written before that: in the last
+        // blocks, or behind them where the window is no multiple of a block.
+        bool movesSurplus = surplus.Exists(r => r.Start <= Blocks && r.End > Blocks - _map.Reserved);
         if (movesSurplus) (bitmap, surplus) = ([.. _map.Allocation], []);
         bool movesJournal = _map.Journal is BlockRange journal && IsInTheWay(journal);
         bool movesInfo = movesJournal || (_map.JournalInfo is BlockRange info && IsInTheWay(info));

@@ -218,7 +218,7 @@ internal sealed class HfsPlusRelocator
     private HfsPlusFork Open(IReadOnlyList<BlockRange> runs) => new(Storage, BytesOf(runs), [.. runs.Select(r => (r.Start * _map.BlockSize, r.Count * _map.BlockSize))]);
 
     // As many bytes as the shorter of the two has.
-    private void Copy(IReadOnlyList<BlockRange> from, IReadOnlyList<BlockRange> to, CancellationToken cancellation)
+    private void Copy(List<BlockRange> from, IReadOnlyList<BlockRange> to, CancellationToken cancellation)
     {
         if (from.Count == 0) return;
         HfsPlusFork source = Open(from), target = Open(to);

@@ -14,10 +14,8 @@ namespace CCImage.Partitions.Gpt;
 /// entries it leads to are never both in writing.
 /// </para>
 /// </summary>
-internal sealed class GptResizer
+internal sealed class GptResizer : PartitionMapResizer
 {
-    private const int AlignmentSectors = 8;
-
     private readonly GptHeader _header;
     private readonly byte[] _entries;
     private readonly long _home;
@@ -48,23 +46,15 @@ internal sealed class GptResizer
     /// <summary>First byte of the last partition; null when there is none.</summary>
     public long? LastOffset => _last < 0 ? null : (long)(ulong)EntryAt(_last).FirstSector * PartitionTable.SectorSize;
 
-    /// <summary>Bytes behind the last partition that a disk needs.</summary>
-    public long TailBytes => (EntrySectors + 1) * PartitionTable.SectorSize;
+    /// <inheritdoc/>
+    public override long TailBytes => (EntrySectors + 1) * PartitionTable.SectorSize;
 
     private int EntrySize => (int)(uint)_header.EntrySize;
 
     private long EntrySectors => Layout.DivideUp(_entries.Length, PartitionTable.SectorSize);
 
-    /// <summary>The byte behind the last partition on a disk of a given length: the last whole 4 KiB in front of the backup.</summary>
-    /// <param name="diskLength">Bytes of the disk.</param>
-    public long LastEndFor(long diskLength) =>
-        ((diskLength / PartitionTable.SectorSize) - 1 - EntrySectors) / AlignmentSectors * AlignmentSectors * PartitionTable.SectorSize;
-
-    /// <summary>Writes the table for another length of the disk, durably.</summary>
-    /// <param name="disk">The disk: has grown already, or is cut afterwards.</param>
-    /// <param name="newLength">Bytes of the disk as it is to be.</param>
-    /// <param name="lastEnd">The byte behind the last partition.</param>
-    public void Write(BlockStorage disk, long newLength, long lastEnd)
+    /// <inheritdoc/>
+    public override void Write(BlockStorage disk, long newLength, long lastEnd)
     {
         long sectors = newLength / PartitionTable.SectorSize, backupEntries = sectors - 1 - EntrySectors;
         byte[] entries = new byte[EntrySectors * PartitionTable.SectorSize];
