@@ -19,6 +19,7 @@ var targets = new Dictionary<string, Func<FuzzTarget>>
     ["map"] = () => new PartitionMapTarget(),
     ["hfs"] = () => new VolumeTarget(),
     ["apfs"] = () => new ApfsTarget(),
+    ["decmpfs"] = () => new CompressedFileTarget(),
     ["exfat"] = () => new ExFatTarget(),
     ["fat"] = () => new VolumeTarget(),
     ["plist"] = () => new PropertyListTarget(),

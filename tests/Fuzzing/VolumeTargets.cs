@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using CCImage.Checksums;
 using CCImage.FileSystems.ExFat;
 using CCImage.Partitions;
+using CCImage.Storage;
 
 namespace CCImage.Fuzzing;
 
@@ -24,6 +25,37 @@ internal class VolumeTarget : FuzzTarget
         {
             volume.Undo();
         }
+    }
+}
+
+/// <summary>Files that HFS+ compresses; an input is the attribute, and the resource fork behind its first 64 bytes.</summary>
+internal sealed class CompressedFileTarget : FuzzTarget
+{
+    private const int Attribute = 64;
+
+    /// <inheritdoc/>
+    public override IEnumerable<byte[]> Seeds()
+    {
+        byte[] content = new byte[70_000];
+        foreach (uint type in (uint[])[1, 3, 4, 7, 8, 9, 10, 11, 12])
+        {
+            // Header, and as the fork: for zlib the table's place, its length and one block, for the others offsets from the start.
+            byte[] input = [.. "fpmc"u8, (byte)type, 0, 0, 0, 30, 0, 0, 0, 0, 0, 0, 0, 0x0F, .. new byte[47], 0, 0, 0, 12, .. new byte[12], 1, 0, 0, 0, 12, 0, 0, 0, 31, 0, 0, 0, 0xFF, .. new byte[100]];
+            if (type is 8 or 10 or 12) (input[Attribute], input[Attribute + 3], input[Attribute + 4]) = (8, 0, 60);
+            yield return input;
+        }
+
+        using var memory = new MemoryStream();
+        using (var zlib = new System.IO.Compression.ZLibStream(memory, System.IO.Compression.CompressionLevel.Optimal, leaveOpen: true)) zlib.Write(content.AsSpan(0, 5000));
+        yield return [.. "fpmc"u8, 3, 0, 0, 0, 0x88, 0x13, 0, 0, 0, 0, 0, 0, .. memory.ToArray()];
+    }
+
+    /// <inheritdoc/>
+    public override (int At, int Length)[] Run(byte[] input)
+    {
+        using var fork = new MemoryStorage(input.AsSpan(Math.Min(Attribute, input.Length)).ToArray());
+        if (FileSystems.HfsPlus.CompressedFile.TryParse(input) is { } file) DiskReading.Samples(file.Open(fork, "file"));
+        return [];
     }
 }
 

@@ -144,7 +144,12 @@ public sealed class HfsPlusSpecialsTests
             Assert.Equal(ImageErrorId.UnsupportedFormat, Assert.Throws<ImageException>(() => CompressedFile.TryParse(Attribute(type, 5, []))!.Open(new MemoryStorage(16), "x")).Id);
         Assert.Null(CompressedFile.TryParse(new byte[15]));
         Assert.Null(CompressedFile.TryParse(new byte[16]));
-        foreach (byte[] value in new[] { Attribute(3, 100, [1, 2, 3]), Attribute(3, long.MaxValue, [1]), Attribute(1, 5, [1]), Attribute(3, 100, Deflate(new byte[99])) })
+        byte[] withDictionary = Convert.FromHexString("78F9636040050000100001"); // as in ZlibCodecTests
+        byte[][] damaged =
+        [
+            Attribute(3, 100, [1, 2, 3]), Attribute(3, long.MaxValue, [1]), Attribute(1, 5, [1]), Attribute(3, 100, Deflate(new byte[99])), Attribute(3, 16, withDictionary),
+        ];
+        foreach (byte[] value in damaged)
             Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => CompressedFile.TryParse(value)!.Open(null, "x")).Id);
 
         byte[] content = new byte[100_000];

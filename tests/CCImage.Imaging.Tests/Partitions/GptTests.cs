@@ -135,6 +135,28 @@ public sealed class GptTests
         Assert.Single(PartitionTable.Read(new MemoryStorage(bytes)).Partitions); // from the backup
     }
 
+    [Theory]
+    [InlineData(1)]
+    [InlineData(2)]
+    [InlineData(3)]
+    [InlineData(34)]
+    public void Repair_NeverWritesOverTheGoodCopy(int backup)
+    {
+        byte[] bytes = Make(2048).ToArray();
+        bytes.AsSpan(^512).Clear();
+        bytes.AsSpan(1024, 128 * 128).Clear();
+        Span<byte> header = bytes.AsSpan(512, 92);
+        BinaryPrimitives.WriteInt64LittleEndian(header[32..], backup);
+        header[40..56].Clear(); // no sector is for partitions
+        BinaryPrimitives.WriteUInt32LittleEndian(header[80..], backup == 1 ? 0u : 4); // no entries, or a sector of them
+        BinaryPrimitives.WriteUInt32LittleEndian(header[88..], Crc32.Of(bytes.AsSpan(1024, backup == 1 ? 0 : 4 * 128)));
+        BinaryPrimitives.WriteUInt32LittleEndian(header[16..], GptChecksum.OfHeader(header));
+        var disk = new MemoryStorage(bytes.Length);
+        disk.Write(0, bytes);
+        Assert.Equal(backup == 34, new GptChecker(disk).Repair() is not null);
+        Assert.Equal(bytes[..1536], disk.ToArray()[..1536]);
+    }
+
     [Fact]
     public void Read_EveryTruncationIsATypedErrorOrATable()
     {

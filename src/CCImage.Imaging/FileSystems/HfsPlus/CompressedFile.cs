@@ -117,8 +117,9 @@ internal sealed class CompressedFile
             using var stream = new ZLibStream(new MemoryStream(source.ToArray()), CompressionMode.Decompress);
             if (stream.ReadAtLeast(target, target.Length, throwOnEndOfStream: false) == target.Length) return;
         }
-        catch (InvalidDataException e)
+        catch (Exception e) when (e is InvalidDataException or IOException)
         {
+            // The latter (a ZLibException) for a block that asks for a dictionary of its own: nothing else is read here but memory.
             throw ImageException.Damaged("A block of a compressed file does not decompress.", place, e);
         }
 

@@ -39,7 +39,7 @@ internal sealed class GptChecker
             if (_primary is { } primary && _backup is null)
             {
                 long at = (long)Math.Min((ulong)primary.Header.OtherSector, long.MaxValue), entries = at - primary.EntrySectors;
-                return at < _sectors && entries > primary.LastUsed ? (primary, at, entries) : null;
+                return at < _sectors && entries > primary.LastUsed && entries >= primary.EntriesEnd ? (primary, at, entries) : null;
             }
 
             if (_primary is null && _backup is { } backup && backup.Header.OtherSector == 1 && 2 + backup.EntrySectors <= backup.FirstUsed) return (backup, 1, 2);
@@ -155,6 +155,9 @@ internal sealed class GptChecker
         public List<(int Number, ulong First, ulong Last)> Partitions { get; } = [];
 
         public long EntrySectors => Layout.DivideUp(Entries.Length, PartitionTable.SectorSize);
+
+        // The sector behind the entries and the header.
+        public long EntriesEnd => Math.Max(2, (long)(ulong)Header.EntriesSector + EntrySectors);
 
         // Up to where and from where on sectors belong to partitions, by the header or by an entry that contradicts it.
         public long LastUsed => (long)Math.Min(long.MaxValue, Partitions.Select(p => p.Last).Append(Header.LastUsableSector).Max());
