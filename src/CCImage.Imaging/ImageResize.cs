@@ -199,6 +199,14 @@ public static class ImageResize
                     remedy: "Convert it to a sparse bundle, which keeps the disk in small files.");
             }
 
+            if (_image.Format == BackupImageFormat.Sparse && host.MaximumFileSize is long most && after > most)
+            {
+                observer.OnWarning(new(
+                    ImagingWarningKind.Advice, _image.Path,
+                    $"Files there ({host.FileSystemType}) end at {most} bytes: the image cannot be filled. A sparse bundle keeps the disk in small files."));
+            }
+
+            if (after > SpacePolicy.LargeImageBytes) observer.OnWarning(new(ImagingWarningKind.Advice, _image.Path, SpacePolicy.LargeImageAdvice));
             if (after > available)
                 observer.OnWarning(new(ImagingWarningKind.Advice, _image.Path, $"The capacity of {after} bytes is more than the disk under the image can hold ({available} bytes)."));
         }

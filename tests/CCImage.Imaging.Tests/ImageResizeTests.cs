@@ -94,6 +94,17 @@ public sealed class ImageResizeTests : IDisposable
         Assert.Null(DiskImage.Inspect(image).MinimumSizeBytes);
     }
 
+    [Theory]
+    [InlineData(SpacePolicy.LargeImageBytes, false)]
+    [InlineData(SpacePolicy.LargeImageBytes + 512, true)]
+    public void AboveFourTerabytesItIsAskedWhetherAnImageIsTheRightFit(long size, bool isSaid)
+    {
+        string image = Make(BackupImageFormat.SparseBundle);
+        var observer = new RecordingObserver();
+        ImageResize.Run(new(image) { SizeBytes = size }, observer, CancellationToken.None);
+        Assert.Equal(isSaid, observer.Warnings.Any(w => w.Message == SpacePolicy.LargeImageAdvice));
+    }
+
     [OracleTheory("fsck_hfs", "sgdisk")]
     [InlineData(ImageFileSystem.HfsPlus)]
     [InlineData(ImageFileSystem.HfsPlusCaseSensitive)]

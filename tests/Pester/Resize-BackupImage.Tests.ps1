@@ -17,6 +17,7 @@ Describe 'Resize-BackupImage of a <Format>' -ForEach @(
 
     It 'shows with -WhatIf what would be done, and does nothing' {
         Resize-BackupImage $image -SizeBytes 80MB -WhatIf
+        & { $WhatIfPreference = $true; Resize-BackupImage $image -SizeBytes 80MB -Force }
         (Get-BackupImage $image).CapacityBytes | Should -Be 40MB
     }
 

@@ -26,8 +26,7 @@ public sealed class CompressBackupImageCommand : ImagePathCommand
     {
         var request = new ImageCompactionRequest(path) { Passphrase = SecretOf(path), MinimumReclaimBytes = MinimumReclaimBytes };
         string description = $"Compact {path}.";
-        bool isAsked = !Force || IsBound("Confirm") || IsBound("WhatIf") || LanguagePrimitives.IsTrue(GetVariableValue("WhatIfPreference"));
-        if (isAsked && !ShouldProcess(description, description, "Compress-BackupImage", out ShouldProcessReason reason))
+        if (!MayProcess(description, "Compress-BackupImage", Force, out ShouldProcessReason reason))
         {
             if (reason == ShouldProcessReason.WhatIf) request = request with { EstimateOnly = true };
             else return;
@@ -46,6 +45,4 @@ public sealed class CompressBackupImageCommand : ImagePathCommand
 
         WriteObject(result);
     }
-
-    private bool IsBound(string parameter) => MyInvocation.BoundParameters.ContainsKey(parameter);
 }

@@ -41,6 +41,20 @@ public abstract class ImagePathCommand : PathCommand
         base.Dispose(disposing);
     }
 
+    /// <summary>Whether to go on: asked for as everywhere, but with -Force only where -Confirm or -WhatIf (or its preference) stand against it.</summary>
+    /// <param name="description">What would be done.</param>
+    /// <param name="caption">The cmdlet.</param>
+    /// <param name="force">Whether -Force is given.</param>
+    /// <param name="reason">Receives why not.</param>
+    private protected bool MayProcess(string description, string caption, bool force, out ShouldProcessReason reason)
+    {
+        reason = ShouldProcessReason.None;
+        bool isAsked = !force || IsBound("Confirm") || IsBound("WhatIf") || LanguagePrimitives.IsTrue(GetVariableValue("WhatIfPreference"));
+        return !isAsked || ShouldProcess(description, description, caption, out reason);
+
+        bool IsBound(string parameter) => MyInvocation.BoundParameters.ContainsKey(parameter);
+    }
+
     /// <summary>The passphrase of an image for the core, or null when none was given. Zeroed when the cmdlet ends, or comes to the next image.</summary>
     /// <param name="path">The image, as a full path.</param>
     private protected Passphrase? SecretOf(string path)

@@ -21,6 +21,10 @@ public sealed class ResizeBackupImageCommand : ImagePathCommand
     [Parameter]
     public SwitchParameter ToAvailableSpace { get; set; }
 
+    /// <summary>Do not ask, whatever the preference for confirmations says.</summary>
+    [Parameter]
+    public SwitchParameter Force { get; set; }
+
     /// <summary>Give the result.</summary>
     [Parameter]
     public SwitchParameter PassThru { get; set; }
@@ -29,7 +33,7 @@ public sealed class ResizeBackupImageCommand : ImagePathCommand
     {
         string target = ToMinimumSize ? "the smallest size possible" : ToAvailableSpace ? "the space available" : FormatView.Size(SizeBytes);
         string description = $"Resize {path} to {target}.";
-        if (!ShouldProcess(description, description, "Resize-BackupImage")) return;
+        if (!MayProcess(description, "Resize-BackupImage", Force, out _)) return;
         var request = new ImageResizeRequest(path) { Passphrase = SecretOf(path), SizeBytes = SizeBytes, ToMinimumSize = ToMinimumSize, ToAvailableSpace = ToAvailableSpace };
         ImageResizeResult result = RunWorker((observer, cancellation) => ImageResize.Run(request, observer, cancellation));
         if (result.Advice is not null) WriteWarning($"{path}: {result.Advice}");
