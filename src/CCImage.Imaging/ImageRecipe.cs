@@ -92,10 +92,15 @@ public sealed record ImageRecipe
         return new Guid(bytes, bigEndian: true);
     }
 
-    // https://reproducible-builds.org/specs/source-date-epoch/: whole seconds, decimal.
-    private static long? SourceDateEpoch() =>
-        long.TryParse(Environment.GetEnvironmentVariable("SOURCE_DATE_EPOCH"), System.Globalization.NumberStyles.None,
-            System.Globalization.CultureInfo.InvariantCulture, out long seconds) ? seconds : null;
+    // https://reproducible-builds.org/specs/source-date-epoch/: whole seconds, decimal; what is malformed must not pass for not being there.
+    private static long? SourceDateEpoch()
+    {
+        string? text = Environment.GetEnvironmentVariable("SOURCE_DATE_EPOCH");
+        if (string.IsNullOrEmpty(text)) return null;
+        if (long.TryParse(text, System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out long seconds)) return seconds;
+        throw new ImageException(
+            ImageErrorId.InvalidArgument, $"The environment variable SOURCE_DATE_EPOCH is '{text}'.", remedy: "Set it to whole seconds since 1970, or remove it.");
+    }
 
     private static UnixTime DefaultCreationTime() =>
         SourceDateEpoch() is long seconds ? UnixTime.FromSeconds(seconds) : UnixTime.From(DateTimeOffset.UtcNow);

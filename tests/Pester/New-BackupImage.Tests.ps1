@@ -118,6 +118,13 @@ Describe 'New-BackupImage' {
         $errors[0].FullyQualifiedErrorId | Should -BeLike 'SourceNotFound,*'
     }
 
+    It 'refuses a SOURCE_DATE_EPOCH that is no number' {
+        $env:SOURCE_DATE_EPOCH = '2026-11-23'
+        try { { New-BackupImage $source (Join-Path $TestDrive 'epoch.dmg') -ErrorAction Stop } | Should -Throw -ErrorId 'InvalidArgument*' }
+        finally { $env:SOURCE_DATE_EPOCH = $null }
+        Join-Path $TestDrive 'epoch.dmg' | Should -Not -Exist
+    }
+
     It 'gives the same bytes for the same source when SOURCE_DATE_EPOCH is set' {
         $env:SOURCE_DATE_EPOCH = '1700000000'
         try {
