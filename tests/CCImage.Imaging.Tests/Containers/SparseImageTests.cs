@@ -156,7 +156,7 @@ public sealed class SparseImageStorageTests : BlockStorageContract
     [InlineData(0x10, 0u, 0x20, 0u)] // no disk
     [InlineData(0x1C, 0x7FFFFFFFu)] // huge disk
     [InlineData(0x40, 41u)] // band outside the disk
-    [InlineData(0x40, 2u)] // the same as the next slot's
+    [InlineData(0x40, 2u)] // the same as the next slot, whose bytes differ
     [InlineData(0x18, 4096u)] // node inside its own bands
     [InlineData(0x18, 1u)] // node inside the header
     [InlineData(0x14, 0x80000000u)] // node nowhere
@@ -166,7 +166,7 @@ public sealed class SparseImageStorageTests : BlockStorageContract
     {
         using (SparseImageStorage disk = SparseImageStorage.Create(_file, 40 << 20))
         {
-            for (int band = 0; band < 4; band++) disk.Write(band << 20, [1]);
+            for (int band = 0; band < 4; band++) disk.Write(band << 20, [(byte)(band + 1)]);
         }
 
         Put(offset, value);
