@@ -65,6 +65,23 @@ public sealed class HfsPlusCheckerTests
         AssertSound(tree, VolumeFile.Options);
     }
 
+    [Theory]
+    [InlineData(1, true)]
+    [InlineData(2, false)]
+    public void ATreesFileMayEndInPartOfANode(uint nodesLess, bool isFine)
+    {
+        var edit = new EditableVolume([.. HfsPlusDamage.BaseOf(DamageBase.Ordinary)]);
+        const int fork = EditableVolume.HeaderAt + EditableVolume.CatalogTree;
+        int header = edit.ForkAt(fork) + 14, nodeSize = edit.U16(header + 18);
+        Assert.True(edit.U32(header + 0x1A) >= 2);
+        foreach (int at in new[] { fork, edit.Alternate + EditableVolume.CatalogTree }) edit.Set64(at, edit.U64(at) - (ulong)(nodeSize / 2));
+        edit.Set32(header + 0x16, edit.U32(header + 0x16) - nodesLess);
+        edit.Set32(header + 0x1A, edit.U32(header + 0x1A) - nodesLess);
+        var findings = Check(HfsPlusVolume.Open(new MemoryStorage(edit.Bytes)), out bool isSound);
+        Assert.True(isFine == isSound, TextOf(findings));
+        Assert.Equal(isFine, TextOf(findings).Contains("make no node", StringComparison.Ordinal));
+    }
+
     [Fact]
     public void AttributesTreesOfSeveralLevelsAreSound()
     {

@@ -66,7 +66,10 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
         void Fault(string message) => findings.Damaged(HfsPlusCheckNames.TreeHeader,
             $"The header record of the {tree.Name} B-tree {message}.", PlaceOf(0));
         BTreeHeader header = Header;
-        if ((long)header.TotalNodes * tree.NodeSize != tree.FileLength)
+        (long nodes, long rest) = Math.DivRem(tree.FileLength, tree.NodeSize);
+        if (header.TotalNodes == nodes && rest > 0)
+            findings.Note(HfsPlusCheckNames.TreeHeader, $"The {tree.Name} B-tree's file ends in {rest} bytes that make no node, as Linux leaves them on a full volume.", PlaceOf(0));
+        else if (header.TotalNodes != nodes)
             Fault($"counts {header.TotalNodes} nodes of {tree.NodeSize} bytes in a file of {tree.FileLength} bytes");
         if (header.TreeDepth > MaximumDepth) Fault($"claims a depth of {header.TreeDepth}");
         if ((header.TreeDepth == 0) != (header.RootNode == 0)) Fault($"has root node {header.RootNode} and a depth of {header.TreeDepth}");
