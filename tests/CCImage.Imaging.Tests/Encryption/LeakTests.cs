@@ -8,6 +8,8 @@ namespace CCImage.Tests.Encryption;
 /// Nothing of the source, and nothing of the passphrase, reaches a file while an encrypted image is made: not beside the image, not among the temporary
 /// files, not in a file that is open without a name. Somebody else's program looks, during the run and at its end.
 /// </summary>
+/// <remarks>Alone: the look among the temporary files reads those of tests beside it, which changes their times of access.</remarks>
+[Collection(nameof(ReadsTemporaryFiles))]
 public sealed class LeakTests : IDisposable
 {
     private readonly string _source = Directory.CreateTempSubdirectory("ccimage-leak-source-").FullName;
@@ -126,3 +128,7 @@ public sealed class LeakTests : IDisposable
         return output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
     }
 }
+
+/// <summary>Tests that read whatever lies among the temporary files.</summary>
+[CollectionDefinition(nameof(ReadsTemporaryFiles), DisableParallelization = true)]
+public sealed class ReadsTemporaryFiles;
