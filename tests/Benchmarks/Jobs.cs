@@ -16,7 +16,25 @@ internal static class Jobs
     /// <returns>The exit code.</returns>
     public static int Run(string[] arguments)
     {
+        if (arguments is ["in-session", ..])
+        {
+            // The second time in one process: the runtime has started and the code is compiled, as in a session of PowerShell.
+            arguments = arguments[1..];
+            if (Do(arguments) is not 0 and var failed) return failed;
+            if (arguments[0] != "test") File.Delete(arguments[^1]);
+        }
+
         var clock = Stopwatch.StartNew();
+        if (Do(arguments) is not 0 and var code) return code;
+        double seconds = clock.Elapsed.TotalSeconds;
+        using Process self = Process.GetCurrentProcess();
+        if (arguments[0] != "layer")
+            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{self.PeakWorkingSet64} {self.TotalProcessorTime.TotalSeconds} {seconds}"));
+        return 0;
+    }
+
+    private static int Do(string[] arguments)
+    {
         switch (arguments)
         {
             case ["layer", var keyBits]:
@@ -111,9 +129,6 @@ internal static class Jobs
                 return 2;
         }
 
-        double seconds = clock.Elapsed.TotalSeconds;
-        using Process self = Process.GetCurrentProcess();
-        Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{self.PeakWorkingSet64} {self.TotalProcessorTime.TotalSeconds} {seconds}"));
         return 0;
     }
 

@@ -82,6 +82,7 @@ internal static class Crc32
     }
 
     // Four lanes of 16 bytes are folded 64 bytes ahead, then into one lane; that lane's 16 bytes have the remainder of all before them.
+    [MethodImpl(MethodImplOptions.AggressiveOptimization)]
     private static uint AppendFolding(uint state, ReadOnlySpan<byte> bytes)
     {
         Vector128<ulong> lane0 = Load(bytes, 0) ^ Vector128.CreateScalar((ulong)state);

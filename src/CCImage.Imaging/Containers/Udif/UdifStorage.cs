@@ -250,21 +250,24 @@ internal sealed class UdifStorage : BlockStorage
             return;
         }
 
-        DecodedRunCache.Entry entry = _cache.Get(run.FirstSector, (int)run.Length);
-        byte[] decoded;
-        lock (entry)
+        DecodedRunCache.Entry entry = _cache.Take(run.FirstSector, (int)run.Length);
+        try
         {
-            if (entry.Bytes is null)
+            lock (entry)
             {
-                byte[] bytes = GC.AllocateUninitializedArray<byte>((int)run.Length);
-                Decode(run, bytes);
-                entry.Bytes = bytes;
+                if (!entry.IsDecoded)
+                {
+                    Decode(run, entry.Bytes);
+                    entry.IsDecoded = true;
+                }
             }
 
-            decoded = entry.Bytes;
+            entry.Bytes.Slice((int)offset, destination.Length).CopyTo(destination);
         }
-
-        decoded.AsSpan((int)offset, destination.Length).CopyTo(destination);
+        finally
+        {
+            _cache.Release(entry);
+        }
     }
 
     /// <summary>Decodes what is stored of a compressed run.</summary>
@@ -305,50 +308,6 @@ internal sealed class UdifStorage : BlockStorage
         finally
         {
             ArrayPool<byte>.Shared.Return(stored);
-        }
-    }
-
-    /// <summary>The decoded runs that were read last, up to a number of bytes (and never fewer than one).</summary>
-    private sealed class DecodedRunCache(long capacity)
-    {
-        private readonly Lock _lock = new();
-        private readonly Dictionary<long, LinkedListNode<Entry>> _entries = [];
-        private readonly LinkedList<Entry> _byAge = new(); // the latest first
-        private long _size;
-
-        /// <summary>The entry of a run. Its bytes are null at first: whoever holds the entry's lock fills them.</summary>
-        public Entry Get(long firstSector, int length)
-        {
-            lock (_lock)
-            {
-                if (_entries.TryGetValue(firstSector, out LinkedListNode<Entry>? node))
-                {
-                    _byAge.Remove(node);
-                    _byAge.AddFirst(node);
-                    return node.Value;
-                }
-
-                node = _byAge.AddFirst(new Entry(firstSector, length));
-                _entries.Add(firstSector, node);
-                _size += length;
-                while (_size > capacity && _byAge.Last is LinkedListNode<Entry> oldest && oldest != node)
-                {
-                    _byAge.Remove(oldest);
-                    _entries.Remove(oldest.Value.FirstSector);
-                    _size -= oldest.Value.Length;
-                }
-
-                return node.Value;
-            }
-        }
-
-        public sealed class Entry(long firstSector, int length)
-        {
-            public long FirstSector { get; } = firstSector;
-
-            public int Length { get; } = length;
-
-            public byte[]? Bytes { get; set; }
         }
     }
 }

@@ -1,0 +1,98 @@
+namespace CCImage.Containers.Udif;
+
+/// <summary>
+/// The decoded runs that were read last, up to a number of bytes (and never fewer than one). Buffers of those that leave serve the next:
+/// who reads a whole disk beside its runs would make garbage of the size of the disk.
+/// </summary>
+/// <param name="capacity">Bytes of runs to keep.</param>
+internal sealed class DecodedRunCache(long capacity)
+{
+    private const int MostSpare = 8;
+    private const int LongestSpare = 2 << 20;
+
+    private readonly Lock _lock = new();
+    private readonly Dictionary<long, LinkedListNode<Entry>> _entries = [];
+    private readonly LinkedList<Entry> _byAge = new(); // the latest first
+    private readonly Stack<byte[]> _spare = new();
+    private long _size;
+
+    /// <summary>The entry of a run, not decoded at first: whoever holds the entry's lock does that. Must be released.</summary>
+    /// <param name="firstSector">Where the run begins.</param>
+    /// <param name="length">Its bytes when decoded.</param>
+    public Entry Take(long firstSector, int length)
+    {
+        lock (_lock)
+        {
+            if (_entries.TryGetValue(firstSector, out LinkedListNode<Entry>? node))
+            {
+                _byAge.Remove(node);
+                _byAge.AddFirst(node);
+                node.Value.Users++;
+                return node.Value;
+            }
+
+            while (_size > 0 && _size + length > capacity) Evict();
+            node = _byAge.AddFirst(new Entry(firstSector, length, BufferFor(length)) { Users = 1, IsCached = true });
+            _entries.Add(firstSector, node);
+            _size += length;
+            return node.Value;
+        }
+    }
+
+    /// <summary>Nobody reads the entry's bytes after this on the caller's behalf.</summary>
+    /// <param name="entry">What was taken.</param>
+    public void Release(Entry entry)
+    {
+        lock (_lock)
+        {
+            if (--entry.Users == 0 && !entry.IsCached) Spare(entry);
+        }
+    }
+
+    private void Evict()
+    {
+        Entry oldest = _byAge.Last!.Value;
+        _byAge.RemoveLast();
+        _entries.Remove(oldest.FirstSector);
+        _size -= oldest.Length;
+        oldest.IsCached = false;
+        if (oldest.Users == 0) Spare(oldest);
+    }
+
+    private void Spare(Entry entry)
+    {
+        if (_spare.Count < MostSpare && entry.Buffer.Length <= LongestSpare) _spare.Push(entry.Buffer);
+    }
+
+    // Runs of an image have one length, but for the last of a partition. One that fits badly is let go.
+    private byte[] BufferFor(int length) =>
+        _spare.TryPop(out byte[]? buffer) && buffer.Length >= length && buffer.Length / 2 <= length ? buffer : GC.AllocateUninitializedArray<byte>(length);
+
+    /// <summary>A run.</summary>
+    /// <param name="firstSector">Where it begins.</param>
+    /// <param name="length">Its bytes when decoded.</param>
+    /// <param name="buffer">Room for them, or more.</param>
+    public sealed class Entry(long firstSector, int length, byte[] buffer)
+    {
+        /// <summary>Where it begins.</summary>
+        public long FirstSector => firstSector;
+
+        /// <summary>Its bytes when decoded.</summary>
+        public int Length => length;
+
+        /// <summary>What holds them.</summary>
+        public byte[] Buffer => buffer;
+
+        /// <summary>Its bytes, once <see cref="IsDecoded"/>.</summary>
+        public Span<byte> Bytes => buffer.AsSpan(0, length);
+
+        /// <summary>Whether somebody decoded it: guarded by the entry's own lock, what follows by the cache's.</summary>
+        public bool IsDecoded { get; set; }
+
+        /// <summary>Whether the cache still has it.</summary>
+        public bool IsCached { get; set; }
+
+        /// <summary>How many took and did not yet release it.</summary>
+        public int Users { get; set; }
+    }
+}
