@@ -78,6 +78,8 @@ Describe 'ConvertTo-ReadOnlyImage' {
     }
 
     It 'says with -WhatIf what could not be done' {
+        { ConvertTo-ReadOnlyImage $bundle ((Join-Path $folder 'Missing') + '/') -ErrorAction Stop } | Should -Throw -ErrorId 'DestinationNotFound*'
+        Join-Path $folder 'Missing' | Should -Not -Exist
         { ConvertTo-ReadOnlyImage $bundle (Join-Path $folder 'nowhere/no.dmg') -WhatIf -ErrorAction Stop } | Should -Throw -ErrorId 'DestinationNotFound*'
         { ConvertTo-ReadOnlyImage $bundle $bundle/no.dmg -WhatIf -ErrorAction Stop } | Should -Throw -ErrorId 'InvalidArgument*'
     }

@@ -64,12 +64,22 @@ Describe 'New-BackupImage' {
         (New-BackupImage $source $target -Force).Path | Should -Be $target
     }
 
+    It 'replaces a bundle, whatever its name is' {
+        $target = Join-Path $folder 'Replaced.backup'
+        $null = New-BackupImage $source $target -Format SparseBundle -SizeBytes 20MB
+        { New-BackupImage $source $target -Format SparseBundle -SizeBytes 20MB } | Should -Throw -ErrorId 'DestinationExists,*'
+        (New-BackupImage $source $target -Format SparseBundle -SizeBytes 20MB -Force).Path | Should -Be $target
+        Get-ChildItem $target -Filter *.sparsebundle | Should -BeNullOrEmpty
+    }
+
     It 'names a source that does not exist' {
         $e = { New-BackupImage (Join-Path $TestDrive 'nosuch') (Join-Path $folder 'n.dmg') } | Should -Throw -ErrorId 'SourceNotFound,*' -PassThru
         $e.CategoryInfo.Category | Should -Be 'ObjectNotFound'
     }
 
     It 'names a folder of the destination that does not exist' {
+        { New-BackupImage $source ((Join-Path $folder 'Missing') + '/') -Format UDZO } | Should -Throw -ErrorId 'DestinationNotFound,*'
+        Join-Path $folder 'Missing' | Should -Not -Exist
         { New-BackupImage $source (Join-Path $folder 'no/such/n.dmg') } | Should -Throw -ErrorId 'DestinationNotFound,*'
     }
 

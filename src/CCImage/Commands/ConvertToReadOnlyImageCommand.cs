@@ -112,7 +112,7 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
     private string DestinationOf(string source, string extension)
     {
         string name = System.IO.Path.GetFileNameWithoutExtension(source) + extension;
-        string? given = DestinationPath is null ? null : ResolveTarget(DestinationPath);
+        string? given = DestinationPath is null ? null : ResolveImageTarget(DestinationPath);
         string destination = given is null ? System.IO.Path.Combine(System.IO.Path.GetDirectoryName(source) ?? source, name)
             : DestinationTargets.IsFolder(given) ? System.IO.Path.Combine(given, name)
             : given;

@@ -5,6 +5,7 @@ using System.Security;
 using CCImage.Diagnostics;
 using CCImage.Encryption;
 using CCImage.Errors;
+using CCImage.Parameters;
 using CCImage.Pipeline;
 
 namespace CCImage.Commands;
@@ -139,6 +140,18 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         string resolved = SessionState.Path.GetUnresolvedProviderPathFromPSPath(path, out ProviderInfo provider, out _);
         RequireFileSystem(provider, path);
         return System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(resolved));
+    }
+
+    /// <summary>As <see cref="ResolveTarget"/>, for an image or a folder to put it into: a separator at the end speaks of a folder, or of a bundle.</summary>
+    /// <param name="path">What the user wrote.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.DestinationNotFound"/>: there is no such folder.</exception>
+    private protected string ResolveImageTarget(string path)
+    {
+        string target = ResolveTarget(path);
+        if (!System.IO.Path.EndsInDirectorySeparator(path) || System.IO.Path.Exists(target) || ImageFormats.IsBundle(target)) return target;
+        throw new ImageException(
+            ImageErrorId.DestinationNotFound, "The folder for the image does not exist.", target,
+            remedy: "Make the folder, or leave out the separator at the end if the image is to have this name.");
     }
 
     /// <summary>Asks twice, without echo, for a passphrase that is to be set.</summary>

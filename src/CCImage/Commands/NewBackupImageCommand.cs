@@ -169,7 +169,7 @@ public sealed class NewBackupImageCommand : ImagingCommand
                 remedy: "Give -SourcePath for a backup, or -SizeBytes for an empty image.");
         }
 
-        string path = ResolveTarget(Path);
+        string path = ResolveImageTarget(Path);
         if (DestinationTargets.IsFolder(path)) path = InFolder(path, source);
         return new ImageRecipe
         {
