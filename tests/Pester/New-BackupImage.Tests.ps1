@@ -72,6 +72,12 @@ Describe 'New-BackupImage' {
         Get-ChildItem $target -Filter *.sparsebundle | Should -BeNullOrEmpty
     }
 
+    It 'names the image where it is the image that cannot be made' {
+        $target = Join-Path $folder 'bands.sparsebundle'
+        $e = { New-BackupImage $source $target -BandSizeBytes 12345 } | Should -Throw -ErrorId 'InvalidArgument,*' -PassThru
+        $e.Exception.Message | Should -Match ([regex]::Escape($target))
+    }
+
     It 'names a source that does not exist' {
         $e = { New-BackupImage (Join-Path $TestDrive 'nosuch') (Join-Path $folder 'n.dmg') } | Should -Throw -ErrorId 'SourceNotFound,*' -PassThru
         $e.CategoryInfo.Category | Should -Be 'ObjectNotFound'

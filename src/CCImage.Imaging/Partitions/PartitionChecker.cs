@@ -28,7 +28,7 @@ internal sealed class PartitionChecker(BlockStorage disk, PartitionTable table)
             if (before is null || partition.OffsetBytes + (Int128)partition.SizeBytes > before.OffsetBytes + (Int128)before.SizeBytes) before = partition;
         }
 
-        if (isSane) findings.Ok(What, $"{table.Partitions.Count} partitions lie inside the disk and apart from each other.");
+        if (isSane) findings.Ok(What, table.Partitions.Count == 1 ? "The partition lies inside the disk." : $"{table.Partitions.Count} partitions lie inside the disk and apart from each other.");
 
         void Wrong(string message, string place)
         {

@@ -15,6 +15,7 @@ namespace CCImage.Commands;
 public sealed class NewBackupImageCommand : ImagingCommand
 {
     private readonly HashSet<string> _written = [];
+    private string? _target;
     private Passphrase? _secret;
 
     /// <summary>Folder or volume to back up; without it the image is empty.</summary>
@@ -122,7 +123,8 @@ public sealed class NewBackupImageCommand : ImagingCommand
         }
         catch (Exception e) when (!ErrorMapping.IsFlowControl(e))
         {
-            ThrowTerminatingError(ErrorMapping.ToRecord(e, SourcePath ?? Path));
+            // What names no file of its own speaks of the image that was asked for.
+            ThrowTerminatingError(ErrorMapping.ToRecord(e is ImageException i && _target is not null ? i.WithPath(_target) : e, SourcePath ?? Path));
         }
     }
 
@@ -161,6 +163,7 @@ public sealed class NewBackupImageCommand : ImagingCommand
 
     private ImageRecipe MakeRecipe()
     {
+        _target = null;
         string? source = SourcePath is null ? null : ResolveTarget(SourcePath);
         if (source is null && SizeBytes is null)
         {
@@ -171,6 +174,7 @@ public sealed class NewBackupImageCommand : ImagingCommand
 
         string path = ResolveImageTarget(Path);
         if (DestinationTargets.IsFolder(path)) path = InFolder(path, source);
+        _target = path;
         return new ImageRecipe
         {
             SourcePath = source,
