@@ -47,7 +47,7 @@ public sealed partial class FatAndExFatOracleTests
         Assert.Equal(0, Oracle.Run("fsck.exfat", "-n", image).ExitCode);
         AssertExFatAgrees(image);
 
-        // Clusters taken at random, as files would; only the bitmap tells.
+        // Clusters taken at random; only the bitmap tells, so that they belong to nobody.
         var random = new Random(mebibytes);
         using (FileStream file = File.Open(image, FileMode.Open))
         {
@@ -142,7 +142,7 @@ public sealed partial class FatAndExFatOracleTests
     {
         var findings = new ImageFindings("image");
         volume.Check(findings, CancellationToken.None);
-        Assert.All(findings.ToList(), f => Assert.Equal(ImageFindingGrade.Ok, f.Grade));
+        Assert.All(findings.ToList(), f => Assert.Equal(f.Message.Contains("belong to no file", StringComparison.Ordinal) ? ImageFindingGrade.Note : ImageFindingGrade.Ok, f.Grade));
         Assert.NotEmpty(findings.ToList());
     }
 

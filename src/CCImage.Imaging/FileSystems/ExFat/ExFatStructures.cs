@@ -139,3 +139,56 @@ internal struct ExFatLabelText
 {
     private UInt16LE _first;
 }
+
+/// <summary>Types of entries, and fields of the first entry of a file or directory (0x85).</summary>
+internal static class ExFatFileEntry
+{
+    /// <summary>Bit of a type: the entry is in use.</summary>
+    public const byte InUse = 0x80;
+
+    /// <summary>Bit of a type: the entry belongs to a primary one before it.</summary>
+    public const byte Secondary = 0x40;
+
+    /// <summary>The first of a set: a file or directory.</summary>
+    public const byte File = 0x85;
+
+    /// <summary>Bit of a type: who does not know it may pass it over.</summary>
+    public const byte Benign = 0x20;
+
+    /// <summary>Padding of TexFAT (0xA1).</summary>
+    public const byte Padding = 0xA1;
+
+    /// <summary>The second of a set, <see cref="ExFatFileStreamEntry"/>.</summary>
+    public const byte Stream = 0xC0;
+
+    /// <summary>Fifteen units of the name.</summary>
+    public const byte Name = 0xC1;
+
+    /// <summary>Of the attributes, at byte 4: a directory.</summary>
+    public const ushort DirectoryAttribute = 0x10;
+}
+
+/// <summary>Where a file lies (0xC0, 32 bytes).</summary>
+[StructLayout(LayoutKind.Sequential, Pack = 1)]
+internal struct ExFatFileStreamEntry
+{
+    /// <summary>Of <see cref="Flags"/>: the clusters follow each other, and the FAT says nothing of them.</summary>
+    public const byte NoChain = 2;
+
+    public byte Type;
+    public byte Flags;
+    public byte Reserved1;
+
+    /// <summary>UTF-16 units.</summary>
+    public byte NameLength;
+
+    public UInt16LE NameHash;
+    public UInt16LE Reserved2;
+
+    /// <summary>Bytes that were written; what follows reads as zeros.</summary>
+    public UInt64LE ValidLength;
+
+    public UInt32LE Reserved3;
+    public UInt32LE FirstCluster;
+    public UInt64LE Length;
+}

@@ -6,7 +6,7 @@ using CCImage.Storage;
 
 namespace CCImage.FileSystems.ExFat;
 
-/// <summary>An exFAT volume: name, free space, and a check of its boot regions, allocation bitmap and up-case table. Source: docs/formats/exfat.md.</summary>
+/// <summary>An exFAT volume: name, free space, and a check of its boot regions, allocation bitmap, up-case table and directories. Source: docs/formats/exfat.md.</summary>
 internal sealed class ExFatVolume : FileSystemVolume
 {
     private const uint BadCluster = 0xFFFFFFF7, EndOfChain = 0xFFFFFFFF;
@@ -93,7 +93,9 @@ internal sealed class ExFatVolume : FileSystemVolume
         else if (FindUnmarked(root, bitmap) is uint cluster) findings.Damaged(What, "A cluster that the file system itself uses is marked as free.", $"cluster {cluster}");
         else if (bitmap.Length != BitmapBytes) findings.Note(What, $"It has {bitmap.Length} bytes where {BitmapBytes} are enough.");
         else findings.Ok(What, $"It covers all {_boot.ClusterCount} clusters.");
-        if (root.Fault is null) CheckUpCase(findings, root);
+        if (root.Fault is not null) return;
+        CheckUpCase(findings, root);
+        if (root.Bitmap is { } found) CheckDirectories(findings, root, found, cancellation);
     }
 
     /// <inheritdoc/>
@@ -154,6 +156,29 @@ internal sealed class ExFatVolume : FileSystemVolume
         }
     }
 
+    private void CheckDirectories(ImageFindings findings, Root root, Bitmap bitmap, CancellationToken cancellation)
+    {
+        // Chains are followed entry by entry, mostly through neighbours.
+        using var fat = new CachedStorage(_volume, Chunk / 4);
+        long fatOffset = EntryOffset(0), stored = _volume.GetExtents(fatOffset, (_boot.ClusterCount + (long)ClusterRuns.First) * 4).Where(e => e.Kind == ExtentKind.Data).Sum(e => e.Length);
+        List<(uint First, uint Count)> own = [.. bitmap.Runs];
+        if (root.UpCase is { } upCase && IsCluster(upCase.FirstCluster, _boot.ClusterCount) && upCase.Length <= MostUpCaseBytes)
+        {
+            try
+            {
+                own.AddRange(Chain(upCase.FirstCluster, Layout.DivideUp((long)(ulong)upCase.Length, _clusterSize), "up-case table").Select(c => (c, 1u)));
+            }
+            catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged)
+            {
+                // Said by the check of the table.
+            }
+        }
+
+        new ExFatDirectoryChecker(
+            _boot.ClusterCount, _clusterSize, (cluster, offset, buffer) => _volume.Read(OffsetOf(cluster) + offset, buffer),
+            (first, most, what) => Chain(first, most, what, fat), chainBudget: (stored / 4) + 1).Check(_boot.RootCluster, own, FreeRuns(bitmap), findings, cancellation);
+    }
+
     private byte[] ReadUpCase(in ExFatStreamEntry entry)
     {
         byte[] table = new byte[(int)(ulong)entry.Length];
@@ -185,15 +210,15 @@ internal sealed class ExFatVolume : FileSystemVolume
         return (((long)(uint)_boot.FatOffset + (isSecond ? (long)(uint)_boot.FatLength : 0)) << _boot.SectorShift) + (cluster * 4L);
     }
 
-    private uint Next(uint cluster)
+    private uint Next(uint cluster, BlockStorage volume)
     {
         Span<byte> entry = stackalloc byte[4];
-        _volume.Read(EntryOffset(cluster), entry);
+        volume.Read(EntryOffset(cluster), entry);
         return BinaryPrimitives.ReadUInt32LittleEndian(entry);
     }
 
     // The clusters of a chain. One that runs in a circle comes back to a cluster that is kept at every power of two (R. P. Brent).
-    private IEnumerable<uint> Chain(uint first, long most, string what)
+    private IEnumerable<uint> Chain(uint first, long most, string what, BlockStorage? volume = null)
     {
         uint cluster = first, kept = first;
         long keepAt = 1;
@@ -203,7 +228,7 @@ internal sealed class ExFatVolume : FileSystemVolume
             if (count == most || (count > 0 && cluster == kept)) throw ImageException.Damaged($"The chain of the {what} is longer than it can be, or runs in a circle.", "FAT");
             if (count == keepAt) (kept, keepAt) = (cluster, keepAt * 2);
             yield return cluster;
-            cluster = Next(cluster);
+            cluster = Next(cluster, volume ?? _volume);
         }
     }
 

@@ -1,0 +1,197 @@
+using System.Buffers.Binary;
+using System.Text;
+using CCImage.Diagnostics;
+using CCImage.FileSystems;
+using CCImage.FileSystems.ExFat;
+using CCImage.Storage;
+
+namespace CCImage.Tests.FileSystems;
+
+/// <summary>Directories of exFAT: made here on a volume of mkfs.exfat, judged by fsck.exfat and by us, and then damaged.</summary>
+public sealed class ExFatDirectoryTests
+{
+    private const int Cluster = 4096;
+
+    private readonly byte[] _disk;
+    private readonly int _fat;
+    private readonly int _heap;
+    private readonly int _bitmap;
+    private readonly uint _root;
+
+    public ExFatDirectoryTests()
+    {
+        if (Oracle.Find("mkfs.exfat") is null)
+        {
+            _disk = [];
+            return;
+        }
+
+        using var folder = new TemporaryFolder();
+        using (FileStream file = File.Create(folder["image"])) file.SetLength(8 << 20);
+        Assert.Equal(0, Oracle.Run("mkfs.exfat", "-c", "4K", "-L", "LABEL", folder["image"]).ExitCode);
+        _disk = File.ReadAllBytes(folder["image"]);
+        (_fat, _heap, _root) = (BitConverter.ToInt32(_disk, 80) * 512, BitConverter.ToInt32(_disk, 88) * 512, BitConverter.ToUInt32(_disk, 96));
+        int at = EntriesOf(_root).First(e => _disk[e] == ExFatStreamEntry.Bitmap);
+        _bitmap = At(BitConverter.ToUInt32(_disk, at + 20));
+
+        // A folder in one piece, a chained one in it, files in one piece, chained and empty.
+        Put(_root, "Folder", 100, Cluster, contiguous: true, isDirectory: true);
+        Put(_root, "empty", 0, 0, contiguous: false);
+        Put(100, "file with a long name, in three entries.txt", 110, (2 * Cluster) + 1, contiguous: true);
+        Put(100, "chained", 120, (3 * Cluster) - 5, contiguous: false, chain: [120, 131, 122]);
+        Put(100, "Deeper", 140, 2 * Cluster, contiguous: false, isDirectory: true, chain: [140, 142]);
+        for (int i = 0; i < 45; i++) Put(140, $"f{i}", 200 + (uint)i, 10, contiguous: true);
+    }
+
+    [OracleFact("mkfs.exfat", "fsck.exfat")]
+    public void WhatOthersCallSoundIsSound()
+    {
+        using var folder = new TemporaryFolder();
+        File.WriteAllBytes(folder["image"], _disk);
+        (int exitCode, string output, string error) = Oracle.Run("fsck.exfat", "-n", folder["image"]);
+        Assert.True(exitCode == 0, output + error);
+        Assert.True(output.Contains("directories 3, files 48", StringComparison.Ordinal), output);
+        ImageFinding[] findings = [.. Findings()];
+        Assert.All(findings, f => Assert.Equal(ImageFindingGrade.Ok, f.Grade));
+        Assert.Contains(findings, f => f.Message == "50 entries in 3 directories fit their checksums.");
+    }
+
+    [OracleFact("mkfs.exfat")]
+    public void EveryFlippedBitOfASetIsFound()
+    {
+        var random = new Random(1);
+        foreach (uint directory in (uint[])[_root, 100])
+        {
+            foreach (int entry in EntriesOf(directory).Where(e => _disk[e] is ExFatFileEntry.File or ExFatFileEntry.Stream or ExFatFileEntry.Name))
+            {
+                AssertFound(entry, 1 << 7, "exFAT directories");
+                for (int i = 0; i < 32; i++) AssertFound(entry + i, 1 << random.Next(7), "exFAT directories");
+            }
+        }
+
+        // The set that lies in two clusters.
+        foreach (int entry in EntriesIn(140).TakeLast(2).Concat(EntriesIn(142).Take(1)))
+            for (int i = 0; i < 32; i++) AssertFound(entry + i, 1 << random.Next(8), "exFAT directories");
+    }
+
+    [OracleFact("mkfs.exfat")]
+    public void ClustersThatLieWrongAreFound()
+    {
+        AssertFound(_fat + (120 * 4), 1, "exFAT directories"); // into a cluster that leads nowhere
+        AssertFound(_fat + (131 * 4), 122 ^ 120, "exFAT directories"); // in a circle
+        AssertFound(_bitmap + ((111 - 2) / 8), 1 << ((111 - 2) % 8), "exFAT clusters"); // free, says the bitmap
+        AssertFound(_bitmap + ((142 - 2) / 8), 1 << ((142 - 2) % 8), "exFAT clusters");
+        AssertFound(_fat + (131 * 4), 122 ^ 142, "exFAT clusters"); // another's
+    }
+
+    [OracleFact("mkfs.exfat")]
+    public void WhatIsWrittenBackWithARightChecksumIsJudgedToo()
+    {
+        int deeper = SetOf(100, "Deeper"), stream = deeper + 32;
+        AssertFoundWith(stream + 20, 140 ^ (int)_root, deeper, "exFAT directories"); // a directory in itself
+        AssertFoundWith(stream + 20, 140 ^ 100, deeper, "exFAT directories");
+        AssertFoundWith(stream + 1, 2, deeper, "exFAT clusters"); // in one piece: the second cluster is not the folder's
+        AssertFoundWith(stream + 30, 0x7F, deeper, "exFAT directories"); // as long as nothing is
+        AssertFoundWith(stream + 24, 0x10, deeper, "exFAT directories"); // shorter than its chain
+        AssertFoundWith(stream + 3, 0x10, deeper, "exFAT directories"); // a name longer than it is
+        int file = SetOf(100, "file with a long name, in three entries.txt");
+        AssertFoundWith(file + 32 + 20, 110 ^ 100, file, "exFAT clusters"); // over the folder it lies in
+        AssertFoundWith(file + 32 + 22, 1, file, "exFAT directories"); // behind the end
+        AssertFoundWith(file + 32 + 15, 1, file, "exFAT directories"); // more written than there is
+        AssertFoundWith(file, ExFatFileEntry.File ^ 0x8A, file, "exFAT directories"); // of a kind that nobody knows
+    }
+
+    // Every directory is its own first file: the walk has to end without visiting one twice.
+    [OracleFact("mkfs.exfat")]
+    public void DirectoriesThatNameEachOtherEnd()
+    {
+        for (uint i = 300; i < 1200; i++)
+        {
+            Put(i, "a", i + 1, Cluster, contiguous: true, isDirectory: true);
+            Put(i, "b", 300 + ((i * 7) % 900), Cluster, contiguous: true, isDirectory: true);
+        }
+
+        Put(_root, "hall of mirrors", 300, Cluster, contiguous: true, isDirectory: true);
+        MalformedInput.Try(() => Assert.Contains(Findings(), f => f.Grade == ImageFindingGrade.Damaged));
+    }
+
+    private void AssertFound(int at, int change, string check)
+    {
+        _disk[at] ^= (byte)change;
+        Assert.True(Findings().Any(f => f.Check == check && f.Grade == ImageFindingGrade.Damaged), $"byte {at}, change {change:X}: {string.Join("; ", Findings().Select(f => f.Message))}");
+        _disk[at] ^= (byte)change;
+    }
+
+    private void AssertFoundWith(int at, int change, int set, string check)
+    {
+        byte[] before = _disk[set..(set + (19 * 32))];
+        _disk[at] ^= (byte)change;
+        PutChecksum(_disk.AsSpan(set));
+        ImageFinding[] findings = [.. Findings()];
+        Assert.True(
+            findings.Any(f => f.Check == check && f.Grade == ImageFindingGrade.Damaged),
+            $"byte {at - set}, change {change:X}: {string.Join("; ", findings.Select(f => $"{f.Grade} {f.Message}"))}");
+        before.CopyTo(_disk, set);
+    }
+
+    private IReadOnlyList<ImageFinding> Findings()
+    {
+        using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(_disk), out ImageException? fault);
+        Assert.Null(fault);
+        var findings = new ImageFindings("image");
+        volume.Check(findings, CancellationToken.None);
+        return findings.ToList();
+    }
+
+    private int At(uint cluster) => _heap + (((int)cluster - 2) * Cluster);
+
+    // Of the chained folder those of both clusters: one of its sets lies in both.
+    private IEnumerable<int> EntriesOf(uint cluster) => cluster == 140 ? EntriesIn(140).Concat(EntriesIn(142)) : EntriesIn(cluster);
+
+    private IEnumerable<int> EntriesIn(uint cluster) => Enumerable.Range(0, Cluster / 32).Select(i => At(cluster) + (i * 32));
+
+    private int SetOf(uint directory, string name) => EntriesOf(directory)
+        .First(e => _disk[e] == ExFatFileEntry.File && _disk[e + 32 + 3] == name.Length && Encoding.Unicode.GetString(_disk, e + 64 + 2, 2) == name[..1]);
+
+    private void Put(uint directory, string name, uint first, long length, bool contiguous, bool isDirectory = false, uint[]? chain = null)
+    {
+        int names = (name.Length + 14) / 15;
+        byte[] set = new byte[(2 + names) * 32];
+        set[0] = 0x85;
+        set[1] = (byte)(1 + names);
+        set[4] = (byte)(isDirectory ? 0x10 : 0x20);
+        foreach (int at in (int[])[8, 12, 16]) BinaryPrimitives.WriteUInt32LittleEndian(set.AsSpan(at), 0x5B57_0000); // 2025
+        set[32] = 0xC0;
+        set[33] = (byte)(contiguous ? 3 : 1);
+        set[35] = (byte)name.Length;
+        ushort hash = 0;
+        foreach (byte b in Encoding.Unicode.GetBytes(name.ToUpperInvariant())) hash = unchecked((ushort)((ushort)((hash << 15) | (hash >> 1)) + b));
+        BinaryPrimitives.WriteUInt16LittleEndian(set.AsSpan(36), hash);
+        BinaryPrimitives.WriteInt64LittleEndian(set.AsSpan(40), length);
+        BinaryPrimitives.WriteUInt32LittleEndian(set.AsSpan(52), first);
+        BinaryPrimitives.WriteInt64LittleEndian(set.AsSpan(56), length);
+        for (int i = 0; i < names; i++)
+        {
+            set[64 + (i * 32)] = 0xC1;
+            Encoding.Unicode.GetBytes(name.AsSpan(i * 15, Math.Min(15, name.Length - (i * 15))), set.AsSpan(66 + (i * 32)));
+        }
+
+        PutChecksum(set);
+        int[] free = [.. EntriesOf(directory).Where(e => _disk[e] == 0).Take(set.Length / 32)];
+        for (int i = 0; i < free.Length; i++) set.AsSpan(i * 32, 32).CopyTo(_disk.AsSpan(free[i]));
+        uint[] clusters = chain ?? [.. Enumerable.Range(0, (int)((length + Cluster - 1) / Cluster)).Select(i => first + (uint)i)];
+        for (int i = 0; i < clusters.Length; i++)
+        {
+            _disk[_bitmap + ((clusters[i] - 2) / 8)] |= (byte)(1 << (int)((clusters[i] - 2) % 8));
+            if (!contiguous) BinaryPrimitives.WriteUInt32LittleEndian(_disk.AsSpan(_fat + ((int)clusters[i] * 4)), i + 1 < clusters.Length ? clusters[i + 1] : uint.MaxValue);
+        }
+    }
+
+    private static void PutChecksum(Span<byte> set)
+    {
+        ushort sum = 0;
+        for (int i = 0; i < (1 + set[1]) * 32; i++)
+            if (i is not 2 and not 3) sum = unchecked((ushort)(((sum & 1) != 0 ? 0x8000 : 0) + (sum >> 1) + set[i]));
+        BinaryPrimitives.WriteUInt16LittleEndian(set[2..], sum);
+    }
+}
