@@ -205,6 +205,17 @@ public sealed class FatAndExFatTests
         Assert.True(exitCode == 0, output);
     }
 
+    // Found by fuzzing: the repair of one was the damage of the other.
+    [OracleFact("mkfs.fat")]
+    public void OnePlaceForTheCopyAndTheInformationSectorIsDamageAndNotMended()
+    {
+        byte[] disk = Make("fat32");
+        BitConverter.TryWriteBytes(disk.AsSpan(50), BitConverter.ToUInt16(disk, 48));
+        using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(disk), out _);
+        Assert.Equal(ImageFindingGrade.Damaged, Worst(volume));
+        Assert.Empty(volume.Repair(CancellationToken.None));
+    }
+
     [OracleTheory("mkfs.fat", "mkfs.exfat")]
     [InlineData("fat12")]
     [InlineData("fat16")]

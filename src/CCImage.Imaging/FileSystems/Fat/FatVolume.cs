@@ -67,6 +67,7 @@ internal sealed class FatVolume : FileSystemVolume
         cancellation.ThrowIfCancellationRequested();
         if (_geometry.Fat32 is not { } fat32) return;
         if (_table[fat32.RootCluster] == 0) findings.Damaged(Table, "The root directory's first cluster is marked as free.", $"cluster {fat32.RootCluster}");
+        if (IsOnePlaceForTwo) findings.Damaged("FAT boot sector", $"It puts its copy and the information sector into one place, sector {fat32.BackupSector}.", "boot sector");
         if (InformationOffset() is long information) CheckInformation(findings, information);
         if (BackupOffset() is not long backup) return;
         if (IsBackup(backup)) findings.Ok("FAT boot sector", "The copy of the boot sector is equal to it.");
@@ -137,9 +138,12 @@ internal sealed class FatVolume : FileSystemVolume
         return copy.AsSpan().SequenceEqual(boot);
     }
 
-    private long? InformationOffset() => ReservedSector(_geometry.Fat32?.InformationSector);
+    private long? InformationOffset() => IsOnePlaceForTwo ? null : ReservedSector(_geometry.Fat32?.InformationSector);
 
-    private long? BackupOffset() => ReservedSector(_geometry.Fat32?.BackupSector);
+    private long? BackupOffset() => IsOnePlaceForTwo ? null : ReservedSector(_geometry.Fat32?.BackupSector);
+
+    // The copy of the boot sector and the information sector cannot both lie there: writing one would destroy the other.
+    private bool IsOnePlaceForTwo => _geometry.Fat32 is { } fat32 && (ushort)fat32.InformationSector == fat32.BackupSector && ReservedSector(fat32.BackupSector) is not null;
 
     // Copies lie in the reserved sectors, never in the boot sector or a FAT; 0 and 0xFFFF mean there is none.
     private long? ReservedSector(ushort? sector) =>
