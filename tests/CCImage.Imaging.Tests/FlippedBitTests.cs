@@ -17,7 +17,7 @@ public sealed class FlippedBitTests : IDisposable
     private const int Sector = 512;
 
     private readonly TemporaryFolder _folder = new();
-    private readonly Passphrase _passphrase = Secrets.Of(Secret);
+    private Passphrase? _passphrase = Secrets.Of(Secret);
     private readonly Random _random = new(6);
 
     public static TheoryData<BackupImageFormat, BackupImageEncryption> ReadOnlyKinds => Kinds(
@@ -28,7 +28,7 @@ public sealed class FlippedBitTests : IDisposable
 
     public void Dispose()
     {
-        _passphrase.Dispose();
+        _passphrase?.Dispose();
         _folder.Dispose();
     }
 
@@ -95,6 +95,41 @@ public sealed class FlippedBitTests : IDisposable
         // Salt, IV and wrapped keys: the marker behind the keys proves some of them, the rest shows on the disk. Not the last block, which is padding.
         foreach ((int at, int size) in ((int, int)[])[(wrapped + 16, 20), (wrapped + 52, 8), (end - 64, 56)])
             foreach (long place in Places(at, size, 10)) AssertFound(image, place, file: file);
+    }
+
+    // Written by nobody today: what Apple's tools made has to do.
+    [CorpusFact]
+    public void AnAdcImageIsCoveredByItsChecksums()
+    {
+        string image = CopyOf("jhermsmeier__node-udif/compression-adc.dmg");
+        (long fork, long length, _) = Regions(image, out long data);
+        foreach (long place in Places(data + fork, length, 40)) AssertFound(image, place);
+        Assert.True(Verify(image).IsSound);
+    }
+
+    [CorpusFact]
+    public void AnEncryptedHeaderOfVersionOneIsReadWithoutHarm()
+    {
+        string image = CopyOf("openwall__john-samples/testimage.AES-128.64k.header_v1.dmg");
+        int headerSize = System.Runtime.CompilerServices.Unsafe.SizeOf<EncryptionTrailerV1>();
+        bool isSound = Verify(image).IsSound;
+        long end = new FileInfo(image).Length;
+        int opened = 0;
+        for (long place = end - headerSize; place < end; place += 7)
+            if (IsSoundWithFlip(image, place)) opened++;
+        Assert.True(isSound ? opened < headerSize / 7 : opened == 0, $"{opened} flips changed nothing");
+        Assert.Equal(isSound, Verify(image).IsSound); // every flip was taken back
+    }
+
+    private string CopyOf(string corpusFile)
+    {
+        CorpusImage sample = CorpusImage.All.First(i => i.File == corpusFile);
+        string copy = _folder["copy"];
+        File.Copy(sample.FullPath, copy);
+        File.SetAttributes(copy, FileAttributes.Normal);
+        _passphrase?.Dispose();
+        _passphrase = sample.OpenPassphrase();
+        return copy;
     }
 
     private static TheoryData<BackupImageFormat, BackupImageEncryption> Kinds(params BackupImageFormat[] formats)
