@@ -157,6 +157,27 @@ public sealed class GptTests
         Assert.Equal(bytes[..1536], disk.ToArray()[..1536]);
     }
 
+    // Found by fuzzing: a backup that keeps its entries where those of the primary belong.
+    [Theory]
+    [InlineData(10, false)]
+    [InlineData(33, false)]
+    [InlineData(40, true)]
+    public void Repair_NeverWritesOverTheEntriesOfTheBackup(int sector, bool isRepairable)
+    {
+        byte[] bytes = Make(2048).ToArray();
+        byte[] entries = bytes[1024..(1024 + (128 * 128))];
+        bytes.AsSpan(512, 512).Clear();
+        entries.CopyTo(bytes, sector * 512);
+        Span<byte> header = bytes.AsSpan(bytes.Length - 512, 92);
+        BinaryPrimitives.WriteInt64LittleEndian(header[72..], sector);
+        BinaryPrimitives.WriteUInt32LittleEndian(header[16..], 0);
+        BinaryPrimitives.WriteUInt32LittleEndian(header[16..], GptChecksum.OfHeader(header));
+        var disk = new MemoryStorage(bytes.Length);
+        disk.Write(0, bytes);
+        Assert.Equal(isRepairable, new GptChecker(disk).Repair() is not null);
+        Assert.Equal(entries, disk.ToArray()[(sector * 512)..((sector * 512) + entries.Length)]);
+    }
+
     [Fact]
     public void Read_EveryTruncationIsATypedErrorOrATable()
     {

@@ -42,7 +42,9 @@ internal sealed class GptChecker
                 return at < _sectors && entries > primary.LastUsed && entries >= primary.EntriesEnd ? (primary, at, entries) : null;
             }
 
-            if (_primary is null && _backup is { } backup && backup.Header.OtherSector == 1 && 2 + backup.EntrySectors <= backup.FirstUsed) return (backup, 1, 2);
+            // Nor over the entries of the copy that is right, wherever it keeps them.
+            if (_primary is null && _backup is { } backup && backup.Header.OtherSector == 1
+                && 2 + backup.EntrySectors <= Math.Min(backup.FirstUsed, (long)(ulong)backup.Header.EntriesSector)) return (backup, 1, 2);
             return null;
         }
     }
