@@ -119,6 +119,42 @@ public sealed class ApfsGrowerTests : IDisposable
     }
 
     [OracleTheory("mkapfs")]
+    [InlineData(2)]
+    [InlineData(10)]
+    [InlineData(60)]
+    [InlineData(127)]
+    [InlineData(128)]
+    [InlineData(200)]
+    [InlineData(512)]
+    [InlineData(900)]
+    [InlineData(1024)]
+    [InlineData(8192)]
+    [InlineData(20480)]
+    [InlineData(51200)]
+    public void The_checkpoint_area_is_four_times_the_largest_checkpoint(int mebibytes)
+    {
+        using FileStorage storage = FileStorage.OpenRead(Make((long)mebibytes << 20));
+        using ApfsContainer container = ApfsContainer.Open(storage);
+        long blocks = (long)container.Blocks.Count;
+        Assert.Equal(container.Superblock.DataBlocks, ApfsSizing.CheckpointDataBlocks(blocks, ApfsSizing.MostVolumes(blocks), 1));
+    }
+
+    // As a Mac leaves a container that it made larger where there was no room for the pool in one piece.
+    [CorpusFact]
+    public void A_pool_in_several_pieces_is_not_damage()
+    {
+        byte[] bytes = ReadAll(Corpus.OpenRaw(Small));
+        foreach (int block in BlocksOf(bytes, 5)) Change(bytes, block, 0x9F, 0x80, 1);
+        using ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes));
+        var findings = new ImageFindings("image");
+        container.Check(findings, CancellationToken.None);
+        Assert.Equal(ImageFindingGrade.Note, findings.Worst);
+        Assert.Null(container.FreeBytes);
+        Assert.Equal(ImageErrorId.UnsupportedFormat, Assert.Throws<ImageException>(() => container.GetFreeExtents().Count()).Id);
+        MustBeRefused(bytes, "several pieces");
+    }
+
+    [OracleTheory("mkapfs")]
     [InlineData(4 << 20, 19 << 20, "checkpoint area")] // the free queue may have more nodes
     [InlineData(100 << 20, 120 << 20, "checkpoint area")]
     [InlineData(128 << 20, (128 << 20) + 4096, "carries 134217728 bytes at most")] // a full chunk

@@ -170,7 +170,7 @@ internal sealed class ApfsContainer : FileSystemVolume
     }
 
     /// <summary>Opens the space manager of the main device.</summary>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>, or <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
     internal ApfsFreeSpace OpenFreeSpace()
     {
         foreach (ApfsCheckpointMapping mapping in ReadCheckpointMaps())
@@ -247,7 +247,7 @@ internal sealed class ApfsContainer : FileSystemVolume
             ulong free = OpenFreeSpace().Manager.Main.FreeCount;
             return free > Blocks.Count ? null : (long)free * Blocks.Size;
         }
-        catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged)
+        catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.UnsupportedFormat)
         {
             return null;
         }

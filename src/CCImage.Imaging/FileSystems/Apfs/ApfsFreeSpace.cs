@@ -20,11 +20,13 @@ internal sealed class ApfsFreeSpace
     private byte[] _cached = [];
 
     /// <summary>Reads where the bitmaps are.</summary>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>, or <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
     public ApfsFreeSpace(ApfsBlocks blocks, byte[] manager, ulong transaction)
     {
         (_blocks, _manager, _transaction) = (blocks, manager, transaction);
         Manager = Layout.Read<ApfsSpaceManager>(manager);
+        if (Manager.PoolBlocks >> 63 != 0 || (Manager.PoolBitmapBlocks & ApfsConstants.IsScattered) != 0)
+            throw new ImageException(ImageErrorId.UnsupportedFormat, "The internal pool of the APFS container is in several pieces, which this version does not read.", place: "space manager");
         if ((ApfsObjectType)(Manager.Object.Type & ApfsConstants.ObjectTypeMask) != ApfsObjectType.SpaceManager || Manager.BlockSize != blocks.Size
             || Manager.BlocksPerChunk != (uint)blocks.Size * 8 || Manager.Main.BlockCount == 0 || Manager.Main.BlockCount > blocks.Count
             || Manager.Main.FreeCount > Manager.Main.BlockCount || !blocks.Contains(Manager.PoolBase, Manager.PoolBlocks))
