@@ -43,6 +43,7 @@ public sealed class ApfsLayoutTests
             ("Main", 0x30), ("Second", 0x60), ("Flags", 0x90), ("PoolBlocks", 0x98), ("PoolBitmapSize", 0xA0), ("PoolBitmapBlocks", 0xA4), ("PoolBitmapBase", 0xA8),
             ("PoolBase", 0xB0), ("PoolQueue", 0xC8), ("MainQueue", 0xF0), ("PoolBitmapFirstFree", 0x140), ("PoolBitmapLastFree", 0x142),
             ("PoolBitmapTransactionsOffset", 0x144), ("PoolBitmapSlotsOffset", 0x148), ("PoolBitmapNextOffset", 0x14C));
+        Check<ApfsZoneBounds>(0x10, ("Start", 0), ("End", 8));
         Check<ApfsSpaceIndex>(0x28, ("Object", 0), ("Index", 0x20), ("Count", 0x24));
         Check<ApfsChunkInfo>(0x20, ("TransactionId", 0), ("Address", 8), ("BlockCount", 0x10), ("FreeCount", 0x14), ("BitmapAddress", 0x18));
     }

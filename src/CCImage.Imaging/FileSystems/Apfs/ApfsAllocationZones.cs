@@ -19,8 +19,8 @@ internal static class ApfsAllocationZones
     {
         for (int i = 0; i < Entries; i++)
         {
-            ApfsRange bounds = Layout.Read<ApfsRange>(manager[(Offset + (i * EntrySize))..]); // start and end
-            if (bounds.Start > (ulong)block || bounds.Count > (ulong)block) return true;
+            ApfsZoneBounds bounds = Layout.Read<ApfsZoneBounds>(manager[(Offset + (i * EntrySize))..]);
+            if (bounds.Start > (ulong)block || bounds.End > (ulong)block) return true;
         }
 
         return false;

@@ -46,7 +46,8 @@ internal sealed class ApfsFreeQueueLeaf
         {
             ApfsFreeQueueKey key = Layout.Read<ApfsFreeQueueKey>(reader.Key(i, KeySize));
             ReadOnlySpan<byte> value = reader.Value(i, ValueSize);
-            if (!ranges.TryAdd((key.TransactionId, key.Address), value.IsEmpty ? 1 : BinaryPrimitives.ReadUInt64LittleEndian(value))) return null;
+            ulong count = value.IsEmpty ? 1 : BinaryPrimitives.ReadUInt64LittleEndian(value);
+            if (count is 0 or > uint.MaxValue || !ranges.TryAdd((key.TransactionId, key.Address), count)) return null;
         }
 
         return new(node, ranges);

@@ -37,7 +37,8 @@ internal sealed class ApfsNextCheckpoint
     public static ApfsNextCheckpoint? TryFollow(ApfsContainer container)
     {
         ApfsContainerSuperblock s = container.Superblock;
-        if (container.NewestTransaction != container.Transaction || container.FirstCopyTransaction != container.Transaction || s.NextTransactionId != container.Transaction + 1) return null;
+        if (container.Transaction >= long.MaxValue || s.NextTransactionId != container.Transaction + 1) return null;
+        if (container.NewestTransaction != container.Transaction || container.FirstCopyTransaction != container.Transaction) return null;
         if (s.DescriptorLength < 2 || s.DescriptorIndex >= s.DescriptorBlocks || s.DescriptorLength > s.DescriptorBlocks / 2
             || (s.DescriptorIndex + (ulong)s.DescriptorLength) % s.DescriptorBlocks != s.DescriptorNext)
             return null;
@@ -124,7 +125,7 @@ internal sealed class ApfsNextCheckpoint
         return block;
     }
 
-    // Apple's copy has other counters and flags, and so another checksum. What differs between them is changed by no field above, and none of those is behind the first sector.
+    // But for its checksum, counters and flags: those differ in Apple's containers. What the next transaction changes lies before them, in the first sector.
     private static bool IsCopy(ReadOnlySpan<byte> superblock, ReadOnlySpan<byte> first) =>
         superblock[8..0x3D8].SequenceEqual(first[8..0x3D8]) && superblock[0x4D8..0x4F0].SequenceEqual(first[0x4D8..0x4F0]) && superblock[0x4F8..].SequenceEqual(first[0x4F8..]);
 }

@@ -204,6 +204,14 @@ internal struct ApfsSpaceManager
     [FieldOffset(0x14C)] public UInt32LE PoolBitmapNextOffset;
 }
 
+/// <summary><c>spaceman_allocation_zone_boundaries_t</c>.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 16)]
+internal struct ApfsZoneBounds
+{
+    [FieldOffset(0)] public UInt64LE Start;
+    [FieldOffset(8)] public UInt64LE End;
+}
+
 /// <summary><c>chunk_info_block_t</c> and <c>cib_addr_block_t</c> without their entries.</summary>
 [StructLayout(LayoutKind.Explicit, Size = 40)]
 internal struct ApfsSpaceIndex
