@@ -72,6 +72,7 @@ public sealed class ApfsGrowerTests : IDisposable
     [InlineData(60 << 20, 71 << 20)]
     [InlineData(133_000_000, 134_217_728)] // to the very end of the chunk
     [InlineData(135_000_000, 148_000_000)]
+    [InlineData(900 << 20, 1000 << 20)] // the free queue may have more nodes, and there is room for them
     [InlineData(4100L << 20, 4224L << 20)]
     [InlineData((4100L << 20) + 4096, 4200L << 20)] // an octet of the bitmap that is shared
     [InlineData((20L << 30) + 4096, (20L << 30) + (100 << 20))] // a second chunk-info block
@@ -157,6 +158,7 @@ public sealed class ApfsGrowerTests : IDisposable
     [OracleTheory("mkapfs")]
     [InlineData(4 << 20, 19 << 20, "checkpoint area")] // the free queue may have more nodes
     [InlineData(100 << 20, 120 << 20, "checkpoint area")]
+    [InlineData(300 << 20, 380 << 20, "checkpoint area")]
     [InlineData(128 << 20, (128 << 20) + 4096, "carries 134217728 bytes at most")] // a full chunk
     [InlineData(4000L << 20, 5000L << 20, "at most")]
     [InlineData(8 << 20, 4 << 20, "smaller")]
@@ -194,6 +196,20 @@ public sealed class ApfsGrowerTests : IDisposable
             Assert.DoesNotContain(written, kept.Contains);
             Assert.Equal(written.Length, written.Distinct().Count());
             Assert.Equal([.. plan.Steps[^1].Select(w => (w.Block, w.Bytes.Length))], new[] { (0UL, 512) }); // whole on any disk
+
+            // What the newest transaction freed, the checkpoint before it uses.
+            var queued = new List<(ulong Transaction, ulong First, ulong Count)>();
+            foreach (((ulong transaction, ulong first), ulong count) in QueueOf(container))
+            {
+                if (transaction != container.Transaction) continue;
+                queued.Add((transaction, first, count));
+                Assert.DoesNotContain(written, w => w >= first && w < first + count);
+            }
+
+            Assert.True(queued.Count > 0, file);
+            using ApfsContainer grown = ApfsContainer.Open(new MemoryStorage(Grow(before, MostOfSmall * BlockSize)));
+            queued.Add((container.Transaction + 1, space.LastInfoBlock, 1));
+            Assert.Equal(queued, QueueOf(grown).Select(r => (r.Key.Transaction, r.Key.First, r.Value)));
         }
     }
 
@@ -273,11 +289,14 @@ public sealed class ApfsGrowerTests : IDisposable
         Change(bytes, 0, 0x60, 77, 1); // the next transaction
         MustBeRefused(bytes, "not ejected");
         bytes = [.. sample];
-        Change(bytes, 7, 0x10, 5, 1); // a map of a transaction that was not finished
-        MustBeRefused(bytes, "");
+        Change(bytes, 1, 0x10, 5, 1); // a map of a transaction that was not finished
+        MustBeRefused(bytes, "not ejected");
         bytes = [.. sample];
         ulong bitmap = 78, info = 77;
         bytes[((int)bitmap * BlockSize) + 200] = 1; // a bit behind the last block
+        MustBeRefused(bytes, "not as other");
+        bytes = [.. sample];
+        bytes[64 * BlockSize] &= 0xFD; // the pool's bitmap has that of the chunk as free
         MustBeRefused(bytes, "not as other");
         bytes = [.. sample];
         Change(bytes, (int)info, 40 + 16 + 3, 4, 1); // a flag of the chunk, above its count
@@ -300,6 +319,12 @@ public sealed class ApfsGrowerTests : IDisposable
         Change(bytes, 2, 0x48, 0, 8);
         using ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes));
         Assert.Equal((4UL, 1014UL), (container.Transaction, (ulong)container.Superblock.BlockCount));
+    }
+
+    private static SortedDictionary<(ulong Transaction, ulong First), ulong> QueueOf(ApfsContainer container)
+    {
+        ulong id = container.OpenFreeSpace().Manager.PoolQueue.TreeId;
+        return ApfsFreeQueueLeaf.TryRead(container.ReadEphemeral(container.ReadCheckpointMaps().Single(m => m.ObjectId == id), "queue"))!.Ranges;
     }
 
     private static void MustBeRefused(byte[] bytes, string why)
