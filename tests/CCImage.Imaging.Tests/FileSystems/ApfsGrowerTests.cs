@@ -266,6 +266,7 @@ public sealed class ApfsGrowerTests : IDisposable
             ("not as other", 5, 0x90, 2, 1),
             ("not as other", 5, 0x60, 1, 1),
             ("not as other", 5, 0x140, 5, 1),
+            ("not as other", 5, 0x144, 0xE0, 1), // arrays that overlap
             ("set aside", 5, 0x158 + 136, 1, 1),
         ];
         foreach ((string why, int type, int offset, ulong value, int width) in cases)
@@ -302,6 +303,50 @@ public sealed class ApfsGrowerTests : IDisposable
         Change(bytes, (int)info, 40 + 16 + 3, 4, 1); // a flag of the chunk, above its count
         using (ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes))) Assert.Equal(container.FreeBytes, container.GetFreeExtents().Sum(e => e.Length));
         MustBeRefused(bytes, "not as other");
+    }
+
+    // Fields of what the transaction changes, in every copy that counts: refused, or grown with no more findings than before.
+    [OracleFact("apfsck")]
+    public void Whatever_is_accepted_grows_soundly()
+    {
+        if (CorpusLocation.Folder is null) return;
+        byte[] sample = ReadAll(Corpus.OpenRaw(Small));
+        int[][] objects = [[.. BlocksOf(sample, 1)], [.. BlocksOf(sample, 5)], [21], [7], [77]]; // superblocks, space manager, the pool's queue, map, chunk-info block
+        var random = new Random(12);
+        string path = _folder["container"];
+        int accepted = 0;
+        for (int i = 0; i < 400; i++)
+        {
+            byte[] bytes = [.. sample];
+            int[] blocks = objects[random.Next(objects.Length)];
+            int[] used = [.. Enumerable.Range(8, BlockSize - 8).Where(at => bytes[(blocks[0] * BlockSize) + at] != 0)];
+            int offset = Math.Min(used[random.Next(used.Length)] + random.Next(3), BlockSize - 1);
+            ulong value = (ulong)random.Next(4) switch { 0 => 0, 1 => 0xFF, _ => (ulong)random.Next(256) };
+            foreach (int block in blocks) Change(bytes, block, offset, value, 1);
+            MalformedInput.Try(() =>
+            {
+                using ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes));
+                if (new ApfsGrower(container, default).PlanFor(bytes.Length + (50 * BlockSize), out _) is null) return;
+                accepted++;
+                if (accepted % 4 != 0) return;
+                byte[] grown = Grow(bytes, bytes.Length + (50 * BlockSize));
+                using ApfsContainer after = ApfsContainer.Open(new MemoryStorage(grown));
+                MustBeSound(after, $"{blocks[0]} at {offset:x}: {value:x}");
+                File.WriteAllBytes(path, bytes);
+                string before = Verdict();
+                File.WriteAllBytes(path, grown);
+                string now = Verdict();
+                Assert.True(now == before || now == "0 ", $"{blocks[0]} at {offset:x}: {value:x}: before '{before}', now '{now}'"); // the queue's node is made anew
+            });
+        }
+
+        Assert.True(accepted is > 30 and < 300, $"{accepted} accepted");
+
+        string Verdict()
+        {
+            (int exitCode, string output, _) = Oracle.Run("apfsck", "-cuw", path);
+            return $"{exitCode} {output.Split(" in block")[0]}"; // the number differs
+        }
     }
 
     // A block of the descriptor area that an older container left there, with a later transaction.

@@ -10,6 +10,8 @@ namespace CCImage.FileSystems.Apfs;
 /// </summary>
 internal sealed class ApfsPoolBitmap
 {
+    private const uint VersionedSize = 0x9D8; // sm_struct_size
+
     private readonly ApfsSpaceManager _fields;
     private readonly int _slot;
     private readonly int _next; // the slot that the next transaction takes
@@ -34,11 +36,9 @@ internal sealed class ApfsPoolBitmap
     {
         ApfsSpaceManager fields = Layout.Read<ApfsSpaceManager>(manager);
         const int Slots = 16;
-        long least = Unsafe.SizeOf<ApfsSpaceManager>(), last = manager.Length;
-        if (fields.PoolBitmapSize != 1 || fields.PoolBitmapBlocks != Slots || fields.PoolBlocks > (ulong)blocks.Size * 8
-            || fields.PoolBitmapTransactionsOffset < least || fields.PoolBitmapTransactionsOffset > last - sizeof(ulong)
-            || fields.PoolBitmapSlotsOffset < least || fields.PoolBitmapSlotsOffset > last - sizeof(ushort)
-            || fields.PoolBitmapNextOffset < least || fields.PoolBitmapNextOffset > last - (Slots * sizeof(ushort)))
+        uint arrays = (fields.Flags & ApfsConstants.SpaceManagerVersioned) != 0 ? VersionedSize : (uint)Unsafe.SizeOf<ApfsSpaceManager>();
+        if (fields.PoolBitmapSize != 1 || fields.PoolBitmapBlocks != Slots || fields.PoolBlocks > (ulong)blocks.Size * 8 || fields.PoolBitmapTransactionsOffset != arrays
+            || fields.PoolBitmapSlotsOffset != arrays + 8 || fields.PoolBitmapNextOffset != arrays + 16 || fields.Main.AddressOffset != arrays + 16 + (Slots * sizeof(ushort)))
             return null;
         int slot = Read16(manager, fields.PoolBitmapSlotsOffset), first = fields.PoolBitmapFirstFree;
         if (slot >= Slots || first >= Slots || Next(slot) != ApfsConstants.NoBitmapSlot) return null;
