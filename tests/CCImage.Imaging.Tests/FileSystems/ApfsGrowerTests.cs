@@ -349,6 +349,24 @@ public sealed class ApfsGrowerTests : IDisposable
         }
     }
 
+    // As the first range of the pool's queue: what would be free, and taken, if it were believed.
+    [CorpusFact]
+    public void A_queue_of_what_is_in_use_is_refused()
+    {
+        foreach (ulong first in new ulong[] { 77, 10, 82 }) // the chunk-info block, a block outside the pool, one that is half outside
+        {
+            byte[] bytes = ReadAll(Corpus.OpenRaw(Small));
+            Span<byte> node = bytes.AsSpan(21 * BlockSize, BlockSize);
+            ApfsFreeQueueLeaf leaf = ApfsFreeQueueLeaf.TryRead(node.ToArray())!;
+            Assert.True(leaf.Ranges.Remove((3, 79)));
+            leaf.Ranges.Add((3, first), 2);
+            leaf.TryWrite()!.CopyTo(node);
+            ApfsBlocks.Seal(node);
+            bytes[64 * BlockSize] = 0x33; // the pool's bitmap agrees
+            MustBeRefused(bytes, "not as other");
+        }
+    }
+
     // A block of the descriptor area that an older container left there, with a later transaction.
     [CorpusFact]
     public void A_checkpoint_of_another_container_is_not_taken()

@@ -122,7 +122,7 @@ internal sealed class ApfsGrower
         ApfsSpaceManager before = space.Manager;
         ApfsPoolBitmap? bitmap = ApfsPoolBitmap.TryRead(_container.Blocks, manager);
         ApfsFreeQueueLeaf? queue = next.Find(before.PoolQueue.TreeId) is { } root ? ApfsFreeQueueLeaf.TryRead(root) : null;
-        if (bitmap is null || queue is null || queue.Count != before.PoolQueue.Count || !bitmap.Matches(UsedOfPool(space, queue))) return Unusual;
+        if (bitmap is null || queue is null || queue.Count != before.PoolQueue.Count || UsedOfPool(space, queue) is not { } used || !bitmap.Matches(used)) return Unusual;
 
         // As Apple does: what the transaction before the newest one freed is free now; older checkpoints are not kept.
         foreach (((ulong transaction, ulong first), ulong count) in queue.Ranges.Where(r => r.Key.Transaction + 1 < next.Transaction).ToList())
@@ -144,13 +144,19 @@ internal sealed class ApfsGrower
         return null;
     }
 
-    private static HashSet<ulong> UsedOfPool(ApfsFreeSpace space, ApfsFreeQueueLeaf queue)
+    // Null when a block lies elsewhere, or has two uses.
+    private static HashSet<ulong>? UsedOfPool(ApfsFreeSpace space, ApfsFreeQueueLeaf queue)
     {
+        ulong start = space.Manager.PoolBase, end = start + space.Manager.PoolBlocks;
         var used = new HashSet<ulong>(space.OwnBlocks);
+        if (used.Any(block => block < start || block >= end)) return null;
         foreach (((_, ulong first), ulong count) in queue.Ranges)
         {
-            if (count > space.Manager.PoolBlocks) continue; // does not match then
-            for (ulong i = 0; i < count; i++) used.Add(first + i);
+            if (first < start || first >= end || count > end - first) return null;
+            for (ulong i = 0; i < count; i++)
+            {
+                if (!used.Add(first + i)) return null;
+            }
         }
 
         return used;

@@ -37,8 +37,9 @@ internal sealed class ApfsPoolBitmap
         ApfsSpaceManager fields = Layout.Read<ApfsSpaceManager>(manager);
         const int Slots = 16;
         uint arrays = (fields.Flags & ApfsConstants.SpaceManagerVersioned) != 0 ? VersionedSize : (uint)Unsafe.SizeOf<ApfsSpaceManager>();
-        if (fields.PoolBitmapSize != 1 || fields.PoolBitmapBlocks != Slots || fields.PoolBlocks > (ulong)blocks.Size * 8 || fields.PoolBitmapTransactionsOffset != arrays
-            || fields.PoolBitmapSlotsOffset != arrays + 8 || fields.PoolBitmapNextOffset != arrays + 16 || fields.Main.AddressOffset != arrays + 16 + (Slots * sizeof(ushort)))
+        if (fields.PoolBitmapSize != 1 || fields.PoolBitmapBlocks != Slots || fields.PoolBlocks > (ulong)blocks.Size * 8 || !blocks.Contains(fields.PoolBitmapBase, Slots)
+            || fields.PoolBitmapTransactionsOffset != arrays || fields.PoolBitmapSlotsOffset != arrays + 8 || fields.PoolBitmapNextOffset != arrays + 16
+            || fields.Main.AddressOffset != arrays + 16 + (Slots * sizeof(ushort)))
             return null;
         int slot = Read16(manager, fields.PoolBitmapSlotsOffset), first = fields.PoolBitmapFirstFree;
         if (slot >= Slots || first >= Slots || Next(slot) != ApfsConstants.NoBitmapSlot) return null;
