@@ -22,6 +22,12 @@ internal static class Layout
     public static void Write<T>(Span<byte> destination, in T value)
         where T : unmanaged => MemoryMarshal.Write(destination, in value);
 
+    /// <summary>The structure at the start of <paramref name="bytes"/>, to be changed in place; bytes between its fields stay as they are.</summary>
+    /// <typeparam name="T">The structure.</typeparam>
+    /// <param name="bytes">At least its size in bytes.</param>
+    public static ref T At<T>(Span<byte> bytes)
+        where T : unmanaged => ref MemoryMarshal.AsRef<T>(bytes);
+
     /// <summary>The structure as a new array of its size.</summary>
     /// <typeparam name="T">The structure.</typeparam>
     /// <param name="value">The structure.</param>

@@ -6,7 +6,7 @@ namespace CCImage.Tests.FileSystems;
 
 /// <summary>
 /// Sizes and offsets of every structure on disk, by the Apple File System Reference; compared with what a C compiler makes of the structures of
-/// apfsprogs (<c>raw.h</c>). Only fields that are read have a name here, so a structure may be shorter than Apple's.
+/// apfsprogs (<c>raw.h</c>). Only fields that are used have a name here, so a structure may be shorter than Apple's.
 /// </summary>
 public sealed class ApfsLayoutTests
 {
@@ -19,9 +19,12 @@ public sealed class ApfsLayoutTests
 
     [Fact]
     public void Container_superblock() => Check<ApfsContainerSuperblock>(0x580,
-        ("Object", 0), ("Magic", 0x20), ("BlockSize", 0x24), ("BlockCount", 0x28), ("IncompatibleFeatures", 0x40), ("DescriptorBlocks", 0x68), ("DataBlocks", 0x6C),
-        ("DescriptorBase", 0x70), ("DataBase", 0x78), ("DescriptorIndex", 0x88), ("DescriptorLength", 0x8C), ("SpaceManagerId", 0x98), ("ObjectMapAddress", 0xA0),
-        ("VolumeIds", 0xB8), ("BlockedOut", 0x4D8), ("EfiJumpstart", 0x4F8), ("KeyLocker", 0x510), ("MediaKeyLocker", 0x570));
+        ("Object", 0), ("Magic", 0x20), ("BlockSize", 0x24), ("BlockCount", 0x28), ("Features", 0x30), ("ReadOnlyFeatures", 0x38),
+        ("IncompatibleFeatures", 0x40), ("Identifier", 0x48), ("NextTransactionId", 0x60), ("DescriptorBlocks", 0x68), ("DataBlocks", 0x6C),
+        ("DescriptorBase", 0x70), ("DataBase", 0x78), ("DescriptorNext", 0x80), ("DataNext", 0x84), ("DescriptorIndex", 0x88), ("DescriptorLength", 0x8C),
+        ("DataIndex", 0x90), ("DataLength", 0x94), ("SpaceManagerId", 0x98), ("ObjectMapAddress", 0xA0), ("TestType", 0xB0), ("MostVolumes", 0xB4),
+        ("VolumeIds", 0xB8), ("BlockedOut", 0x4D8), ("EvictionTreeId", 0x4E8), ("Flags", 0x4F0), ("EfiJumpstart", 0x4F8), ("KeyLocker", 0x510),
+        ("EphemeralInfo", 0x520), ("TestId", 0x540), ("MediaKeyLocker", 0x570));
 
     [Fact]
     public void Checkpoints()
@@ -34,11 +37,15 @@ public sealed class ApfsLayoutTests
     public void Space_manager()
     {
         Check<ApfsSpaceDevice>(0x30, ("BlockCount", 0), ("ChunkCount", 8), ("ChunkInfoBlocks", 0x10), ("AddressBlocks", 0x14), ("FreeCount", 0x18), ("AddressOffset", 0x20));
-        Check<ApfsFreeQueue>(0x28, ("Count", 0), ("TreeId", 8));
-        Check<ApfsSpaceManager>(0x140, ("Object", 0), ("BlockSize", 0x20), ("BlocksPerChunk", 0x24), ("ChunksPerInfoBlock", 0x28), ("InfoBlocksPerAddressBlock", 0x2C),
-            ("Main", 0x30), ("PoolBlocks", 0x98), ("PoolBitmapBlocks", 0xA4), ("PoolBitmapBase", 0xA8), ("PoolBase", 0xB0), ("PoolQueue", 0xC8), ("MainQueue", 0xF0));
+        Check<ApfsFreeQueue>(0x28, ("Count", 0), ("TreeId", 8), ("OldestTransactionId", 0x10), ("MostNodes", 0x18));
+        Check<ApfsFreeQueueKey>(0x10, ("TransactionId", 0), ("Address", 8));
+        Check<ApfsSpaceManager>(0x150, ("Object", 0), ("BlockSize", 0x20), ("BlocksPerChunk", 0x24), ("ChunksPerInfoBlock", 0x28), ("InfoBlocksPerAddressBlock", 0x2C),
+            ("Main", 0x30), ("Second", 0x60), ("Flags", 0x90), ("PoolBlocks", 0x98), ("PoolBitmapSize", 0xA0), ("PoolBitmapBlocks", 0xA4), ("PoolBitmapBase", 0xA8),
+            ("PoolBase", 0xB0), ("PoolQueue", 0xC8), ("MainQueue", 0xF0), ("PoolBitmapFirstFree", 0x140), ("PoolBitmapLastFree", 0x142),
+            ("PoolBitmapTransactionsOffset", 0x144), ("PoolBitmapSlotsOffset", 0x148), ("PoolBitmapNextOffset", 0x14C));
+        Check<ApfsZoneBounds>(0x10, ("Start", 0), ("End", 8));
         Check<ApfsSpaceIndex>(0x28, ("Object", 0), ("Index", 0x20), ("Count", 0x24));
-        Check<ApfsChunkInfo>(0x20, ("Address", 8), ("BlockCount", 0x10), ("FreeCount", 0x14), ("BitmapAddress", 0x18));
+        Check<ApfsChunkInfo>(0x20, ("TransactionId", 0), ("Address", 8), ("BlockCount", 0x10), ("FreeCount", 0x14), ("BitmapAddress", 0x18));
     }
 
     [Fact]
@@ -47,7 +54,10 @@ public sealed class ApfsLayoutTests
         Check<ApfsObjectMapHeader>(0x58, ("Object", 0), ("TreeAddress", 0x30), ("SnapshotTreeAddress", 0x38));
         Check<ApfsObjectMapKey>(0x10, ("ObjectId", 0), ("TransactionId", 8));
         Check<ApfsObjectMapValue>(0x10, ("Flags", 0), ("Size", 4), ("Address", 8));
-        Check<ApfsNodeHeader>(0x38, ("Object", 0), ("Flags", 0x20), ("Level", 0x22), ("Count", 0x24), ("TableOffset", 0x28), ("TableLength", 0x2A));
+        Check<ApfsNodeHeader>(0x38, ("Object", 0), ("Flags", 0x20), ("Level", 0x22), ("Count", 0x24), ("TableOffset", 0x28), ("TableLength", 0x2A),
+            ("Free", 0x2C), ("FreeKeys", 0x30), ("FreeValues", 0x34));
+        Check<ApfsNodeSpace>(4, ("Offset", 0), ("Length", 2));
+        Check<ApfsTreeInfo>(0x28, ("NodeSize", 4), ("KeySize", 8), ("ValueSize", 0xC), ("LongestValue", 0x14), ("KeyCount", 0x18), ("NodeCount", 0x20));
     }
 
     [Fact]

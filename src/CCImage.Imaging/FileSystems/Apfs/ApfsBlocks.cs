@@ -41,6 +41,9 @@ internal sealed class ApfsBlocks(BlockStorage storage, int size, ulong count)
         return bytes;
     }
 
+    /// <summary>Gives an object that was changed its checksum.</summary>
+    public static void Seal(Span<byte> block) => BinaryPrimitives.WriteUInt64LittleEndian(block, Fletcher64.Compute(block[sizeof(ulong)..]));
+
     /// <summary>Whether the checksum of an object is right; never so for zeros.</summary>
     public static bool IsIntact(ReadOnlySpan<byte> block)
     {

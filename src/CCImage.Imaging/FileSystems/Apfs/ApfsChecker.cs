@@ -37,7 +37,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
         Guard(Objects, CheckVolumes);
         if (_sealed != 0) findings.Note(Objects, $"{_sealed} encrypted or headerless objects have no checksum that can be proved without the key.");
         if (_faults >= MostFaults) findings.Damaged(Objects, "There are so many faults that the rest was not looked at.");
-        if (_faults == 0) findings.Ok(Objects, $"The checksums of {_checked} objects are right, and none of them is marked free.");
+        if (_faults == 0) findings.Ok(Objects, $"The checksums of {_checked} objects are right{(_space is null ? "" : ", and none of them is marked free")}.");
     }
 
     private void CheckSuperblocks()
@@ -71,7 +71,17 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
 
     private void CheckSpace()
     {
-        ApfsFreeSpace space = container.OpenFreeSpace();
+        ApfsFreeSpace space;
+        try
+        {
+            space = container.OpenFreeSpace();
+        }
+        catch (ImageException e) when (e.Id is ImageErrorId.UnsupportedFormat)
+        {
+            findings.Note(Space, e.Problem + " What is free was not checked.", e.Place);
+            return;
+        }
+
         space.Verify(cancellation);
         _space = space;
         findings.Ok(Space, $"{(ulong)space.Manager.Main.FreeCount} of {(ulong)space.Manager.Main.BlockCount} blocks are free, in the bitmaps and by every count.");

@@ -81,7 +81,7 @@ internal sealed class ApfsContainer : FileSystemVolume
         var blocks = new ApfsBlocks(window, (int)size, first.BlockCount);
         if (first.DescriptorBlocks == 0 || first.DescriptorBlocks > MostDescriptorBlocks || !blocks.Contains(first.DescriptorBase, first.DescriptorBlocks))
             throw Damaged("Its checkpoint descriptor area lies outside.");
-        return FindNewest(blocks, first);
+        return FindNewest(window, blocks, first);
     }
 
     /// <inheritdoc/>
@@ -170,7 +170,7 @@ internal sealed class ApfsContainer : FileSystemVolume
     }
 
     /// <summary>Opens the space manager of the main device.</summary>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>, or <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
     internal ApfsFreeSpace OpenFreeSpace()
     {
         foreach (ApfsCheckpointMapping mapping in ReadCheckpointMaps())
@@ -196,7 +196,7 @@ internal sealed class ApfsContainer : FileSystemVolume
         return ranges;
     }
 
-    private static ApfsContainer FindNewest(ApfsBlocks blocks, ApfsContainerSuperblock first)
+    private static ApfsContainer FindNewest(BlockStorage window, ApfsBlocks blocks, ApfsContainerSuperblock first)
     {
         ulong firstCopy = ApfsBlocks.IsIntact(blocks.Read(0, 1, "container superblock")) ? first.Object.TransactionId : (ulong)0;
         ulong newestSeen = firstCopy;
@@ -207,16 +207,18 @@ internal sealed class ApfsContainer : FileSystemVolume
             ApfsContainerSuperblock candidate = Layout.Read<ApfsContainerSuperblock>(block);
             if ((ApfsObjectType)(candidate.Object.Type & ApfsConstants.ObjectTypeMask) is not (ApfsObjectType.ContainerSuperblock or ApfsObjectType.CheckpointMap) || !ApfsBlocks.IsIntact(block)) continue;
             newestSeen = Math.Max(newestSeen, candidate.Object.TransactionId);
-            if (candidate.Magic == ApfsConstants.ContainerMagic && IsSameContainer(candidate, first) && candidate.Object.TransactionId > newest.Object.TransactionId) newest = candidate;
+            if (candidate.Magic == ApfsConstants.ContainerMagic && IsSameContainer(candidate, first, window.Length) && candidate.Object.TransactionId > newest.Object.TransactionId) newest = candidate;
         }
 
         if (newest.Object.TransactionId == 0) throw Damaged("It has no valid checkpoint.");
-        return new(blocks, newest, newestSeen, firstCopy);
+        return new(newest.BlockCount == blocks.Count ? blocks : new(window, blocks.Size, newest.BlockCount), newest, newestSeen, firstCopy);
     }
 
-    private static bool IsSameContainer(in ApfsContainerSuperblock a, in ApfsContainerSuperblock b) =>
-        (ApfsObjectType)(a.Object.Type & ApfsConstants.ObjectTypeMask) == ApfsObjectType.ContainerSuperblock && a.BlockSize == b.BlockSize && a.BlockCount == b.BlockCount
-        && a.DescriptorBase == b.DescriptorBase && a.DescriptorBlocks == b.DescriptorBlocks;
+    // A container that was resized has its new size in its checkpoint before block 0 tells of it.
+    private static bool IsSameContainer(in ApfsContainerSuperblock a, in ApfsContainerSuperblock first, long length) =>
+        (ApfsObjectType)(a.Object.Type & ApfsConstants.ObjectTypeMask) == ApfsObjectType.ContainerSuperblock && a.BlockSize == first.BlockSize
+        && a.BlockCount != 0 && a.BlockCount <= (ulong)length / a.BlockSize && ((ReadOnlySpan<byte>)a.Identifier).SequenceEqual(first.Identifier)
+        && a.DescriptorBase == first.DescriptorBase && a.DescriptorBlocks == first.DescriptorBlocks;
 
     private static ImageException Damaged(string why) => ImageException.Damaged("The APFS container cannot be used. " + why, "container superblock in block 0");
 
@@ -245,7 +247,7 @@ internal sealed class ApfsContainer : FileSystemVolume
             ulong free = OpenFreeSpace().Manager.Main.FreeCount;
             return free > Blocks.Count ? null : (long)free * Blocks.Size;
         }
-        catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged)
+        catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.UnsupportedFormat)
         {
             return null;
         }

@@ -20,11 +20,13 @@ internal sealed class ApfsFreeSpace
     private byte[] _cached = [];
 
     /// <summary>Reads where the bitmaps are.</summary>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>, or <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
     public ApfsFreeSpace(ApfsBlocks blocks, byte[] manager, ulong transaction)
     {
         (_blocks, _manager, _transaction) = (blocks, manager, transaction);
         Manager = Layout.Read<ApfsSpaceManager>(manager);
+        if (Manager.PoolBlocks >> 63 != 0 || (Manager.PoolBitmapBlocks & ApfsConstants.IsScattered) != 0)
+            throw new ImageException(ImageErrorId.UnsupportedFormat, "The internal pool of the APFS container is in several pieces, which this version does not read.", place: "space manager");
         if ((ApfsObjectType)(Manager.Object.Type & ApfsConstants.ObjectTypeMask) != ApfsObjectType.SpaceManager || Manager.BlockSize != blocks.Size
             || Manager.BlocksPerChunk != (uint)blocks.Size * 8 || Manager.Main.BlockCount == 0 || Manager.Main.BlockCount > blocks.Count
             || Manager.Main.FreeCount > Manager.Main.BlockCount || !blocks.Contains(Manager.PoolBase, Manager.PoolBlocks))
@@ -36,6 +38,9 @@ internal sealed class ApfsFreeSpace
 
     /// <summary>The blocks that hold chunk-info address blocks, chunk-info blocks and bitmaps, as far as they were read.</summary>
     public IReadOnlyCollection<ulong> OwnBlocks => _used;
+
+    /// <summary>The chunk-info block of the last chunk. <see cref="Verify"/> went before.</summary>
+    public ulong LastInfoBlock { get; private set; }
 
     /// <summary>Reads every bitmap and compares its free blocks with the three counts there are.</summary>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: a count is wrong, so nothing is certain.</exception>
@@ -175,6 +180,7 @@ internal sealed class ApfsFreeSpace
 
     private void ReadChunkInfo(ulong address, uint number)
     {
+        LastInfoBlock = address;
         (byte[] block, uint count) = ReadIndex(address, number, ApfsObjectType.ChunkInfo, "chunk-info block");
         int headerSize = Unsafe.SizeOf<ApfsSpaceIndex>(), entrySize = Unsafe.SizeOf<ApfsChunkInfo>();
         if (count > (uint)((block.Length - headerSize) / entrySize)) throw ImageException.Damaged("A chunk-info block claims too many chunks.", $"block {address}");
@@ -182,12 +188,13 @@ internal sealed class ApfsFreeSpace
         {
             ApfsChunkInfo chunk = Layout.Read<ApfsChunkInfo>(block.AsSpan(headerSize + (i * entrySize)));
             ulong start = (ulong)_chunks.Count * Manager.BlocksPerChunk;
-            if (start >= Manager.Main.BlockCount || chunk.Address != start || chunk.BlockCount != Math.Min(Manager.BlocksPerChunk, Manager.Main.BlockCount - start))
+            uint blocks = chunk.BlockCount & ApfsConstants.ChunkCountMask, free = chunk.FreeCount & ApfsConstants.ChunkCountMask;
+            if (start >= Manager.Main.BlockCount || chunk.Address != start || blocks != Math.Min(Manager.BlocksPerChunk, Manager.Main.BlockCount - start))
                 throw ImageException.Damaged($"Chunk {_chunks.Count} is not where it belongs.", $"block {address}");
             ulong bitmap = chunk.BitmapAddress;
             if (bitmap != 0 && (bitmap < Manager.PoolBase || bitmap - Manager.PoolBase >= Manager.PoolBlocks || !_used.Add(bitmap)))
                 throw ImageException.Damaged($"The bitmap of chunk {_chunks.Count} does not lie in the internal pool, or is another's.", $"block {address}");
-            _chunks.Add((bitmap, chunk.BlockCount, chunk.FreeCount));
+            _chunks.Add((bitmap, blocks, free));
         }
     }
 

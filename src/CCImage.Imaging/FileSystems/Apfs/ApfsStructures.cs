@@ -2,7 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using CCImage.Binary;
 
-// The fields of APFS structures that are read. Source: Apple File System Reference (2020-06-22). Every integer is little-endian;
+// The fields of APFS structures that are read or written. Source: Apple File System Reference (2020-06-22). Every integer is little-endian;
 // offsets are from the start of the structure, whose first 32 bytes are the object header.
 namespace CCImage.FileSystems.Apfs;
 
@@ -20,7 +20,17 @@ internal static class ApfsConstants
     public const uint ObjectTypeMask = 0xFFFF;
     public const uint ObjectStorageMask = 0xC0000000;
     public const uint ObjectPhysical = 0x40000000;
+    public const ulong OptionalFeatures = 3; // defragmentation, low-capacity Fusion: what is known
+    public const ulong IncompatibleVersion2 = 2;
     public const ulong IncompatibleFusion = 0x100;
+    public const ulong ContainerFlags = 7; // two reserved ones, software encryption: what is known
+    public const uint SpaceManagerVersioned = 1;
+
+    /// <summary>The counts of a chunk are 20 bits wide; what is above them are flags.</summary>
+    public const uint ChunkCountMask = 0x000FFFFF;
+
+    /// <summary>A free slot that has no successor, and a slot that is not free, in the ring of the pool's bitmaps.</summary>
+    public const ushort NoBitmapSlot = 0xFFFF;
     public const ulong VolumeUnencrypted = 1;
     public const uint MapDeleted = 1;
     public const uint MapEncrypted = 4;
@@ -68,6 +78,13 @@ internal struct ApfsRange
     [FieldOffset(8)] public UInt64LE Count;
 }
 
+/// <summary><c>uuid_t</c>.</summary>
+[InlineArray(16)]
+internal struct ApfsIdentifier
+{
+    private byte _element;
+}
+
 /// <summary>Object ids of the volumes of a container, 0 where there is none.</summary>
 [InlineArray(ApfsConstants.MaximumVolumes)]
 internal struct ApfsVolumeIds
@@ -83,19 +100,33 @@ internal struct ApfsContainerSuperblock
     [FieldOffset(0x20)] public UInt32LE Magic;
     [FieldOffset(0x24)] public UInt32LE BlockSize;
     [FieldOffset(0x28)] public UInt64LE BlockCount;
+    [FieldOffset(0x30)] public UInt64LE Features;
+    [FieldOffset(0x38)] public UInt64LE ReadOnlyFeatures;
     [FieldOffset(0x40)] public UInt64LE IncompatibleFeatures;
+    [FieldOffset(0x48)] public ApfsIdentifier Identifier;
+    [FieldOffset(0x60)] public UInt64LE NextTransactionId;
     [FieldOffset(0x68)] public UInt32LE DescriptorBlocks;
     [FieldOffset(0x6C)] public UInt32LE DataBlocks;
     [FieldOffset(0x70)] public UInt64LE DescriptorBase;
     [FieldOffset(0x78)] public UInt64LE DataBase;
+    [FieldOffset(0x80)] public UInt32LE DescriptorNext;
+    [FieldOffset(0x84)] public UInt32LE DataNext;
     [FieldOffset(0x88)] public UInt32LE DescriptorIndex;
     [FieldOffset(0x8C)] public UInt32LE DescriptorLength;
+    [FieldOffset(0x90)] public UInt32LE DataIndex;
+    [FieldOffset(0x94)] public UInt32LE DataLength;
     [FieldOffset(0x98)] public UInt64LE SpaceManagerId;
     [FieldOffset(0xA0)] public UInt64LE ObjectMapAddress;
+    [FieldOffset(0xB0)] public UInt32LE TestType;
+    [FieldOffset(0xB4)] public UInt32LE MostVolumes;
     [FieldOffset(0xB8)] public ApfsVolumeIds VolumeIds;
     [FieldOffset(0x4D8)] public ApfsRange BlockedOut;
+    [FieldOffset(0x4E8)] public UInt64LE EvictionTreeId;
+    [FieldOffset(0x4F0)] public UInt64LE Flags;
     [FieldOffset(0x4F8)] public UInt64LE EfiJumpstart;
     [FieldOffset(0x510)] public ApfsRange KeyLocker;
+    [FieldOffset(0x520)] public UInt64LE EphemeralInfo;
+    [FieldOffset(0x540)] public UInt64LE TestId;
     [FieldOffset(0x570)] public ApfsRange MediaKeyLocker;
 }
 
@@ -135,10 +166,20 @@ internal struct ApfsFreeQueue
 {
     [FieldOffset(0)] public UInt64LE Count;
     [FieldOffset(8)] public UInt64LE TreeId;
+    [FieldOffset(16)] public UInt64LE OldestTransactionId;
+    [FieldOffset(24)] public UInt16LE MostNodes;
 }
 
-/// <summary><c>spaceman_phys_t</c>.</summary>
-[StructLayout(LayoutKind.Explicit, Size = 0x140)]
+/// <summary><c>spaceman_free_queue_key_t</c>.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 16)]
+internal struct ApfsFreeQueueKey
+{
+    [FieldOffset(0)] public UInt64LE TransactionId;
+    [FieldOffset(8)] public UInt64LE Address;
+}
+
+/// <summary><c>spaceman_phys_t</c> up to where the versioned one differs.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 0x150)]
 internal struct ApfsSpaceManager
 {
     [FieldOffset(0)] public ApfsObjectHeader Object;
@@ -147,12 +188,28 @@ internal struct ApfsSpaceManager
     [FieldOffset(0x28)] public UInt32LE ChunksPerInfoBlock;
     [FieldOffset(0x2C)] public UInt32LE InfoBlocksPerAddressBlock;
     [FieldOffset(0x30)] public ApfsSpaceDevice Main;
+    [FieldOffset(0x60)] public ApfsSpaceDevice Second;
+    [FieldOffset(0x90)] public UInt32LE Flags;
     [FieldOffset(0x98)] public UInt64LE PoolBlocks;
+    [FieldOffset(0xA0)] public UInt32LE PoolBitmapSize;
     [FieldOffset(0xA4)] public UInt32LE PoolBitmapBlocks;
     [FieldOffset(0xA8)] public UInt64LE PoolBitmapBase;
     [FieldOffset(0xB0)] public UInt64LE PoolBase;
     [FieldOffset(0xC8)] public ApfsFreeQueue PoolQueue;
     [FieldOffset(0xF0)] public ApfsFreeQueue MainQueue;
+    [FieldOffset(0x140)] public UInt16LE PoolBitmapFirstFree;
+    [FieldOffset(0x142)] public UInt16LE PoolBitmapLastFree;
+    [FieldOffset(0x144)] public UInt32LE PoolBitmapTransactionsOffset;
+    [FieldOffset(0x148)] public UInt32LE PoolBitmapSlotsOffset;
+    [FieldOffset(0x14C)] public UInt32LE PoolBitmapNextOffset;
+}
+
+/// <summary><c>spaceman_allocation_zone_boundaries_t</c>.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 16)]
+internal struct ApfsZoneBounds
+{
+    [FieldOffset(0)] public UInt64LE Start;
+    [FieldOffset(8)] public UInt64LE End;
 }
 
 /// <summary><c>chunk_info_block_t</c> and <c>cib_addr_block_t</c> without their entries.</summary>
@@ -168,6 +225,7 @@ internal struct ApfsSpaceIndex
 [StructLayout(LayoutKind.Explicit, Size = 32)]
 internal struct ApfsChunkInfo
 {
+    [FieldOffset(0)] public UInt64LE TransactionId;
     [FieldOffset(8)] public UInt64LE Address;
     [FieldOffset(16)] public UInt32LE BlockCount;
     [FieldOffset(20)] public UInt32LE FreeCount;
@@ -210,6 +268,29 @@ internal struct ApfsNodeHeader
     [FieldOffset(36)] public UInt32LE Count;
     [FieldOffset(40)] public UInt16LE TableOffset;
     [FieldOffset(42)] public UInt16LE TableLength;
+    [FieldOffset(44)] public ApfsNodeSpace Free;
+    [FieldOffset(48)] public ApfsNodeSpace FreeKeys;
+    [FieldOffset(52)] public ApfsNodeSpace FreeValues;
+}
+
+/// <summary><c>nloc_t</c>: a place in a node, or the first of a list of freed places.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 4)]
+internal struct ApfsNodeSpace
+{
+    [FieldOffset(0)] public UInt16LE Offset;
+    [FieldOffset(2)] public UInt16LE Length;
+}
+
+/// <summary><c>btree_info_t</c>, at the end of a root.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 40)]
+internal struct ApfsTreeInfo
+{
+    [FieldOffset(4)] public UInt32LE NodeSize;
+    [FieldOffset(8)] public UInt32LE KeySize;
+    [FieldOffset(12)] public UInt32LE ValueSize;
+    [FieldOffset(20)] public UInt32LE LongestValue;
+    [FieldOffset(24)] public UInt64LE KeyCount;
+    [FieldOffset(32)] public UInt64LE NodeCount;
 }
 
 /// <summary>UTF-8, ended by a zero.</summary>

@@ -1,0 +1,473 @@
+using System.Buffers.Binary;
+using System.Globalization;
+using System.Security.Cryptography;
+using CCImage.Binary;
+using CCImage.Diagnostics;
+using CCImage.FileSystems.Apfs;
+using CCImage.Storage;
+using CCImage.Tests.Encryption;
+using CCImage.Tests.Storage;
+
+namespace CCImage.Tests.FileSystems;
+
+/// <summary>APFS containers that grow in place, judged by other people's tools; cut at every write.</summary>
+public sealed class ApfsGrowerTests : IDisposable
+{
+    private const int BlockSize = 4096;
+    private const string Small = "log2timeline__dfvfs/apfs.raw.gz";
+    private const long MostOfSmall = 4544; // blocks, to which the checkpoint area of Apple's small containers is made
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [OracleFact("apfsck", "7z", "fsapfsinfo")]
+    public void Real_containers_grow_and_other_readers_find_the_same()
+    {
+        int seen = 0, judged = 0;
+        foreach ((string file, byte[] before) in Samples())
+        {
+            string path = _folder["container"];
+            File.WriteAllBytes(path, before);
+            (int ExitCode, string Output, string Error)[] verdicts = Judge(path);
+            string content = ContentOf(path);
+            foreach (long blocks in new[] { (before.Length / BlockSize) + 1, (before.Length / BlockSize) + 8, MostOfSmall })
+            {
+                byte[] grown = Grow(before, blocks * BlockSize);
+                using ApfsContainer old = ApfsContainer.Open(new MemoryStorage(before)), container = ApfsContainer.Open(new MemoryStorage(grown));
+                Assert.Equal((blocks * BlockSize, old.FreeBytes + container.CapacityBytes - old.CapacityBytes), (container.CapacityBytes, container.FreeBytes));
+                Assert.Equal(container.FreeBytes, container.GetFreeExtents().Sum(e => e.Length));
+                MustBeSound(container, file);
+                File.WriteAllBytes(path, grown);
+                Assert.Equal(verdicts, Judge(path));
+                Assert.Equal(content, ContentOf(path));
+            }
+
+            seen++;
+            if (verdicts[0].ExitCode == 0) judged++;
+        }
+
+        Assert.True(seen == 0 || (seen > 5 && judged > 3), $"{seen} containers, {judged} without a finding");
+    }
+
+    // The rings go around several times: 8 blocks of descriptors, 52 of data, 16 bitmaps of the pool.
+    [OracleFact("apfsck")]
+    public void A_container_grows_again_and_again()
+    {
+        if (CorpusLocation.Folder is null) return;
+        byte[] bytes = ReadAll(Corpus.OpenRaw(Small));
+        string path = _folder["container"];
+        for (int i = 1; i <= 40; i++)
+        {
+            bytes = Grow(bytes, bytes.Length / BlockSize * BlockSize + (i * 3L * BlockSize));
+            using ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes));
+            MustBeSound(container, $"{i}");
+            File.WriteAllBytes(path, bytes);
+            Assert.All(Judge(path), v => Assert.Equal((i, 0, ""), (i, v.ExitCode, v.Output + v.Error)));
+        }
+    }
+
+    [OracleTheory("mkapfs", "apfsck")]
+    [InlineData(1_114_112, 18_612_224)]
+    [InlineData(4 << 20, 16 << 20)]
+    [InlineData(60 << 20, 71 << 20)]
+    [InlineData(133_000_000, 134_217_728)] // to the very end of the chunk
+    [InlineData(135_000_000, 148_000_000)]
+    [InlineData(900 << 20, 1000 << 20)] // the free queue may have more nodes, and there is room for them
+    [InlineData(4100L << 20, 4224L << 20)]
+    [InlineData((4100L << 20) + 4096, 4200L << 20)] // an octet of the bitmap that is shared
+    [InlineData((20L << 30) + 4096, (20L << 30) + (100 << 20))] // a second chunk-info block
+    [InlineData((700L << 30) + (1 << 20), (700L << 30) + (100 << 20))]
+    public void Containers_of_another_writer(long size, long larger)
+    {
+        string path = Make(size);
+        ApfsSpaceManager before;
+        using (FileStorage storage = FileStorage.OpenRead(path))
+        using (ApfsContainer old = ApfsContainer.Open(storage))
+        {
+            before = old.OpenFreeSpace().Manager;
+        }
+
+        using (FileStream file = File.OpenWrite(path)) file.SetLength(larger);
+        using (FileStorage storage = FileStorage.OpenWrite(path))
+        {
+            using ApfsContainer container = ApfsContainer.Open(storage);
+            var grower = new ApfsGrower(container, default);
+            ApfsGrower.Plan? plan = grower.PlanFor(larger, out string? obstacle);
+            Assert.Null(obstacle);
+            grower.Write(storage, plan!);
+        }
+
+        Assert.All(Judge(path), v => Assert.Equal((0, "", ""), v));
+        ApfsContainerSuperblock grownBlock;
+        ApfsSpaceManager grown;
+        using (FileStorage storage = FileStorage.OpenRead(path))
+        {
+            using ApfsContainer container = ApfsContainer.Open(storage);
+            MustBeSound(container, "grown");
+            (grownBlock, grown) = (container.Superblock, container.OpenFreeSpace().Manager);
+        }
+
+        // What the same program makes of that size, but for what it places elsewhere.
+        using FileStorage fresh = FileStorage.OpenRead(Make(larger));
+        using ApfsContainer made = ApfsContainer.Open(fresh);
+        ApfsSpaceManager expected = made.OpenFreeSpace().Manager;
+        Assert.Equal((made.Superblock.BlockCount, made.Superblock.MostVolumes, made.Superblock.EphemeralInfo), (grownBlock.BlockCount, grownBlock.MostVolumes, grownBlock.EphemeralInfo));
+        Assert.Equal(
+            (expected.Main.BlockCount, expected.Main.ChunkCount, expected.Main.ChunkInfoBlocks, expected.PoolBlocks, expected.MainQueue.MostNodes, expected.PoolQueue.MostNodes),
+            (grown.Main.BlockCount, grown.Main.ChunkCount, grown.Main.ChunkInfoBlocks, grown.PoolBlocks, grown.MainQueue.MostNodes, grown.PoolQueue.MostNodes));
+        ulong free = before.Main.FreeCount + grown.Main.BlockCount - before.Main.BlockCount;
+        Assert.Equal((free, 1UL), ((ulong)grown.Main.FreeCount, (ulong)grown.PoolQueue.Count));
+    }
+
+    [OracleTheory("mkapfs")]
+    [InlineData(2)]
+    [InlineData(10)]
+    [InlineData(60)]
+    [InlineData(127)]
+    [InlineData(128)]
+    [InlineData(200)]
+    [InlineData(512)]
+    [InlineData(900)]
+    [InlineData(1024)]
+    [InlineData(8192)]
+    [InlineData(20480)]
+    [InlineData(51200)]
+    public void The_checkpoint_area_is_four_times_the_largest_checkpoint(int mebibytes)
+    {
+        using FileStorage storage = FileStorage.OpenRead(Make((long)mebibytes << 20));
+        using ApfsContainer container = ApfsContainer.Open(storage);
+        long blocks = (long)container.Blocks.Count;
+        Assert.Equal(container.Superblock.DataBlocks, ApfsSizing.CheckpointDataBlocks(blocks, ApfsSizing.MostVolumes(blocks), 1));
+    }
+
+    // As a Mac leaves a container that it made larger where there was no room for the pool in one piece.
+    [CorpusFact]
+    public void A_pool_in_several_pieces_is_not_damage()
+    {
+        byte[] bytes = ReadAll(Corpus.OpenRaw(Small));
+        foreach (int block in BlocksOf(bytes, 5)) Change(bytes, block, 0x9F, 0x80, 1);
+        using ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes));
+        var findings = new ImageFindings("image");
+        container.Check(findings, CancellationToken.None);
+        Assert.Equal(ImageFindingGrade.Note, findings.Worst);
+        Assert.Null(container.FreeBytes);
+        Assert.Equal(ImageErrorId.UnsupportedFormat, Assert.Throws<ImageException>(() => container.GetFreeExtents().Count()).Id);
+        MustBeRefused(bytes, "several pieces");
+    }
+
+    [OracleTheory("mkapfs")]
+    [InlineData(4 << 20, 19 << 20, "checkpoint area")] // the free queue may have more nodes
+    [InlineData(100 << 20, 120 << 20, "checkpoint area")]
+    [InlineData(300 << 20, 380 << 20, "checkpoint area")]
+    [InlineData(128 << 20, (128 << 20) + 4096, "carries 134217728 bytes at most")] // a full chunk
+    [InlineData(4000L << 20, 5000L << 20, "at most")]
+    [InlineData(8 << 20, 4 << 20, "smaller")]
+    public void What_the_structures_do_not_carry_is_refused(long size, long other, string why)
+    {
+        using FileStorage storage = FileStorage.OpenRead(Make(size));
+        using ApfsContainer container = ApfsContainer.Open(storage);
+        Assert.Null(new ApfsGrower(container, default).PlanFor(other, out string? obstacle));
+        Assert.Contains(why, obstacle, StringComparison.Ordinal);
+    }
+
+    [CorpusFact]
+    public void A_container_of_that_size_has_nothing_to_write()
+    {
+        byte[] bytes = ReadAll(Corpus.OpenRaw(Small));
+        using ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes));
+        ApfsGrower.Plan? plan = new ApfsGrower(container, default).PlanFor(bytes.Length, out string? obstacle);
+        Assert.Null(obstacle);
+        Assert.Equal((1014, 0), (plan!.Blocks, plan.Steps.Count));
+    }
+
+    [CorpusFact]
+    public void Nothing_is_written_over_what_the_checkpoint_uses()
+    {
+        foreach ((string file, byte[] before) in Samples())
+        {
+            using ApfsContainer container = ApfsContainer.Open(new MemoryStorage(before));
+            ApfsGrower.Plan plan = new ApfsGrower(container, default).PlanFor(MostOfSmall * BlockSize, out _)!;
+            ApfsContainerSuperblock s = container.Superblock;
+            ApfsFreeSpace space = container.OpenFreeSpace();
+            space.Verify(default);
+            HashSet<ulong> kept = [.. space.OwnBlocks, .. container.ReadCheckpointMaps().Select(m => (ulong)m.Address)];
+            for (uint i = 0; i < s.DescriptorLength; i++) kept.Add(s.DescriptorBase + ((s.DescriptorIndex + i) % s.DescriptorBlocks));
+            ulong[] written = [.. plan.Steps.SelectMany(step => step).Select(w => w.Block)];
+            Assert.DoesNotContain(written, kept.Contains);
+            Assert.Equal(written.Length, written.Distinct().Count());
+            Assert.Equal([.. plan.Steps[^1].Select(w => (w.Block, w.Bytes.Length))], new[] { (0UL, 512) }); // whole on any disk
+
+            // What the newest transaction freed, the checkpoint before it uses.
+            var queued = new List<(ulong Transaction, ulong First, ulong Count)>();
+            foreach (((ulong transaction, ulong first), ulong count) in QueueOf(container))
+            {
+                if (transaction != container.Transaction) continue;
+                queued.Add((transaction, first, count));
+                Assert.DoesNotContain(written, w => w >= first && w < first + count);
+            }
+
+            Assert.True(queued.Count > 0, file);
+            using ApfsContainer grown = ApfsContainer.Open(new MemoryStorage(Grow(before, MostOfSmall * BlockSize)));
+            queued.Add((container.Transaction + 1, space.LastInfoBlock, 1));
+            Assert.Equal(queued, QueueOf(grown).Select(r => (r.Key.Transaction, r.Key.First, r.Value)));
+        }
+    }
+
+    [OracleTheory("apfsck", "7z")]
+    [InlineData(1)]
+    [InlineData(2)]
+    public void Cut_anywhere_it_is_the_old_container_or_the_new_one(int seed)
+    {
+        if (CorpusLocation.Folder is null) return;
+        byte[] before = ReadAll(Corpus.OpenRaw(Small));
+        string path = _folder["container"];
+        File.WriteAllBytes(path, before);
+        string files = FilesOf(path);
+        Assert.NotEqual("", files);
+        long blocks = 1014 + (1000L * seed);
+        byte[] window = [.. before, .. new byte[(int)(blocks * BlockSize) - before.Length]];
+        new Random(seed).NextBytes(window.AsSpan(before.Length)); // what lies behind the old end means nothing
+        var storage = new RecordingStorage(window);
+        using ApfsContainer container = ApfsContainer.Open(storage);
+        var grower = new ApfsGrower(container, default);
+        grower.Write(storage, grower.PlanFor(window.Length, out _)!);
+        Assert.Equal(4, storage.Epochs.Count);
+        var sizes = new List<long>();
+        foreach ((byte[] state, bool isDurable) in storage.StatesOf(seed))
+        {
+            using ApfsContainer found = ApfsContainer.Open(new MemoryStorage(state));
+            MustBeSound(found, "a state");
+            Assert.Contains((long)found.Blocks.Count, new[] { 1014, blocks });
+            if (isDurable) sizes.Add((long)found.Blocks.Count);
+            File.WriteAllBytes(path, state);
+            Assert.Equal((0, "", ""), Oracle.Run("apfsck", "-uw", path)); // -c would report that block 0 is older
+            Assert.Equal(files, FilesOf(path));
+        }
+
+        Assert.Equal([1014, 1014, blocks, blocks], sizes);
+    }
+
+    [CorpusFact]
+    public void What_is_not_known_is_refused()
+    {
+        byte[] sample = ReadAll(Corpus.OpenRaw(Small));
+        (string Why, int Type, int Offset, ulong Value, int Width)[] cases =
+        [
+            ("features", 1, 0x30, 4, 1),
+            ("features", 1, 0x38, 1, 1),
+            ("features", 1, 0x40, 0x102, 2),
+            ("features", 1, 0x4F0, 8, 1),
+            ("begun", 1, 0x4E0, 1, 1),
+            ("begun", 1, 0x4E8, 1, 1),
+            ("not as other", 1, 0xB4, 2, 1),
+            ("not as other", 1, 0x524, 2, 1),
+            ("not as other", 5, 0xF0 + 24, 7, 1),
+            ("not as other", 5, 0xC8 + 24, 3, 1),
+            ("not as other", 5, 0x90, 2, 1),
+            ("not as other", 5, 0x60, 1, 1),
+            ("not as other", 5, 0x140, 5, 1),
+            ("not as other", 5, 0x144, 0xE0, 1), // arrays that overlap
+            ("set aside", 5, 0x158 + 136, 1, 1),
+        ];
+        foreach ((string why, int type, int offset, ulong value, int width) in cases)
+        {
+            byte[] bytes = [.. sample];
+            foreach (int block in BlocksOf(bytes, type)) Change(bytes, block, offset, value, width);
+            MustBeRefused(bytes, why);
+        }
+    }
+
+    [CorpusFact]
+    public void What_is_not_whole_is_refused()
+    {
+        byte[] sample = ReadAll(Corpus.OpenRaw(Small));
+        byte[] bytes = [.. sample];
+        bytes[100] ^= 1; // block 0
+        MustBeRefused(bytes, "damaged");
+        bytes = [.. sample];
+        Change(bytes, 0, 0x3D8, 77, 1); // a counter: Apple's copies differ in these
+        using (ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes))) Assert.NotNull(new ApfsGrower(container, default).PlanFor(MostOfSmall * BlockSize, out _));
+        Change(bytes, 0, 0x60, 77, 1); // the next transaction
+        MustBeRefused(bytes, "not ejected");
+        bytes = [.. sample];
+        Change(bytes, 1, 0x10, 5, 1); // a map of a transaction that was not finished
+        MustBeRefused(bytes, "not ejected");
+        bytes = [.. sample];
+        ulong bitmap = 78, info = 77;
+        bytes[((int)bitmap * BlockSize) + 200] = 1; // a bit behind the last block
+        MustBeRefused(bytes, "not as other");
+        bytes = [.. sample];
+        bytes[64 * BlockSize] &= 0xFD; // the pool's bitmap has that of the chunk as free
+        MustBeRefused(bytes, "not as other");
+        bytes = [.. sample];
+        Change(bytes, (int)info, 40 + 16 + 3, 4, 1); // a flag of the chunk, above its count
+        using (ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes))) Assert.Equal(container.FreeBytes, container.GetFreeExtents().Sum(e => e.Length));
+        MustBeRefused(bytes, "not as other");
+    }
+
+    // Fields of what the transaction changes, in every copy that counts: refused, or grown with no more findings than before.
+    [OracleFact("apfsck")]
+    public void Whatever_is_accepted_grows_soundly()
+    {
+        if (CorpusLocation.Folder is null) return;
+        byte[] sample = ReadAll(Corpus.OpenRaw(Small));
+        int[][] objects = [[.. BlocksOf(sample, 1)], [.. BlocksOf(sample, 5)], [21], [7], [77]]; // superblocks, space manager, the pool's queue, map, chunk-info block
+        var random = new Random(12);
+        string path = _folder["container"];
+        int accepted = 0;
+        for (int i = 0; i < 400; i++)
+        {
+            byte[] bytes = [.. sample];
+            int[] blocks = objects[random.Next(objects.Length)];
+            int[] used = [.. Enumerable.Range(8, BlockSize - 8).Where(at => bytes[(blocks[0] * BlockSize) + at] != 0)];
+            int offset = Math.Min(used[random.Next(used.Length)] + random.Next(3), BlockSize - 1);
+            ulong value = (ulong)random.Next(4) switch { 0 => 0, 1 => 0xFF, _ => (ulong)random.Next(256) };
+            foreach (int block in blocks) Change(bytes, block, offset, value, 1);
+            MalformedInput.Try(() =>
+            {
+                using ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes));
+                if (new ApfsGrower(container, default).PlanFor(bytes.Length + (50 * BlockSize), out _) is null) return;
+                accepted++;
+                if (accepted % 4 != 0) return;
+                byte[] grown = Grow(bytes, bytes.Length + (50 * BlockSize));
+                using ApfsContainer after = ApfsContainer.Open(new MemoryStorage(grown));
+                MustBeSound(after, $"{blocks[0]} at {offset:x}: {value:x}");
+                File.WriteAllBytes(path, bytes);
+                string before = Verdict();
+                File.WriteAllBytes(path, grown);
+                string now = Verdict();
+                Assert.True(now == before || now == "0 ", $"{blocks[0]} at {offset:x}: {value:x}: before '{before}', now '{now}'"); // the queue's node is made anew
+            });
+        }
+
+        Assert.True(accepted is > 30 and < 300, $"{accepted} accepted");
+
+        string Verdict()
+        {
+            (int exitCode, string output, _) = Oracle.Run("apfsck", "-cuw", path);
+            return $"{exitCode} {output.Split(" in block")[0]}"; // the number differs
+        }
+    }
+
+    // As the first range of the pool's queue: what would be free, and taken, if it were believed.
+    [CorpusFact]
+    public void A_queue_of_what_is_in_use_is_refused()
+    {
+        foreach (ulong first in new ulong[] { 77, 10, 82 }) // the chunk-info block, a block outside the pool, one that is half outside
+        {
+            byte[] bytes = ReadAll(Corpus.OpenRaw(Small));
+            Span<byte> node = bytes.AsSpan(21 * BlockSize, BlockSize);
+            ApfsFreeQueueLeaf leaf = ApfsFreeQueueLeaf.TryRead(node.ToArray())!;
+            Assert.True(leaf.Ranges.Remove((3, 79)));
+            leaf.Ranges.Add((3, first), 2);
+            leaf.TryWrite()!.CopyTo(node);
+            ApfsBlocks.Seal(node);
+            bytes[64 * BlockSize] = 0x33; // the pool's bitmap agrees
+            MustBeRefused(bytes, "not as other");
+        }
+    }
+
+    // A block of the descriptor area that an older container left there, with a later transaction.
+    [CorpusFact]
+    public void A_checkpoint_of_another_container_is_not_taken()
+    {
+        byte[] bytes = ReadAll(Corpus.OpenRaw(Small));
+        bytes.AsSpan(8 * BlockSize, BlockSize).CopyTo(bytes.AsSpan(2 * BlockSize));
+        Change(bytes, 2, 0x10, 99, 1);
+        Change(bytes, 2, 0x28, 500, 2);
+        using (ApfsContainer taken = ApfsContainer.Open(new MemoryStorage(bytes))) Assert.Equal((99UL, 500UL), (taken.Transaction, (ulong)taken.Superblock.BlockCount));
+        Change(bytes, 2, 0x28, 2000, 2);
+        using (ApfsContainer tooLarge = ApfsContainer.Open(new MemoryStorage(bytes))) Assert.Equal(4UL, tooLarge.Transaction);
+        Change(bytes, 2, 0x28, 500, 2);
+        Change(bytes, 2, 0x48, 0, 8);
+        using ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes));
+        Assert.Equal((4UL, 1014UL), (container.Transaction, (ulong)container.Superblock.BlockCount));
+    }
+
+    private static SortedDictionary<(ulong Transaction, ulong First), ulong> QueueOf(ApfsContainer container)
+    {
+        ulong id = container.OpenFreeSpace().Manager.PoolQueue.TreeId;
+        return ApfsFreeQueueLeaf.TryRead(container.ReadEphemeral(container.ReadCheckpointMaps().Single(m => m.ObjectId == id), "queue"))!.Ranges;
+    }
+
+    private static void MustBeRefused(byte[] bytes, string why)
+    {
+        using ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes));
+        Assert.Null(new ApfsGrower(container, default).PlanFor(MostOfSmall * BlockSize, out string? obstacle));
+        Assert.Contains(why, obstacle, StringComparison.Ordinal);
+    }
+
+    private static void MustBeSound(ApfsContainer container, string what)
+    {
+        var findings = new ImageFindings("image");
+        container.Check(findings, CancellationToken.None);
+        Assert.True(findings.IsSound, what + "\n" + string.Join('\n', findings.ToList()));
+    }
+
+    private static byte[] Grow(byte[] before, long length)
+    {
+        byte[] window = [.. before, .. new byte[(int)length - before.Length]];
+        var storage = new RecordingStorage(window);
+        using ApfsContainer container = ApfsContainer.Open(storage);
+        var grower = new ApfsGrower(container, default);
+        ApfsGrower.Plan? plan = grower.PlanFor(length, out string? obstacle);
+        Assert.Null(obstacle);
+        grower.Write(storage, plan!);
+        return storage.ToArray();
+    }
+
+    // The objects of a type that have the newest transaction; of superblocks the copy in block 0, too.
+    private static List<int> BlocksOf(byte[] bytes, int type) => [.. Enumerable.Range(0, bytes.Length / BlockSize).Where(b =>
+        (BinaryPrimitives.ReadUInt32LittleEndian(bytes.AsSpan((b * BlockSize) + 24)) & 0xFFFF) == type
+        && BinaryPrimitives.ReadUInt64LittleEndian(bytes.AsSpan((b * BlockSize) + 16)) == 4 && ApfsBlocks.IsIntact(bytes.AsSpan(b * BlockSize, BlockSize)))];
+
+    private static void Change(byte[] bytes, int block, int offset, ulong value, int width)
+    {
+        Span<byte> content = bytes.AsSpan(block * BlockSize, BlockSize);
+        byte[] little = new byte[8];
+        BinaryPrimitives.WriteUInt64LittleEndian(little, value);
+        little.AsSpan(0, width).CopyTo(content[offset..]);
+        ApfsBlocks.Seal(content);
+    }
+
+    private static (int ExitCode, string Output, string Error)[] Judge(string path) => [Oracle.Run("apfsck", "-cuw", path), Oracle.Run("apfsck", "-cw", path)];
+
+    // What two other readers make of the files, as far as they can: one reads no encrypted volumes.
+    private static string ContentOf(string path) => Oracle.Run("fsapfsinfo", "-H", path).Output + FilesOf(path);
+
+    private static string FilesOf(string path)
+    {
+        (int exitCode, _, _) = Oracle.Run("7z", "t", "-tapfs", path);
+        return exitCode != 0 ? "" : Convert.ToHexString(SHA256.HashData(Oracle.RunForBytes("7z", "x", "-so", "-tapfs", path)));
+    }
+
+    private static byte[] ReadAll(BlockStorage storage)
+    {
+        byte[] bytes = new byte[storage.Length];
+        storage.Read(0, bytes);
+        return bytes;
+    }
+
+    private string Make(long size)
+    {
+        string path = _folder["made" + size.ToString(CultureInfo.InvariantCulture)];
+        using (FileStream file = File.Create(path)) file.SetLength(size);
+        Assert.Equal(0, Oracle.Run("mkapfs", path).ExitCode);
+        return path;
+    }
+
+    private IEnumerable<(string File, byte[] Bytes)> Samples()
+    {
+        if (CorpusLocation.Folder is null) yield break;
+        HashSet<string> seen = [];
+        foreach (CorpusImage sample in CorpusImage.All.Where(s => s.Contents.Contains("APFS container", StringComparison.Ordinal) && (!s.IsEncrypted || s.Passphrase.Length > 0)))
+        {
+            using CCImage.Encryption.Passphrase passphrase = Secrets.Of(sample.Passphrase);
+            using DiskImage image = DiskImage.Open(sample.Materialise(_folder.Path), sample.IsEncrypted ? passphrase : null);
+            DiskImage.FoundVolume found = image.Volumes.Single(v => v.Volume.Kind == VolumeKind.Apfs);
+            byte[] bytes = new byte[found.Volume.CapacityBytes];
+            image.Disk.Read(found.OffsetBytes, bytes);
+            if (seen.Add(Convert.ToHexString(SHA256.HashData(bytes))) && bytes.Length < MostOfSmall * BlockSize) yield return (sample.File, bytes);
+        }
+    }
+}
