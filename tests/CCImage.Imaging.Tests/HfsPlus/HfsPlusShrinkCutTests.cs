@@ -65,7 +65,7 @@ public sealed class HfsPlusShrinkCutTests
             storage.CancelAtWrite = reads;
             try
             {
-                resizer.Write(storage, resizer.LeastLength, plan);
+                plan.Write(storage, static _ => { }, storage.Cancellation.Token);
                 Assert.True(reads > 7);
                 return;
             }
@@ -99,7 +99,7 @@ public sealed class HfsPlusShrinkCutTests
                     if (end == start || blocks * 512 < least || blocks * 512 > volume.Length) continue;
                     var storage = new RecordingStorage(volume);
                     var resizer = new HfsPlusResizer(HfsPlusVolume.Open(storage), default);
-                    resizer.Write(storage, blocks * 512, resizer.PlanFor(blocks * 512));
+                    resizer.PlanFor(blocks * 512).Write(storage, static _ => { }, default);
                     foreach ((byte[] state, _) in storage.StatesOf(seed, most: 2))
                         Assert.DoesNotContain(HfsPlusCheckerTests.Check(HfsPlusShrinkTests.Open(state), out _), f => f.Grade == ImageFindingGrade.Damaged);
                     HfsPlusCheckerTests.Check(HfsPlusShrinkTests.Open(storage.ToArray()[..(int)(blocks * 512)]), out bool isSound);
@@ -133,7 +133,7 @@ public sealed class HfsPlusShrinkCutTests
         var storage = new RecordingStorage(volume);
         var resizer = new HfsPlusResizer(HfsPlusVolume.Open(storage), default);
         length = resizer.LeastLength;
-        resizer.Write(storage, length, resizer.PlanFor(length));
+        resizer.PlanFor(length).Write(storage, static _ => { }, default);
         return storage;
     }
 }
