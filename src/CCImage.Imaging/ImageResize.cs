@@ -189,7 +189,9 @@ public static class ImageResize
             if (after < before) WriteVolume(plan, observer);
             _map?.Write(Disk, after, _offset + plan.Window);
             if (after >= before) WriteVolume(plan, observer);
-            if (after < before) _image.Container.SetCapacity(after);
+
+            // The capacity that it has already, too: a resize that was cut off may have left something behind it.
+            if (after <= before) _image.Container.SetCapacity(after);
         }
 
         private void WriteVolume(Plan plan, IImagingObserver observer) => plan.Volume?.Write(
