@@ -4,6 +4,7 @@ using CCImage.FileSystems.HfsPlus;
 using CCImage.Partitions.Gpt;
 using CCImage.Storage;
 using CCImage.Tests.Encryption;
+using CCImage.Tests.Storage;
 
 namespace CCImage.Tests;
 
@@ -137,7 +138,7 @@ public sealed class ImageResizeTests : IDisposable
         to += before - from;
         byte[] disk = new byte[Math.Max(before, to)];
         using (FileStream stream = File.OpenRead(image)) stream.ReadExactly(disk, 0, (int)before);
-        var storage = new LoggedStorage(disk);
+        var storage = new WriteLog(disk);
         Rewrite(storage, before, to);
         Assert.True(storage.Writes.Count >= 8);
         for (int writes = 0; writes <= storage.Writes.Count; writes++)
@@ -156,7 +157,7 @@ public sealed class ImageResizeTests : IDisposable
     }
 
     // The writes of a resize, as ImageResize orders them, on a disk that is as long as the longer of the two.
-    private static void Rewrite(LoggedStorage disk, long before, long after)
+    private static void Rewrite(WriteLog disk, long before, long after)
     {
         using var old = new WindowStorage(disk, 0, before);
         var map = new GptResizer(old);
@@ -214,32 +215,4 @@ public sealed class ImageResizeTests : IDisposable
     private string Make(
         BackupImageFormat format, BackupImageEncryption encryption = BackupImageEncryption.None, Passphrase? passphrase = null, ImageFileSystem fileSystem = default, long size = 12 << 20) =>
         TestImage.Make(_folder, new() { Path = "", Format = format, SizeBytes = size, Encryption = encryption, Passphrase = passphrase, FileSystem = fileSystem });
-
-    // Keeps every write.
-    private sealed class LoggedStorage(byte[] before) : BlockStorage
-    {
-        private readonly byte[] _now = [.. before];
-
-        public List<(long Offset, byte[] Bytes)> Writes { get; } = [];
-
-        public override long Length => _now.Length;
-
-        public override bool CanWrite => true;
-
-        public byte[] After(int writes, int bytesOfTheNext)
-        {
-            byte[] result = [.. before];
-            foreach ((long offset, byte[] bytes) in Writes.Take(writes)) bytes.CopyTo(result, offset);
-            if (bytesOfTheNext > 0) Writes[writes].Bytes.AsSpan(0, bytesOfTheNext).CopyTo(result.AsSpan((int)Writes[writes].Offset));
-            return result;
-        }
-
-        protected override void ReadCore(long offset, Span<byte> buffer) => _now.AsSpan((int)offset, buffer.Length).CopyTo(buffer);
-
-        protected override void WriteCore(long offset, ReadOnlySpan<byte> buffer)
-        {
-            Writes.Add((offset, buffer.ToArray()));
-            buffer.CopyTo(_now.AsSpan((int)offset));
-        }
-    }
 }
