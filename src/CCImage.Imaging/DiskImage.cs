@@ -65,11 +65,19 @@ public sealed class DiskImage : IDisposable
     /// <param name="writable">Whether the disk can be written: then nobody else may have the image open.</param>
     /// <exception cref="ImageException">As <see cref="Open(string)"/>, and <see cref="ImageErrorId.WrongPassphrase"/>,
     /// <see cref="ImageErrorId.ImageInUse"/>, and <see cref="ImageErrorId.UnsupportedFormat"/> for a read-only format.</exception>
-    internal static DiskImage Open(string path, Passphrase? passphrase, bool writable)
+    internal static DiskImage Open(string path, Passphrase? passphrase, bool writable) => Open(path, passphrase, writable, isPlan: false);
+
+    /// <summary>Opens an image for reading, to plan a change of it: what could not be opened for writing is refused.</summary>
+    /// <param name="path">File or bundle, as a full path.</param>
+    /// <param name="passphrase">The passphrase; not used where the image is not encrypted. Stays the caller's.</param>
+    /// <exception cref="ImageException">As <see cref="Open(string, Passphrase, bool)"/>.</exception>
+    internal static DiskImage OpenForPlan(string path, Passphrase? passphrase) => Open(path, passphrase, writable: false, isPlan: true);
+
+    private static DiskImage Open(string path, Passphrase? passphrase, bool writable, bool isPlan)
     {
         try
         {
-            ImageContainer container = ImageContainer.Open(path, passphrase, writable);
+            ImageContainer container = ImageContainer.Open(path, passphrase, writable, isPlan);
             try
             {
                 return Mount(path, container);

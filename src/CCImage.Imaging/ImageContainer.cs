@@ -55,12 +55,14 @@ internal sealed class ImageContainer : IDisposable
     /// <param name="path">File or bundle, as a full path.</param>
     /// <param name="passphrase">The passphrase; not used where the image is not encrypted. Stays the caller's.</param>
     /// <param name="writable">Whether the disk is to be written: nobody else may have the image open then.</param>
+    /// <param name="isPlan">Whether it is judged as if it were to be written, but is only read.</param>
     /// <exception cref="ImageException">As <see cref="DiskImage.Open(string, Passphrase)"/>, without the path in single cases.</exception>
-    public static ImageContainer Open(string path, Passphrase? passphrase, bool writable)
+    public static ImageContainer Open(string path, Passphrase? passphrase, bool writable, bool isPlan = false)
     {
-        if (writable) ImageUse.CheckWritable(path);
+        bool isChange = writable || isPlan;
+        if (isChange) ImageUse.CheckWritable(path);
         ContainerKind kind = ContainerDetection.Detect(path);
-        if (kind == ContainerKind.SparseBundle) return OpenBundle(path, passphrase, writable);
+        if (kind == ContainerKind.SparseBundle) return OpenBundle(path, passphrase, writable, isChange);
         FileStorage file = writable ? FileStorage.OpenWrite(path) : FileStorage.OpenRead(path);
         BlockStorage content = file;
         try
@@ -68,7 +70,7 @@ internal sealed class ImageContainer : IDisposable
             var encryption = BackupImageEncryption.None;
             if (kind == ContainerKind.Encrypted)
             {
-                content = Decrypt(file, passphrase, writable, out encryption);
+                content = Decrypt(file, passphrase, isChange, out encryption);
                 kind = ContainerDetection.Detect(content);
             }
 
@@ -79,7 +81,7 @@ internal sealed class ImageContainer : IDisposable
                 case ContainerKind.SparseImage:
                     var sparse = SparseImageStorage.Open(content, writable, ownsFile: true);
                     return new(path, sparse, content) { Format = BackupImageFormat.Sparse, Encryption = encryption, File = file, SparseImage = sparse };
-                case ContainerKind.Udif when writable:
+                case ContainerKind.Udif when isChange:
                     throw ImageException.Unsupported(
                         "The image is read-only, and its checksums cover every byte.", "Make a new image from its source, or restore its files and back them up.");
                 case ContainerKind.Udif:
@@ -97,6 +99,11 @@ internal sealed class ImageContainer : IDisposable
             throw;
         }
     }
+
+    /// <summary>Judges whether the disk can have a capacity.</summary>
+    /// <param name="length">Bytes.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.InvalidArgument"/>: the format has no room for it.</exception>
+    public void CheckCapacity(long length) => SparseImage?.CheckCapacity(length);
 
     /// <summary>
     /// Changes the capacity of the disk, durably. What is cut off is lost; what is added reads as zeros. Nobody may read or write meanwhile. Every
@@ -151,8 +158,9 @@ internal sealed class ImageContainer : IDisposable
         _cipher?.Dispose();
     }
 
-    private static ImageContainer OpenBundle(string path, Passphrase? passphrase, bool writable)
+    private static ImageContainer OpenBundle(string path, Passphrase? passphrase, bool writable, bool isChange)
     {
+        if (isChange) SparseBundleStorage.CheckWritable(path);
         byte[] token = SparseBundleStorage.ReadToken(path);
         if (!EncryptionHeader.IsMatch(new MemoryStorage(token)))
         {
@@ -162,7 +170,7 @@ internal sealed class ImageContainer : IDisposable
 
         SparseBundleStorage.ReadInfo(path, out _); // what cannot be read at all is said before a passphrase is asked for
         EncryptionHeader header = EncryptionHeader.Read(new MemoryStorage(token));
-        CheckWritable(header, writable);
+        CheckWritable(header, isChange);
         var cipher = new BlockCipher(header.Unlock(passphrase ?? throw Locked()), header.BlockSize);
         try
         {
@@ -188,12 +196,12 @@ internal sealed class ImageContainer : IDisposable
     };
 
     /// <summary>Opens the layer of decryption.</summary>
-    private static EncryptedStorage Decrypt(FileStorage file, Passphrase? passphrase, bool writable, out BackupImageEncryption encryption)
+    private static EncryptedStorage Decrypt(FileStorage file, Passphrase? passphrase, bool isChange, out BackupImageEncryption encryption)
     {
         try
         {
             EncryptionHeader header = EncryptionHeader.Read(file);
-            CheckWritable(header, writable);
+            CheckWritable(header, isChange);
             encryption = header.Encryption;
             return EncryptedStorage.Open(file, passphrase ?? throw Locked());
         }
@@ -204,9 +212,9 @@ internal sealed class ImageContainer : IDisposable
         }
     }
 
-    private static void CheckWritable(EncryptionHeader header, bool writable)
+    private static void CheckWritable(EncryptionHeader header, bool isChange)
     {
-        if (writable && header.Version != 2) throw EncryptionHeader.VersionOneUnsupported("Convert it to a new image.");
+        if (isChange && header.Version != 2) throw EncryptionHeader.VersionOneUnsupported("Convert it to a new image.");
     }
 
     private static ImageException Locked() =>

@@ -1,5 +1,6 @@
 using CCImage.Diagnostics;
 using CCImage.Encryption;
+using CCImage.FileSystems;
 using CCImage.FileSystems.HfsPlus;
 using CCImage.Partitions;
 using CCImage.Platform;
@@ -22,6 +23,9 @@ public sealed record ImageResizeRequest(string Path)
 
     /// <summary>What is free where the image lies, and what it stores.</summary>
     public bool ToAvailableSpace { get; init; }
+
+    /// <summary>Tell what would happen, from metadata alone, and do nothing.</summary>
+    public bool EstimateOnly { get; init; }
 }
 
 /// <summary>What a resize did.</summary>
@@ -30,7 +34,14 @@ public sealed record ImageResizeRequest(string Path)
 /// <param name="CapacityBytesAfter">Bytes of the disk now.</param>
 /// <param name="VolumeResized">Whether the volume has the new size, too.</param>
 /// <param name="Advice">What is left to be done, in a sentence; null for nothing.</param>
-public sealed record ImageResizeResult(string Path, long CapacityBytesBefore, long CapacityBytesAfter, bool VolumeResized, string? Advice);
+public sealed record ImageResizeResult(string Path, long CapacityBytesBefore, long CapacityBytesAfter, bool VolumeResized, string? Advice)
+{
+    /// <summary>Bytes of files and of the volume's own structures that lie elsewhere in the volume, because a smaller one has no room for their old places.</summary>
+    public long BytesMoved { get; init; }
+
+    /// <summary>Whether this is what would happen: nothing was done.</summary>
+    public bool IsEstimate { get; init; }
+}
 
 /// <summary>
 /// Gives an image another capacity: container, partition map and HFS+ volume together; what lies behind the new end is moved. Resizing does not give space back to the
@@ -45,9 +56,9 @@ public static class ImageResize
 {
     private const int SectorSize = PartitionTable.SectorSize;
 
-    /// <summary>Resizes an image.</summary>
+    /// <summary>Resizes an image, or tells what that would do.</summary>
     /// <param name="request">Which, and to what.</param>
-    /// <param name="observer">Hears of advice.</param>
+    /// <param name="observer">Hears of advice, and how far moving is.</param>
     /// <param name="cancellation">Ends it before the first write, or while files move: then the image is as it was.</param>
     /// <exception cref="ImageException">
     /// <see cref="ImageErrorId.CapacityTooSmall"/>: what is in use does not fit, and the message names the smallest capacity;
@@ -64,8 +75,11 @@ public static class ImageResize
             throw new ImageException(ImageErrorId.InvalidArgument, $"A capacity of {request.SizeBytes} bytes is impossible.", request.Path, remedy: "Give a positive number of bytes.");
         try
         {
-            using DiskImage image = DiskImage.Open(request.Path, request.Passphrase, writable: true);
-            return new Job(image, cancellation).Run(request, observer);
+            using DiskImage image = request.EstimateOnly ? DiskImage.OpenForPlan(request.Path, request.Passphrase) : DiskImage.Open(request.Path, request.Passphrase, writable: true);
+            var job = new Job(image, cancellation);
+            Plan plan = job.PlanFor(request, observer);
+            if (!request.EstimateOnly) job.Write(plan, observer);
+            return plan.Result with { IsEstimate = request.EstimateOnly };
         }
         catch (ImageException e)
         {
@@ -105,6 +119,12 @@ public static class ImageResize
         ? leastWindow
         : Math.Min(offset + Binary.Layout.RoundUp(leastWindow, 4096), offset + Math.Max(leastWindow, window)) + map.TailBytes;
 
+    /// <summary>Everything that is decided before the first write.</summary>
+    /// <param name="Result">What will have been done.</param>
+    /// <param name="Window">Bytes of the last volume's window.</param>
+    /// <param name="Volume">What the volume in it becomes; null when it keeps its size.</param>
+    private sealed record Plan(ImageResizeResult Result, long Window, VolumeResizePlan? Volume);
+
     /// <summary>Resizes one image. The volume at the end of the disk is the one that changes.</summary>
     private sealed class Job
     {
@@ -114,7 +134,7 @@ public static class ImageResize
         private readonly long _offset; // of the last volume's window
         private readonly long _windowLength;
         private readonly DiskImage.FoundVolume? _volume;
-        private readonly HfsPlusResizer? _hfs;
+        private readonly VolumeResizer? _resizer;
 
         public Job(DiskImage image, CancellationToken cancellation)
         {
@@ -135,14 +155,15 @@ public static class ImageResize
 
             _volume = _windowLength == 0 ? null : image.Volumes.FirstOrDefault(v => v.OffsetBytes == _offset);
             if (_volume?.Fault is { } fault) throw fault;
-            if (_volume?.Volume is HfsPlusVolume hfs) _hfs = new(hfs, cancellation);
+            _resizer = _volume?.Volume.OpenResizer(cancellation);
         }
 
         private BlockStorage Disk => _image.Disk;
 
-        private long LeastCapacity => _windowLength == 0 ? Disk.Length : CapacityFor(_hfs?.LeastLength ?? _windowLength, _windowLength, _offset, _map);
+        private long LeastCapacity => _windowLength == 0 ? Disk.Length : CapacityFor(_resizer?.LeastLength ?? _windowLength, _windowLength, _offset, _map);
 
-        public ImageResizeResult Run(ImageResizeRequest request, IImagingObserver observer)
+        /// <summary>Decides everything, and changes nothing.</summary>
+        public Plan PlanFor(ImageResizeRequest request, IImagingObserver observer)
         {
             long before = Disk.Length, least = LeastCapacity;
             HostVolume host = HostPlatform.Current.GetVolume(Path.GetDirectoryName(_image.Path)!);
@@ -151,23 +172,35 @@ public static class ImageResize
             after = Binary.Layout.RoundUp(after, SectorSize);
             if (after < least && after < before)
                 throw new ImageException(ImageErrorId.CapacityTooSmall, $"The smallest capacity that is possible now is {least} bytes: {WhyNotLess}.", remedy: "Ask for at least that.");
+            _image.Container.CheckCapacity(after);
             CheckHost(host, before, after, available, observer);
             long window = WindowFor(after, before);
-            HfsPlusResizer.Plan? plan = _hfs?.PlanFor(window);
-            _cancellation.ThrowIfCancellationRequested();
-            if (after > before) _image.Container.SetCapacity(after);
-            if (after < before) WriteVolume(window, plan);
-            _map?.Write(Disk, after, _offset + window);
-            if (after >= before) WriteVolume(window, plan);
-            if (after < before) _image.Container.SetCapacity(after);
-            return new(_image.Path, before, after, _hfs is not null, window > _windowLength ? Advice : null);
+            VolumeResizePlan? volume = _resizer?.PlanFor(window);
+            string? advice = volume is null && window > _windowLength ? Advice : null;
+            return new(new(_image.Path, before, after, volume is not null, advice) { BytesMoved = volume?.BytesMoved ?? 0 }, window, volume);
         }
 
-        private string WhyNotLess => _hfs is not null ? "the files, and room to move them, need that" : "only HFS+ volumes are made smaller";
+        /// <summary>Does what was planned.</summary>
+        public void Write(Plan plan, IImagingObserver observer)
+        {
+            (long before, long after) = (plan.Result.CapacityBytesBefore, plan.Result.CapacityBytesAfter);
+            _cancellation.ThrowIfCancellationRequested();
+            if (after > before) _image.Container.SetCapacity(after);
+            if (after < before) WriteVolume(plan, observer);
+            _map?.Write(Disk, after, _offset + plan.Window);
+            if (after >= before) WriteVolume(plan, observer);
+
+            // The capacity that it has already, too: a resize that was cut off may have left something behind it.
+            if (after <= before) _image.Container.SetCapacity(after);
+        }
+
+        private void WriteVolume(Plan plan, IImagingObserver observer) => plan.Volume?.Write(
+            new WindowStorage(Disk, _offset, Math.Max(plan.Window, _windowLength)), moved => observer.OnProgress(new("Moving", moved, plan.Volume.BytesMoved, "bytes")), _cancellation);
+
+        private string WhyNotLess => _resizer?.WhyNotLess ?? "only HFS+ volumes are made smaller";
 
         private string? Advice => _volume?.Volume.Kind switch
         {
-            VolumeKind.HfsPlus or VolumeKind.HfsPlusCaseSensitive => null,
             VolumeKind.Apfs => $"The APFS container still has its old size: attach the image on a Mac and run 'diskutil apfs resizeContainer diskXs{Math.Max(1, _volume.Partition)} 0'.",
             _ => "The volume still has its old size: attach the image on a Mac and extend it there, or copy its files into a new image.",
         };
@@ -180,13 +213,8 @@ public static class ImageResize
             if (after >= before) return Math.Max(most, _windowLength);
             if (most >= _windowLength) return _windowLength;
             // A window that does not end at a whole 4 KiB may end where the backup begins.
-            long least = _hfs?.LeastLength ?? _windowLength;
+            long least = _resizer?.LeastLength ?? _windowLength;
             return most >= least ? most : after - _map!.TailBytes - _offset;
-        }
-
-        private void WriteVolume(long window, HfsPlusResizer.Plan? plan)
-        {
-            if (plan is not null) _hfs!.Write(new WindowStorage(Disk, _offset, Math.Max(window, _windowLength)), window, plan);
         }
 
         private void CheckHost(HostVolume host, long before, long after, long available, IImagingObserver observer)

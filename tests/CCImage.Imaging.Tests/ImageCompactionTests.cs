@@ -3,12 +3,13 @@ using CCImage.Containers.SparseBundle;
 using CCImage.Containers.SparseImage;
 using CCImage.Diagnostics;
 using CCImage.Encryption;
-using CCImage.Sources;
 using CCImage.Storage;
 using CCImage.Tests.Encryption;
 using CCImage.Tests.Storage;
 
 namespace CCImage.Tests;
+
+using static TestImage;
 
 /// <summary>
 /// Whole images compacted, of every file system at hand: what is used stays to the byte, what is free goes, and a second time nothing is left
@@ -16,8 +17,6 @@ namespace CCImage.Tests;
 /// </summary>
 public sealed class ImageCompactionTests : IDisposable
 {
-    private const int Band = 1 << 20;
-
     private readonly TemporaryFolder _folder = new();
 
     public static TheoryData<BackupImageFormat, BackupImageEncryption, bool> Kinds => new()
@@ -155,7 +154,14 @@ public sealed class ImageCompactionTests : IDisposable
         while (true)
         {
             using var cancellation = new CancellationTokenSource();
-            var observer = new Canceller(cancellation, steps + 1);
+            int left = steps + 1;
+            var observer = new RecordingObserver
+            {
+                WhenProgress = _ =>
+                {
+                    if (--left == 0) cancellation.Cancel();
+                },
+            };
             try
             {
                 ImageCompaction.Run(new(image), observer, cancellation.Token);
@@ -354,28 +360,6 @@ public sealed class ImageCompactionTests : IDisposable
         return hash.GetHashAndReset();
     }
 
-    private static string[] FilesOf(string image, Passphrase? secret)
-    {
-        using DiskImage disk = DiskImage.Open(image, secret);
-        using SourceTree tree = disk.ReadTree(null, CancellationToken.None);
-        return [.. tree.Enumerate().Select(e => $"{e.RelativePath} {HashOf(tree, e)}").Order(StringComparer.Ordinal)];
-    }
-
-    private static string HashOf(SourceTree tree, SourceEntry entry)
-    {
-        if (entry.Kind != EntryKind.File) return "";
-        using BlockStorage fork = tree.OpenFork(entry, ForkKind.Data);
-        byte[] bytes = new byte[fork.Length];
-        fork.Read(0, bytes);
-        return Convert.ToHexStringLower(SHA256.HashData(bytes));
-    }
-
-    private static void AssertSound(string image, Passphrase? secret)
-    {
-        ImageVerificationResult result = ImageVerification.Run(new(image) { Passphrase = secret }, SilentObserver.Instance, CancellationToken.None);
-        Assert.True(result.IsSound, string.Join('\n', result.Findings));
-    }
-
     private static void Copy(BlockStorage disk, string image, bool isBundle)
     {
         if (isBundle) Directory.CreateDirectory(image);
@@ -393,39 +377,8 @@ public sealed class ImageCompactionTests : IDisposable
         copy.Flush();
     }
 
-    private string Make(BackupImageFormat format, BackupImageEncryption encryption, Passphrase? secret)
-    {
-        string source = _folder["Source"], image = _folder[$"{format}"];
-        Directory.CreateDirectory(source);
-        for (int i = 0; i < 9; i++) File.WriteAllBytes(Path.Combine(source, $"file {i}"), TestTree.Noise(300_000 + i, i));
-        var recipe = new ImageRecipe
-        {
-            SourcePath = source, Path = image, Format = format, SizeBytes = 24 << 20, Encryption = encryption, Passphrase = secret, Overwrite = true,
-            BandSizeBytes = format == BackupImageFormat.SparseBundle ? Band : null,
-        };
-        using ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None);
-        creation.Run(CancellationToken.None);
-        return image;
-    }
-
-    /// <summary>Cancels at a step.</summary>
-    private sealed class Canceller(CancellationTokenSource source, int step) : IImagingObserver
-    {
-        private int _left = step;
-
-        public void OnProgress(ImagingProgress progress)
-        {
-            if (--_left == 0) source.Cancel();
-        }
-
-        public void OnWarning(ImagingWarning warning)
-        {
-        }
-
-        public void OnVerbose(string message)
-        {
-        }
-    }
+    private string Make(BackupImageFormat format, BackupImageEncryption encryption, Passphrase? secret) =>
+        TestImage.Make(_folder, new() { Path = "", Format = format, SizeBytes = 24 << 20, Encryption = encryption, Passphrase = secret }, 9, 300_000);
 }
 
 /// <summary>A test that mounts a file system without holes.</summary>

@@ -1,20 +1,19 @@
-using System.Security;
-using System.Security.Cryptography;
 using CCImage.Diagnostics;
 using CCImage.Encryption;
 using CCImage.FileSystems.HfsPlus;
 using CCImage.Partitions.Gpt;
-using CCImage.Sources;
 using CCImage.Storage;
-using CCImage.Tests.HfsPlus;
+using CCImage.Tests.Encryption;
+using CCImage.Tests.Storage;
 
 namespace CCImage.Tests;
+
+using static TestImage;
 
 /// <summary>Whole images resized: files unchanged, judged by our checker, fsck_hfs and sgdisk, and cut at every write.</summary>
 public sealed class ImageResizeTests : IDisposable
 {
     private const long Bitmap = 32_768L * 4096; // what one block of a bitmap covers
-    private const long Band = 1 << 20;
 
     private readonly TemporaryFolder _folder = new();
 
@@ -26,7 +25,7 @@ public sealed class ImageResizeTests : IDisposable
     [MemberData(nameof(Kinds))]
     public void ImagesGrowAndShrinkWithTheirFiles(BackupImageFormat format, BackupImageEncryption encryption)
     {
-        using Passphrase? passphrase = encryption == BackupImageEncryption.None ? null : MakePassphrase();
+        using Passphrase? passphrase = encryption == BackupImageEncryption.None ? null : Secrets.Of("correct horse");
         string image = Make(format, encryption, passphrase);
         string[] files = FilesOf(image, passphrase);
         long first = DiskImage.Inspect(image, passphrase).CapacityBytes!.Value;
@@ -53,17 +52,9 @@ public sealed class ImageResizeTests : IDisposable
     [MemberData(nameof(Kinds))]
     public void FilesThatAreInTheWayMove(BackupImageFormat format, BackupImageEncryption encryption)
     {
-        using Passphrase? passphrase = encryption == BackupImageEncryption.None ? null : MakePassphrase();
+        using Passphrase? passphrase = encryption == BackupImageEncryption.None ? null : Secrets.Of("correct horse");
         string image = Make(format, encryption, passphrase);
-        using (DiskImage disk = DiskImage.Open(image, passphrase, writable: true))
-        {
-            BackupImagePartition partition = disk.Describe().Partitions[0];
-            byte[] window = new byte[partition.SizeBytes];
-            disk.Disk.Read(partition.OffsetBytes, window);
-            disk.Disk.Write(partition.OffsetBytes, ScatteredVolume.Scatter(window, 7, 12));
-            disk.Disk.Flush();
-        }
-
+        TestImage.Scatter(image, passphrase, 7, 12);
         string[] files = FilesOf(image, passphrase);
         BackupImage before = DiskImage.Inspect(image, passphrase);
         long least = before.MinimumSizeBytes!.Value, middle = (least + before.CapacityBytes!.Value) / 1024 * 512;
@@ -147,7 +138,7 @@ public sealed class ImageResizeTests : IDisposable
         to += before - from;
         byte[] disk = new byte[Math.Max(before, to)];
         using (FileStream stream = File.OpenRead(image)) stream.ReadExactly(disk, 0, (int)before);
-        var storage = new LoggedStorage(disk);
+        var storage = new WriteLog(disk);
         Rewrite(storage, before, to);
         Assert.True(storage.Writes.Count >= 8);
         for (int writes = 0; writes <= storage.Writes.Count; writes++)
@@ -166,7 +157,7 @@ public sealed class ImageResizeTests : IDisposable
     }
 
     // The writes of a resize, as ImageResize orders them, on a disk that is as long as the longer of the two.
-    private static void Rewrite(LoggedStorage disk, long before, long after)
+    private static void Rewrite(WriteLog disk, long before, long after)
     {
         using var old = new WindowStorage(disk, 0, before);
         var map = new GptResizer(old);
@@ -174,9 +165,9 @@ public sealed class ImageResizeTests : IDisposable
         var volume = new HfsPlusResizer(HfsPlusVolume.Open(new WindowStorage(disk, offset, oldWindow)), CancellationToken.None);
         HfsPlusResizer.Plan plan = volume.PlanFor(window);
         var longer = new WindowStorage(disk, offset, Math.Max(window, oldWindow));
-        if (after < before) volume.Write(longer, window, plan);
+        if (after < before) plan.Write(longer, static _ => { }, default);
         map.Write(disk, after, offset + window);
-        if (after >= before) volume.Write(longer, window, plan);
+        if (after >= before) plan.Write(longer, static _ => { }, default);
     }
 
     private static void WriteSparse(string image, ReadOnlySpan<byte> bytes)
@@ -193,12 +184,6 @@ public sealed class ImageResizeTests : IDisposable
     }
 
     private static long NumberIn(string message) => long.Parse(message.Split(" now is ")[1].Split(' ')[0], System.Globalization.CultureInfo.InvariantCulture);
-
-    private static void AssertSound(string image, Passphrase? passphrase)
-    {
-        ImageVerificationResult result = ImageVerification.Run(new(image) { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
-        Assert.True(result.IsSound, string.Join('\n', result.Findings));
-    }
 
     private void AssertForeign(string image)
     {
@@ -227,70 +212,7 @@ public sealed class ImageResizeTests : IDisposable
         Assert.Contains("appears to be OK", output + error, StringComparison.Ordinal);
     }
 
-    private static string[] FilesOf(string image, Passphrase? passphrase)
-    {
-        using DiskImage disk = DiskImage.Open(image, passphrase);
-        using SourceTree tree = disk.ReadTree(null, CancellationToken.None);
-        return [.. tree.Enumerate().Select(e => $"{e.RelativePath} {HashOf(tree, e)}").Order(StringComparer.Ordinal)];
-    }
-
-    private static string HashOf(SourceTree tree, SourceEntry entry)
-    {
-        if (entry.Kind != EntryKind.File) return "";
-        using BlockStorage fork = tree.OpenFork(entry, ForkKind.Data);
-        byte[] bytes = new byte[fork.Length];
-        fork.Read(0, bytes);
-        return Convert.ToHexStringLower(SHA256.HashData(bytes));
-    }
-
     private string Make(
-        BackupImageFormat format, BackupImageEncryption encryption = BackupImageEncryption.None, Passphrase? passphrase = null, ImageFileSystem fileSystem = default, long size = 12 << 20)
-    {
-        string source = _folder["Source"], image = _folder["image"];
-        Directory.CreateDirectory(source);
-        for (int i = 0; i < 5; i++) File.WriteAllBytes(Path.Combine(source, $"file {i}"), TestTree.Noise(100_000 + i, i));
-        var recipe = new ImageRecipe
-        {
-            SourcePath = source, Path = image, Format = format, SizeBytes = size, Encryption = encryption, Passphrase = passphrase, FileSystem = fileSystem, Overwrite = true,
-            BandSizeBytes = format == BackupImageFormat.SparseBundle ? Band : null,
-        };
-        using ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None);
-        creation.Run(CancellationToken.None);
-        return image;
-    }
-
-    private static Passphrase MakePassphrase()
-    {
-        using var secret = new SecureString();
-        foreach (char c in "correct horse") secret.AppendChar(c);
-        return Passphrase.From(secret);
-    }
-
-    // Keeps every write.
-    private sealed class LoggedStorage(byte[] before) : BlockStorage
-    {
-        private readonly byte[] _now = [.. before];
-
-        public List<(long Offset, byte[] Bytes)> Writes { get; } = [];
-
-        public override long Length => _now.Length;
-
-        public override bool CanWrite => true;
-
-        public byte[] After(int writes, int bytesOfTheNext)
-        {
-            byte[] result = [.. before];
-            foreach ((long offset, byte[] bytes) in Writes.Take(writes)) bytes.CopyTo(result, offset);
-            if (bytesOfTheNext > 0) Writes[writes].Bytes.AsSpan(0, bytesOfTheNext).CopyTo(result.AsSpan((int)Writes[writes].Offset));
-            return result;
-        }
-
-        protected override void ReadCore(long offset, Span<byte> buffer) => _now.AsSpan((int)offset, buffer.Length).CopyTo(buffer);
-
-        protected override void WriteCore(long offset, ReadOnlySpan<byte> buffer)
-        {
-            Writes.Add((offset, buffer.ToArray()));
-            buffer.CopyTo(_now.AsSpan((int)offset));
-        }
-    }
+        BackupImageFormat format, BackupImageEncryption encryption = BackupImageEncryption.None, Passphrase? passphrase = null, ImageFileSystem fileSystem = default, long size = 12 << 20) =>
+        TestImage.Make(_folder, new() { Path = "", Format = format, SizeBytes = size, Encryption = encryption, Passphrase = passphrase, FileSystem = fileSystem });
 }

@@ -15,14 +15,26 @@ Describe 'Resize-BackupImage of a <Format>' -ForEach @(
         $locked = (New-BackupImage $source (Join-Path $TestDrive "locked-$Name") -Format $Format -SizeBytes 40MB -Encryption Aes128 -Passphrase $secret).Path
     }
 
-    It 'shows with -WhatIf what would be done, and does nothing' {
-        Resize-BackupImage $image -SizeBytes 80MB -WhatIf
-        & { $WhatIfPreference = $true; Resize-BackupImage $image -SizeBytes 80MB -Force }
+    It 'tells with -WhatIf what would be done, and does nothing' {
+        $before = Get-ChildItem $image -Recurse -File | Get-FileHash | ForEach-Object Hash
+        $plan = Resize-BackupImage $image -SizeBytes 80MB -WhatIf
+        $plan | Should -BeOfType CCImage.ImageResizeResult
+        $plan.IsEstimate | Should -BeTrue
+        $plan.CapacityBytesAfter | Should -Be 80MB
+        $plan.BytesMoved | Should -Be 0
+        (& { $WhatIfPreference = $true; Resize-BackupImage $image -ToMinimumSize -Force }).CapacityBytesAfter | Should -Be (Get-BackupImage $image).MinimumSizeBytes
         (Get-BackupImage $image).CapacityBytes | Should -Be 40MB
+        Get-ChildItem $image -Recurse -File | Get-FileHash | ForEach-Object Hash | Should -Be $before
+    }
+
+    It 'fails with -WhatIf where it would fail' {
+        { Resize-BackupImage $image -SizeBytes 512 -WhatIf -ErrorAction Stop } | Should -Throw -ErrorId 'CapacityTooSmall*'
+        { Resize-BackupImage $locked -SizeBytes 60MB -WhatIf -ErrorAction Stop } | Should -Throw -ErrorId 'PassphraseRequired*'
     }
 
     It 'grows, is sound and holds its files' {
         $result = Resize-BackupImage $image -SizeBytes 80MB -PassThru
+        $result.IsEstimate | Should -BeFalse
         $result.CapacityBytesBefore | Should -Be 40MB
         $result.CapacityBytesAfter | Should -Be 80MB
         $result.VolumeResized | Should -BeTrue
@@ -65,6 +77,7 @@ Describe 'Resize-BackupImage' {
         $image = (New-BackupImage $source (Join-Path $TestDrive 'ro.dmg')).Path
         $hash = (Get-FileHash $image).Hash
         { Resize-BackupImage $image -SizeBytes 1GB -ErrorAction Stop } | Should -Throw -ErrorId 'UnsupportedFormat*'
+        { Resize-BackupImage $image -SizeBytes 1GB -WhatIf -ErrorAction Stop } | Should -Throw -ErrorId 'UnsupportedFormat*'
         (Get-FileHash $image).Hash | Should -Be $hash
     }
 }

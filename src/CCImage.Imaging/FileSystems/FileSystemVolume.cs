@@ -67,6 +67,11 @@ internal abstract class FileSystemVolume : IDisposable
     /// <returns>What was mended, a sentence each.</returns>
     public virtual IReadOnlyList<string> Repair(CancellationToken cancellation) => [];
 
+    /// <summary>Judges whether the volume can have another size, or null when this version leaves the size of such a file system alone.</summary>
+    /// <param name="cancellation">Ends it.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>, <see cref="ImageErrorId.UnsupportedFormat"/>: this volume cannot.</exception>
+    public virtual VolumeResizer? OpenResizer(CancellationToken cancellation) => null;
+
     /// <inheritdoc/>
     public void Dispose()
     {

@@ -25,7 +25,7 @@ public sealed class ResizeBackupImageCommand : ImagePathCommand
     [Parameter]
     public SwitchParameter Force { get; set; }
 
-    /// <summary>Give the result.</summary>
+    /// <summary>Give the result. What -WhatIf tells is given always.</summary>
     [Parameter]
     public SwitchParameter PassThru { get; set; }
 
@@ -33,10 +33,14 @@ public sealed class ResizeBackupImageCommand : ImagePathCommand
     {
         string target = ToMinimumSize ? "the smallest size possible" : ToAvailableSpace ? "the space available" : FormatView.Size(SizeBytes);
         string description = $"Resize {path} to {target}.";
-        if (!MayProcess(description, "Resize-BackupImage", Force, out _)) return;
-        var request = new ImageResizeRequest(path) { Passphrase = SecretOf(path), SizeBytes = SizeBytes, ToMinimumSize = ToMinimumSize, ToAvailableSpace = ToAvailableSpace };
+        bool isDone = MayProcess(description, "Resize-BackupImage", Force, out ShouldProcessReason reason);
+        if (!isDone && reason != ShouldProcessReason.WhatIf) return;
+        var request = new ImageResizeRequest(path)
+        {
+            Passphrase = SecretOf(path), SizeBytes = SizeBytes, ToMinimumSize = ToMinimumSize, ToAvailableSpace = ToAvailableSpace, EstimateOnly = !isDone,
+        };
         ImageResizeResult result = RunWorker((observer, cancellation) => ImageResize.Run(request, observer, cancellation));
         if (result.Advice is not null) WriteWarning($"{path}: {result.Advice}");
-        if (PassThru) WriteObject(result);
+        if (PassThru || result.IsEstimate) WriteObject(result);
     }
 }

@@ -28,7 +28,7 @@ public sealed class SparseImageCompactionTests
             byte[] file = Make(stored, stored + 50, random, out byte[] disk);
             bool[] isFree = [.. Enumerable.Range(0, disk.Length / Band).Select(_ => random.NextDouble() < share)];
             StorageExtent[] free = FreeOf(isFree);
-            using var log = new WriteLog(file);
+            using var log = new WriteLog(file, canGrow: true);
             CompactionEstimate estimate;
             int used;
             using (SparseImageStorage image = SparseImageStorage.Open(log, writable: true))
@@ -60,10 +60,10 @@ public sealed class SparseImageCompactionTests
     [Fact]
     public void ASecondCompactionWritesNothing()
     {
-        using var log = new WriteLog(Make(300, 310, new Random(5), out byte[] disk));
+        using var log = new WriteLog(Make(300, 310, new Random(5), out byte[] disk), canGrow: true);
         StorageExtent[] free = FreeOf([.. Enumerable.Range(0, disk.Length / Band).Select(b => b % 3 == 0)]);
         Compact(log, free);
-        using var second = new WriteLog(log.Now);
+        using var second = new WriteLog(log.Now, canGrow: true);
         Compact(second, free);
         Assert.Equal(log.Now, second.Now);
         Assert.DoesNotContain(second.States(), s => s.Bytes.Length != log.Length);
@@ -72,7 +72,7 @@ public sealed class SparseImageCompactionTests
     [Fact]
     public void FreeBytesInBandsThatAreUsedInPartAreKept()
     {
-        using var log = new WriteLog(Make(10, 10, new Random(6), out byte[] disk));
+        using var log = new WriteLog(Make(10, 10, new Random(6), out byte[] disk), canGrow: true);
         StorageExtent[] free = [new(100, Band, ExtentKind.Zero), new(3 * Band, (2 * Band) + 1, ExtentKind.Zero)];
         using SparseImageStorage image = SparseImageStorage.Open(log, writable: true);
         CompactionCounts counts = image.Compact(free, log.Cut, _ => { }, CancellationToken.None);
@@ -91,7 +91,7 @@ public sealed class SparseImageCompactionTests
             bool[] isFree = [.. Enumerable.Range(0, disk.Length / bandSize).Select(b => b < 20 || b % 5 == 0)];
             if (stored < 10) isFree = [.. Enumerable.Range(0, disk.Length / bandSize).Select(b => b < 3)];
             StorageExtent[] free = FreeOf(isFree, bandSize);
-            using var log = new WriteLog(file);
+            using var log = new WriteLog(file, canGrow: true);
             Compact(log, free, batch);
             byte[] done = log.Now;
             Assert.True(done.Length < file.Length);
@@ -100,7 +100,7 @@ public sealed class SparseImageCompactionTests
             {
                 states++;
                 using (SparseImageStorage image = SparseImageStorage.Open(new MemoryStorage(bytes), writable: false)) AssertSame(disk, isFree, image, name);
-                using var rest = new WriteLog(bytes);
+                using var rest = new WriteLog(bytes, canGrow: true);
                 Compact(rest, free);
                 Assert.True(done.Length == rest.Length, name);
                 using SparseImageStorage finished = SparseImageStorage.Open(new MemoryStorage(rest.Now), writable: false);
@@ -129,7 +129,7 @@ public sealed class SparseImageCompactionTests
             Assert.Contains(findings.ToList(), f => f.Grade == ImageFindingGrade.Note && f.Message.Contains("twice", StringComparison.Ordinal));
         }
 
-        var written = new WriteLog(file);
+        var written = new WriteLog(file, canGrow: true);
         using (SparseImageStorage image = SparseImageStorage.Open(written, writable: true))
         {
             image.Write((band - 1) * Band, [1, 2, 3]);
@@ -144,13 +144,13 @@ public sealed class SparseImageCompactionTests
 
         file[^1] ^= 1;
         foreach (bool writable in new[] { false, true })
-            Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => SparseImageStorage.Open(new WriteLog(file), writable)).Id);
+            Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => SparseImageStorage.Open(new WriteLog(file, canGrow: true), writable)).Id);
     }
 
     [Fact]
     public void CancelledBetweenTwoBatchesTheImageIsWhole()
     {
-        using var log = new WriteLog(Make(40, 40, new Random(9), out byte[] disk, 1 << 19));
+        using var log = new WriteLog(Make(40, 40, new Random(9), out byte[] disk, 1 << 19), canGrow: true);
         bool[] isFree = [.. Enumerable.Range(0, 40).Select(b => b < 3)];
         using (SparseImageStorage image = SparseImageStorage.Open(log, writable: true))
         {

@@ -133,7 +133,7 @@ public sealed class KillTests : IDisposable
 
     private static int Kills => int.Parse(Environment.GetEnvironmentVariable("CCIMAGE_KILLS") ?? "16", CultureInfo.InvariantCulture);
 
-    private static string Program => Path.Combine(Path.GetDirectoryName(Oracle.Folder)!, "Benchmarks", "bin", Configuration, "net10.0", "CCImage.Benchmarks.dll");
+    internal static string Program => Path.Combine(Path.GetDirectoryName(Oracle.Folder)!, "Benchmarks", "bin", Configuration, "net10.0", "CCImage.Benchmarks.dll");
 
     private static string Configuration => new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name;
 

@@ -53,7 +53,7 @@ public sealed class SpaceSequenceTests : IDisposable
         Assert.Equal(Expected(), Kernel(raw, ""));
     }
 
-    private static void Compact(string image, Passphrase? secret, bool isBundle)
+    internal static void Compact(string image, Passphrase? secret, bool isBundle)
     {
         var request = new ImageCompactionRequest(image) { Passphrase = secret };
         ImageCompaction.Run(request, SilentObserver.Instance, CancellationToken.None);
@@ -95,7 +95,7 @@ public sealed class SpaceSequenceTests : IDisposable
     }
 
     /// <summary>Writes what differs.</summary>
-    private static void Put(string raw, string image, Passphrase? secret)
+    internal static void Put(string raw, string image, Passphrase? secret)
     {
         byte[] bytes = File.ReadAllBytes(raw), old = new byte[4096];
         using ImageContainer container = ImageContainer.Open(image, secret, writable: true);

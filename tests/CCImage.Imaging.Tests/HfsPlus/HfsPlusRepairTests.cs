@@ -3,6 +3,7 @@ using CCImage.Diagnostics;
 using CCImage.FileSystems.HfsPlus;
 using CCImage.Sources;
 using CCImage.Storage;
+using CCImage.Tests.Storage;
 
 namespace CCImage.Tests.HfsPlus;
 
@@ -43,12 +44,12 @@ public sealed class HfsPlusRepairTests
     {
         byte[] damaged = Make(name);
         Assert.Contains(HfsPlusDamageTests.Check(damaged), f => f.Grade == ImageFindingGrade.Repairable);
-        var storage = new LoggedStorage(damaged);
+        var storage = new WriteLog(damaged);
         IReadOnlyList<string> done = HfsPlusVolume.Open(storage).Repair(default);
         Assert.Equal(Cases[name].Steps, done.Count);
         byte[] mended = storage.After(storage.Writes.Count);
         Assert.All(HfsPlusDamageTests.Check(mended), f => Assert.True(f.Grade <= ImageFindingGrade.Note, f.Message));
-        Assert.Empty(HfsPlusVolume.Open(new LoggedStorage(mended)).Repair(default));
+        Assert.Empty(HfsPlusVolume.Open(new WriteLog(mended)).Repair(default));
 
         byte[] expected = [.. HfsPlusDamage.BaseOf(DamageBase.Ordinary)], actual = [.. mended];
         foreach (byte[] bytes in new[] { expected, actual }) bytes.AsSpan(new EditableVolume(bytes).Alternate, 512).Clear(); // its counts may be old
@@ -59,7 +60,7 @@ public sealed class HfsPlusRepairTests
     [MemberData(nameof(CaseNames))]
     public void ApplesCheckerAgrees(string name)
     {
-        var storage = new LoggedStorage(Make(name));
+        var storage = new WriteLog(Make(name));
         HfsPlusVolume.Open(storage).Repair(default);
         Assert.False(HfsPlusDamageTests.IsFoundByFsck(storage.After(storage.Writes.Count), out string text), text);
     }
@@ -70,7 +71,7 @@ public sealed class HfsPlusRepairTests
     public void CutAnywhereTheVolumeIsAsSoundAsBefore(string name)
     {
         byte[] damaged = Make(name);
-        var storage = new LoggedStorage(damaged);
+        var storage = new WriteLog(damaged);
         HfsPlusVolume.Open(storage).Repair(default);
         string[] files = FilesOf(damaged);
         for (int writes = 0; writes <= storage.Writes.Count; writes++)
@@ -82,7 +83,7 @@ public sealed class HfsPlusRepairTests
                 Assert.DoesNotContain(HfsPlusDamageTests.Check(cut), f => f.Grade == ImageFindingGrade.Damaged);
                 Assert.Equal(files, FilesOf(cut));
                 Assert.True(CountedFree(cut) <= new EditableVolume(cut).CountFree(), "the header counts blocks that are not free");
-                var again = new LoggedStorage(cut);
+                var again = new WriteLog(cut);
                 HfsPlusVolume.Open(again).Repair(default);
                 Assert.All(HfsPlusDamageTests.Check(again.After(again.Writes.Count)), f => Assert.True(f.Grade <= ImageFindingGrade.Note, f.Message));
             }
@@ -93,7 +94,7 @@ public sealed class HfsPlusRepairTests
     [MemberData(nameof(CaseNames))]
     public void BetweenTwoStepsThereIsAFlush(string name)
     {
-        var storage = new LoggedStorage(Make(name));
+        var storage = new WriteLog(Make(name));
         HfsPlusVolume.Open(storage).Repair(default);
         Assert.Equal(Cases[name].Steps, storage.Writes.Select(w => w.FlushesBefore).Distinct().Count());
         Assert.Equal(Cases[name].Steps, storage.Flushes);
@@ -107,7 +108,7 @@ public sealed class HfsPlusRepairTests
             byte[] bytes = [.. HfsPlusDamage.BaseOf(DamageBase.Ordinary)];
             Leak(new EditableVolume(bytes));
             damage.Do(new EditableVolume(bytes));
-            var storage = new LoggedStorage(bytes);
+            var storage = new WriteLog(bytes);
             ImageException error = Assert.Throws<ImageException>(() => HfsPlusVolume.Open(storage).Repair(default));
             Assert.Equal((damage.Name, ImageErrorId.ImageDamaged), (damage.Name, error.Id));
             Assert.Empty(storage.Writes);
@@ -130,7 +131,7 @@ public sealed class HfsPlusRepairTests
         Assert.All(findings, f => Assert.True(f.Grade <= ImageFindingGrade.Note, f.Message));
         Assert.Contains(findings, f => f.Check == HfsPlusCheckNames.Journal);
         Assert.Equal(3 + 1, findings.Count(f => f.Check is HfsPlusCheckNames.Bitmap or HfsPlusCheckNames.FreeCount or HfsPlusCheckNames.Counts));
-        var storage = new LoggedStorage(bytes);
+        var storage = new WriteLog(bytes);
         Assert.Throws<ImageException>(() => HfsPlusVolume.Open(storage).Repair(default));
         Assert.Empty(storage.Writes);
     }
@@ -159,37 +160,5 @@ public sealed class HfsPlusRepairTests
     {
         using SourceTree tree = HfsPlusVolume.Open(new MemoryStorage(volume)).ReadTree();
         return [.. tree.Enumerate().Select(e => $"{e.RelativePath} {e.Size}").Order(StringComparer.Ordinal)];
-    }
-
-    // Keeps every write with the number of flushes before it.
-    private sealed class LoggedStorage(byte[] before) : BlockStorage
-    {
-        private readonly byte[] _now = [.. before];
-
-        public List<(long Offset, byte[] Bytes, int FlushesBefore)> Writes { get; } = [];
-
-        public int Flushes { get; private set; }
-
-        public override long Length => _now.Length;
-
-        public override bool CanWrite => true;
-
-        public byte[] After(int writes, int bytesOfTheNext = 0)
-        {
-            byte[] result = [.. before];
-            foreach ((long offset, byte[] bytes, _) in Writes.Take(writes)) bytes.CopyTo(result, offset);
-            if (bytesOfTheNext > 0) Writes[writes].Bytes.AsSpan(0, bytesOfTheNext).CopyTo(result.AsSpan((int)Writes[writes].Offset));
-            return result;
-        }
-
-        public override void Flush() => Flushes++;
-
-        protected override void ReadCore(long offset, Span<byte> buffer) => _now.AsSpan((int)offset, buffer.Length).CopyTo(buffer);
-
-        protected override void WriteCore(long offset, ReadOnlySpan<byte> buffer)
-        {
-            Writes.Add((offset, buffer.ToArray(), Flushes));
-            buffer.CopyTo(_now.AsSpan((int)offset));
-        }
     }
 }

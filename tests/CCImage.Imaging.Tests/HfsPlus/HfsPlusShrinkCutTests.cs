@@ -17,7 +17,7 @@ public sealed class HfsPlusShrinkCutTests
     {
         byte[] volume = Make(seed, pieces, journaled);
         string[] files = HfsPlusShrinkTests.FilesOf(volume);
-        RecordingStorage storage = ShrinkRecorded(volume, out long length);
+        WriteLog storage = ShrinkRecorded(volume, out long length);
         Assert.Contains(storage.Epochs, e => e.Count > 10);
         int states = 0, durables = 0;
         byte[] last = volume;
@@ -59,20 +59,20 @@ public sealed class HfsPlusShrinkCutTests
         byte[] volume = Make(4, 10, true);
         for (int reads = 1; ; reads += 7)
         {
-            var storage = new RecordingStorage(volume);
+            var storage = new WriteLog(volume);
             var resizer = new HfsPlusResizer(HfsPlusVolume.Open(storage), storage.Cancellation.Token);
             HfsPlusResizer.Plan plan = resizer.PlanFor(resizer.LeastLength);
             storage.CancelAtWrite = reads;
             try
             {
-                resizer.Write(storage, resizer.LeastLength, plan);
+                plan.Write(storage, static _ => { }, storage.Cancellation.Token);
                 Assert.True(reads > 7);
                 return;
             }
             catch (OperationCanceledException)
             {
-                HfsPlusShrinkTests.AssertSound(storage.ToArray());
-                Assert.Equal(volume.AsSpan(1024, 512), storage.ToArray().AsSpan(1024, 512));
+                HfsPlusShrinkTests.AssertSound(storage.Now);
+                Assert.Equal(volume.AsSpan(1024, 512), storage.Now.AsSpan(1024, 512));
             }
         }
     }
@@ -97,12 +97,12 @@ public sealed class HfsPlusShrinkCutTests
                 foreach (long blocks in (long[])[start + 1, end, end + 1, end + 2])
                 {
                     if (end == start || blocks * 512 < least || blocks * 512 > volume.Length) continue;
-                    var storage = new RecordingStorage(volume);
+                    var storage = new WriteLog(volume);
                     var resizer = new HfsPlusResizer(HfsPlusVolume.Open(storage), default);
-                    resizer.Write(storage, blocks * 512, resizer.PlanFor(blocks * 512));
+                    resizer.PlanFor(blocks * 512).Write(storage, static _ => { }, default);
                     foreach ((byte[] state, _) in storage.StatesOf(seed, most: 2))
                         Assert.DoesNotContain(HfsPlusCheckerTests.Check(HfsPlusShrinkTests.Open(state), out _), f => f.Grade == ImageFindingGrade.Damaged);
-                    HfsPlusCheckerTests.Check(HfsPlusShrinkTests.Open(storage.ToArray()[..(int)(blocks * 512)]), out bool isSound);
+                    HfsPlusCheckerTests.Check(HfsPlusShrinkTests.Open(storage.Now[..(int)(blocks * 512)]), out bool isSound);
                     Assert.True(isSound);
                     tried++;
                 }
@@ -128,12 +128,12 @@ public sealed class HfsPlusShrinkCutTests
         return bytes;
     }
 
-    private static RecordingStorage ShrinkRecorded(byte[] volume, out long length)
+    private static WriteLog ShrinkRecorded(byte[] volume, out long length)
     {
-        var storage = new RecordingStorage(volume);
+        var storage = new WriteLog(volume);
         var resizer = new HfsPlusResizer(HfsPlusVolume.Open(storage), default);
         length = resizer.LeastLength;
-        resizer.Write(storage, length, resizer.PlanFor(length));
+        resizer.PlanFor(length).Write(storage, static _ => { }, default);
         return storage;
     }
 }

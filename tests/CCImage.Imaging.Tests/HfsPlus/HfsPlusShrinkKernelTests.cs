@@ -71,7 +71,7 @@ public sealed class HfsPlusShrinkKernelTests
         var resizer = new HfsPlusResizer(HfsPlusVolume.Open(new WindowStorage(storage, 0, volume.Length)), default);
         HfsPlusResizer.Plan plan = resizer.PlanFor(size);
         storage.Write(size - 1, [0]);
-        resizer.Write(storage, size, plan);
+        plan.Write(storage, static _ => { }, default);
         return storage.ToArray();
     }
 }

@@ -83,7 +83,7 @@ public sealed class HfsPlusShrinkTests
         using var window = new WindowStorage(storage, 0, volume.Length);
         var resizer = new HfsPlusResizer(HfsPlusVolume.Open(window), default);
         size = size / 512 * 512;
-        resizer.Write(window, size, resizer.PlanFor(size));
+        resizer.PlanFor(size).Write(window, static _ => { }, default);
         return storage.ToArray()[..(int)size];
     }
 

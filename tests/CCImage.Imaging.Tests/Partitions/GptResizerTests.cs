@@ -31,7 +31,7 @@ public sealed class GptResizerTests
         byte[] disk = new byte[(Sectors + Math.Max(0, change)) * 512];
         foreach ((long offset, byte[] bytes) in layout.Pieces) bytes.CopyTo(disk, offset);
         long before = layout.PartitionOffset + layout.PartitionLength;
-        RecordingStorage storage = Resize(disk, Sectors + change, out long after);
+        WriteLog storage = Resize(disk, Sectors + change, out long after);
         int states = 0;
         foreach ((byte[] state, _) in storage.StatesOf(change))
         {
@@ -47,11 +47,11 @@ public sealed class GptResizerTests
             foreach (int other in (int[])[change, -7, -20, 0])
             {
                 if (state.Length / 512 < Sectors + other) continue;
-                RecordingStorage second = Resize(state, Sectors + other, out long end);
+                WriteLog second = Resize(state, Sectors + other, out long end);
                 // Where the first entries lie in a backup, another backup is not written over them.
                 foreach ((byte[] cut, _) in entries == 2 ? [] : second.StatesOf(other))
                     Assert.Contains(PartitionTable.Read(new MemoryStorage(cut)).Partitions.Select(p => p.OffsetBytes + p.SizeBytes).Single(), new[] { before, after, end });
-                byte[] again = second.ToArray()[..((Sectors + other) * 512)];
+                byte[] again = second.Now[..((Sectors + other) * 512)];
                 findings = new ImageFindings("disk");
                 new GptChecker(new MemoryStorage(again)).Check(findings);
                 Assert.True(findings.IsSound, string.Join('\n', findings.ToList()));
@@ -65,9 +65,9 @@ public sealed class GptResizerTests
         Assert.True(states > 15, $"{states} states");
     }
 
-    private static RecordingStorage Resize(byte[] disk, int sectors, out long end)
+    private static WriteLog Resize(byte[] disk, int sectors, out long end)
     {
-        var storage = new RecordingStorage(disk);
+        var storage = new WriteLog(disk);
         var resizer = new GptResizer(storage);
         end = resizer.LastEndFor(sectors * 512L);
         resizer.Write(storage, sectors * 512L, end);

@@ -59,7 +59,7 @@ public sealed class OldMapResizeTests : IDisposable
             byte[] disk = MakeDisk(scheme, new byte[(2000 - Start) * 512], free);
             int before = disk.Length;
             Array.Resize(ref disk, Math.Max(disk.Length, sectors * 512));
-            var storage = new RecordingStorage(disk);
+            var storage = new WriteLog(disk);
             PartitionMapResizer map = PartitionMapResizer.Open(storage, PartitionTable.Read(new MemoryStorage(disk[..before])))!;
             long end = map.LastEndFor(sectors * 512L);
             map.Write(storage, sectors * 512L, end);

@@ -15,7 +15,7 @@ internal sealed partial class SparseBundleStorage
     /// The order: (growing) what a resize that was killed left behind the old end is removed, or it would come back; <c>Info.plist</c> is
     /// replaced, which alone is believed as long as it can be read, so that this one rename is the change; then its copy, whose content stays
     /// valid for either length, because nothing lies behind the shorter one yet or any more; (shrinking) the bands behind the new end are
-    /// removed, and the last band is cut.
+    /// removed, and the last band is cut. With the length that the disk has already, all of it is done, too: that finishes what was cut off.
     /// </para>
     /// </summary>
     /// <param name="length">The new length in bytes: a multiple of 512.</param>
@@ -38,7 +38,7 @@ internal sealed partial class SparseBundleStorage
 
             ReplaceLists(length);
             _info = _info with { DiskLength = length };
-            if (length < before) RemoveBehind(length);
+            if (length <= before) RemoveBehind(length);
         }
         catch (Exception e) when (FileErrors.IsFileError(e))
         {

@@ -137,6 +137,15 @@ internal sealed partial class SparseBundleStorage : BlockStorage
             remedy: "Check that the bundle was copied whole.");
     }
 
+    /// <summary>Refuses a bundle that can be read only because of the copy of its property list.</summary>
+    /// <param name="path">The bundle's folder.</param>
+    /// <exception cref="ImageException">As <see cref="ReadInfo"/>; <see cref="ImageErrorId.ImageDamaged"/>: it is such a one.</exception>
+    public static void CheckWritable(string path)
+    {
+        ReadInfo(path, out bool fromCopy);
+        if (fromCopy) throw ImageException.Damaged("Info.plist is missing or damaged.", SparseBundleInfo.FileName).WithPath(path);
+    }
+
     /// <summary>Opens a bundle.</summary>
     /// <param name="path">The bundle's folder.</param>
     /// <param name="writable">Whether the disk is to be written; then nobody else can open it by this class.</param>
@@ -146,12 +155,8 @@ internal sealed partial class SparseBundleStorage : BlockStorage
     /// <exception cref="ImageException">As <see cref="ReadInfo"/>, and <see cref="ImageErrorId.ImageInUse"/>.</exception>
     public static SparseBundleStorage Open(string path, bool writable, Func<BlockStorage, BlockStorage>? bandLayer = null)
     {
+        if (writable) CheckWritable(path);
         SparseBundleInfo info = ReadInfo(path, out bool fromCopy);
-        if (writable && fromCopy)
-        {
-            throw ImageException.Damaged("Info.plist is missing or damaged.", SparseBundleInfo.FileName).WithPath(path);
-        }
-
         if (!Directory.Exists(System.IO.Path.Combine(path, BandsName)))
             throw ImageException.Damaged("The folder with the bands is missing.", BandsName).WithPath(path);
         string guarded = fromCopy && !File.Exists(System.IO.Path.Combine(path, TokenName)) ? System.IO.Path.Combine(path, SparseBundleInfo.CopyName) : LockFileOf(path);

@@ -21,8 +21,7 @@ internal sealed partial class SparseImageStorage
         ArgumentOutOfRangeException.ThrowIfLessThan(length, SectorSize);
         ArgumentOutOfRangeException.ThrowIfNotEqual(length % SectorSize, 0);
         if (!_writable) throw new NotSupportedException("This storage is read-only.");
-        if (Layout.DivideUp(length, BandSizeBytes) >= int.MaxValue)
-            throw new ImageException(ImageErrorId.InvalidArgument, $"A sparse image cannot have a capacity of {length} bytes.", remedy: "Ask for at most 2 PB.");
+        CheckCapacity(length);
         Flush();
         lock (_saving)
         {
@@ -41,6 +40,15 @@ internal sealed partial class SparseImageStorage
             Array.Resize(ref _slots, (int)Layout.DivideUp(count, PageSize));
             (BandCount, _length) = (count, length);
         }
+    }
+
+    /// <summary>Judges whether the tables can count the bands of a disk.</summary>
+    /// <param name="length">Bytes of the disk.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.InvalidArgument"/>: too many.</exception>
+    public void CheckCapacity(long length)
+    {
+        if (Layout.DivideUp(length, BandSizeBytes) >= int.MaxValue)
+            throw new ImageException(ImageErrorId.InvalidArgument, $"A sparse image cannot have a capacity of {length} bytes.", remedy: "Ask for at most 2 PB.");
     }
 
     /// <summary>Takes bands that are stored out of the tables.</summary>

@@ -12,7 +12,7 @@ namespace CCImage.FileSystems.HfsPlus;
 /// <param name="bitmap">The allocation file.</param>
 /// <param name="totalBlocks">Blocks of the volume.</param>
 /// <param name="usage">The blocks that are used, sealed.</param>
-/// <param name="cancellation">Ends it.</param>
+/// <param name="cancellation">Ends comparing.</param>
 internal sealed class BitmapChecker(HfsPlusFork bitmap, uint totalBlocks, BlockUsage usage, CancellationToken cancellation)
 {
     private const int PieceSize = 256 << 10;
@@ -49,7 +49,7 @@ internal sealed class BitmapChecker(HfsPlusFork bitmap, uint totalBlocks, BlockU
         Free -= CountSet(actual);
         if (firstUnmarked >= 0) onUnmarked(firstUnmarked, Unmarked - unmarkedBefore);
         return false;
-    });
+    }, cancellation);
 
     /// <summary>Clears the bits of leaked blocks in the file. Only for a bitmap in which no used block is marked as free.</summary>
     public void GiveBack() => Walk((_, actual, expected) =>
@@ -57,9 +57,9 @@ internal sealed class BitmapChecker(HfsPlusFork bitmap, uint totalBlocks, BlockU
         if (actual.SequenceEqual(expected)) return false;
         for (int i = 0; i < actual.Length; i++) actual[i] &= expected[i];
         return true;
-    });
+    }, CancellationToken.None);
 
-    private void Walk(Judge judge)
+    private void Walk(Judge judge, CancellationToken cancellation)
     {
         Free = totalBlocks;
         byte[] actual = new byte[(int)Math.Min(PieceSize, Layout.DivideUp(totalBlocks, 8))], expected = new byte[actual.Length];

@@ -27,6 +27,8 @@ internal sealed class HfsPlusRelocator
     private readonly List<(BTreePlan Tree, IReadOnlyList<BlockRange> Place)> _trees = [];
     private readonly VolumeHeader _header; // the new one
     private readonly List<BlockRange> _new = [], _old = [];
+    private Action<long> _onMoved = static _ => { };
+    private long _moved; // bytes
 
     /// <summary>Reads which forks move, and builds the trees that differ.</summary>
     /// <param name="volume">The volume, sound.</param>
@@ -84,6 +86,9 @@ internal sealed class HfsPlusRelocator
         _header = header;
     }
 
+    /// <summary>Bytes that are written to new places.</summary>
+    public long Bytes => BytesOf(_new);
+
     /// <summary>Free blocks once the old places are given back.</summary>
     public long FreeBlocks => _header.FreeBlocks + _old.Sum(r => r.Count);
 
@@ -93,9 +98,11 @@ internal sealed class HfsPlusRelocator
     private BlockStorage Storage => _volume.Storage;
 
     /// <summary>Moves everything, durably.</summary>
+    /// <param name="onMoved">Hears how many of the <see cref="Bytes"/> are in their new places.</param>
     /// <param name="cancellation">Ends it before the volume header is written; what was marked is free again then.</param>
-    public void Write(CancellationToken cancellation)
+    public void Write(Action<long> onMoved, CancellationToken cancellation)
     {
+        (_onMoved, _moved) = (onMoved, 0);
         HfsPlusFork bitmap = Open(_map.Allocation);
         AllocationBits.Mark(bitmap, _new, used: true);
         try
@@ -234,8 +241,9 @@ internal sealed class HfsPlusRelocator
     }
 
     // Zeros where nothing is stored need not be stored.
-    private static void Write(HfsPlusFork target, long at, ReadOnlySpan<byte> bytes)
+    private void Write(HfsPlusFork target, long at, ReadOnlySpan<byte> bytes)
     {
         if (bytes.ContainsAnyExcept((byte)0) || target.GetExtents(at, bytes.Length).Any(e => e.Kind == ExtentKind.Data)) target.Write(at, bytes);
+        _onMoved(_moved += bytes.Length);
     }
 }

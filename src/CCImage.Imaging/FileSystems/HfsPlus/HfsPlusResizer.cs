@@ -6,7 +6,7 @@ namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
 /// Fits an HFS+ volume to another length of its window, in place. Planned before anything is written; then
-/// <see cref="Write"/>, on a window that has grown already, or is cut afterwards.
+/// <see cref="Plan.Write"/>, on a window that has grown already, or is cut afterwards.
 /// <para>
 /// What is in the way of a smaller volume is moved first (<see cref="HfsPlusRelocator"/>). Then, with a flush between: the bits of blocks that are new (clear, but
 /// for those of the new copy of the header and of the bitmap's new extent, which is found in the new space); the new copy of the volume header at the new
@@ -16,7 +16,7 @@ namespace CCImage.FileSystems.HfsPlus;
 /// its place: nothing that is in use is ever marked as free.
 /// </para>
 /// </summary>
-internal sealed class HfsPlusResizer
+internal sealed class HfsPlusResizer : VolumeResizer
 {
     private readonly HfsPlusVolume _volume;
     private readonly VolumeHeader _header;
@@ -48,16 +48,17 @@ internal sealed class HfsPlusResizer
         _leastBlocks = HfsPlusMinimumSize.Of(_map);
     }
 
-    /// <summary>Bytes of the shortest window the volume fits when what is in the way is moved.</summary>
-    public long LeastLength => _leastBlocks * _blockSize;
+    /// <inheritdoc/>
+    public override long LeastLength => _leastBlocks * _blockSize;
 
-    /// <summary>What the volume will be in a window of another length.</summary>
-    /// <param name="length">Bytes of the window.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.CapacityTooSmall"/>: what is in use does not fit, or there is no room for the larger bitmap.</exception>
-    public Plan PlanFor(long length)
+    /// <inheritdoc/>
+    public override string WhyNotLess => "the files, and room to move them, need that";
+
+    /// <inheritdoc/>
+    public override Plan PlanFor(long length)
     {
         long blocks = Math.Min(length / _blockSize, uint.MaxValue);
-        if (blocks < _header.TotalBlocks) return PlanSmaller(blocks);
+        if (blocks < _header.TotalBlocks) return PlanSmaller(length, blocks);
         ForkData allocation = _header.AllocationFile;
         long covered = allocation.TotalBlocks * _blockSize * 8, more = blocks > covered ? Layout.DivideUp(blocks - covered, _blockSize * 8) : 0;
         if (more > 0)
@@ -69,14 +70,10 @@ internal sealed class HfsPlusResizer
 
         long needed = Layout.DivideUp(blocks, 8);
         if (allocation.LogicalSize < (ulong)needed) allocation.LogicalSize = (ulong)Layout.RoundUp(needed, _blockSize);
-        return new(blocks, more, allocation, [], null);
+        return new(this, length) { Blocks = blocks, AddedBitmapBlocks = more, AllocationFile = allocation };
     }
 
-    /// <summary>Resizes the volume, durably.</summary>
-    /// <param name="window">The window: the longer one of before and after.</param>
-    /// <param name="length">Bytes of the window as it is to be.</param>
-    /// <param name="plan">What <see cref="PlanFor"/> said of that length.</param>
-    public void Write(BlockStorage window, long length, Plan plan)
+    private void Write(BlockStorage window, Plan plan, Action<long> onMoved, CancellationToken cancellation)
     {
         if (_bitmap.Leaked > 0)
         {
@@ -84,7 +81,7 @@ internal sealed class HfsPlusResizer
             window.Flush();
         }
 
-        plan.Relocator?.Write(_cancellation);
+        plan.Relocator?.Write(onMoved, cancellation);
         long before = _header.TotalBlocks, blocks = plan.Blocks;
         HfsPlusFork bitmap = OpenBitmap(window, plan.AllocationFile);
         if (blocks > before) AllocationBits.Mark(bitmap, before, bitmap.Length * 8, used: false);
@@ -94,7 +91,7 @@ internal sealed class HfsPlusResizer
         VolumeHeader header = plan.Relocator?.Header ?? _header;
         (header.TotalBlocks, header.AllocationFile, header.FreeBlocks) = ((uint)blocks, plan.AllocationFile, (uint)FreeBlocksOf(plan));
         if (header.NextAllocation >= header.TotalBlocks) header.NextAllocation = 0;
-        window.Write((length / 512 * 512) - HfsPlusConstants.VolumeHeaderOffset, Layout.AsBytes(ref header));
+        window.Write((plan.Length / 512 * 512) - HfsPlusConstants.VolumeHeaderOffset, Layout.AsBytes(ref header));
         window.Flush();
         window.Write(HfsPlusConstants.VolumeHeaderOffset, Layout.AsBytes(ref header));
         window.Flush();
@@ -112,7 +109,7 @@ internal sealed class HfsPlusResizer
         return free + change - plan.AddedBitmapBlocks + plan.Surplus.Sum(r => r.Count);
     }
 
-    private Plan PlanSmaller(long blocks)
+    private Plan PlanSmaller(long length, long blocks)
     {
         // A plan for the least size is one for any larger size, should its own be unlucky with the holes.
         HfsPlusRelocation? moves = blocks < _leastBlocks
@@ -123,7 +120,7 @@ internal sealed class HfsPlusResizer
         HfsPlusRelocator? relocator = moves.IsEmpty ? null : new(_volume, _map, moves, _cancellation);
         ForkData allocation = relocator?.Header.AllocationFile ?? _header.AllocationFile;
         List<BlockRange> surplus = CutTo(ref allocation, HfsPlusRelocation.BitmapBlocks(blocks, _blockSize));
-        return new(blocks, 0, allocation, surplus, relocator);
+        return new(this, length) { Blocks = blocks, AllocationFile = allocation, Surplus = surplus, Relocator = relocator };
     }
 
     // Shortens a fork that lies whole in its record; returns what it gives up.
@@ -172,10 +169,32 @@ internal sealed class HfsPlusResizer
     }
 
     /// <summary>What a volume becomes.</summary>
-    /// <param name="Blocks">Its allocation blocks.</param>
-    /// <param name="AddedBitmapBlocks">Blocks that the allocation file gains, from the old end of the volume on.</param>
-    /// <param name="AllocationFile">The allocation file.</param>
-    /// <param name="Surplus">Blocks that the allocation file gives up.</param>
-    /// <param name="Relocator">Moves what is in the way; null when nothing is.</param>
-    internal sealed record Plan(long Blocks, long AddedBitmapBlocks, ForkData AllocationFile, IReadOnlyList<BlockRange> Surplus, HfsPlusRelocator? Relocator);
+    /// <param name="resizer">Made it.</param>
+    /// <param name="length">Bytes of its window.</param>
+    internal sealed class Plan(HfsPlusResizer resizer, long length) : VolumeResizePlan
+    {
+        /// <summary>Bytes of its window.</summary>
+        public long Length => length;
+
+        /// <summary>Its allocation blocks.</summary>
+        public required long Blocks { get; init; }
+
+        /// <summary>Blocks that the allocation file gains, from the old end of the volume on.</summary>
+        public long AddedBitmapBlocks { get; init; }
+
+        /// <summary>The allocation file.</summary>
+        public required ForkData AllocationFile { get; init; }
+
+        /// <summary>Blocks that the allocation file gives up.</summary>
+        public IReadOnlyList<BlockRange> Surplus { get; init; } = [];
+
+        /// <summary>Moves what is in the way; null when nothing is.</summary>
+        public HfsPlusRelocator? Relocator { get; init; }
+
+        /// <inheritdoc/>
+        public override long BytesMoved => Relocator?.Bytes ?? 0;
+
+        /// <inheritdoc/>
+        public override void Write(BlockStorage window, Action<long> onMoved, CancellationToken cancellation) => resizer.Write(window, this, onMoved, cancellation);
+    }
 }

@@ -113,6 +113,9 @@ internal sealed class HfsPlusVolume : FileSystemVolume
     public override IReadOnlyList<string> Repair(CancellationToken cancellation) => new HfsPlusRepair(this).Run(cancellation);
 
     /// <inheritdoc/>
+    public override VolumeResizer OpenResizer(CancellationToken cancellation) => new HfsPlusResizer(this, cancellation);
+
+    /// <inheritdoc/>
     public override SourceTree ReadTree(CancellationToken cancellation = default) => new CatalogReader(this).Read(cancellation);
 
     /// <summary>Opens a fork.</summary>

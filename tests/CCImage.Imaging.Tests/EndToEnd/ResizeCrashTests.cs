@@ -1,0 +1,100 @@
+using System.Globalization;
+using CCImage.Diagnostics;
+using CCImage.Storage;
+
+namespace CCImage.Tests.EndToEnd;
+
+using static TestImage;
+
+/// <summary>
+/// Whole resizes as the host sees them, through every container: cut at every call, with unflushed writes and names lost, each state is an image that
+/// opens with all its files. And what they read.
+/// </summary>
+public sealed class ResizeCrashTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [OracleTheory("strace")]
+    [InlineData(BackupImageFormat.ReadWrite, false, 1)]
+    [InlineData(BackupImageFormat.ReadWrite, true, 2)]
+    [InlineData(BackupImageFormat.Sparse, false, 3)]
+    [InlineData(BackupImageFormat.Sparse, true, 4)]
+    [InlineData(BackupImageFormat.SparseBundle, false, 5)]
+    [InlineData(BackupImageFormat.SparseBundle, true, 6)]
+    public void CutAtEveryCallTheImageHasAllFiles(BackupImageFormat format, bool grows, int seed)
+    {
+        string image = TestImage.Make(_folder, new() { Path = "", Format = format, SizeBytes = 6 << 20 }, 5, 60_000);
+        Scatter(image, null, seed, 5);
+        string[] files = FilesOf(image);
+        BackupImage before = DiskImage.Inspect(image);
+
+        // Sparse formats grow so far that the bitmap needs another block.
+        long size = !grows ? before.MinimumSizeBytes!.Value : format == BackupImageFormat.ReadWrite ? 8 << 20 : 140 << 20;
+        var states = new CrashStates(image);
+        List<HostCall> calls = TracedJob.Run(image, _folder["trace"], "resize", image, size.ToString(CultureInfo.InvariantCulture));
+        Assert.True(calls.Count(c => c.Kind == HostCallKind.Write) >= (grows ? 8 : 20));
+        Assert.Equal(size, DiskImage.Inspect(image).CapacityBytes);
+        Assert.Equal(files, FilesOf(image));
+        states.Forget(image);
+        int prefixes = 0;
+        foreach ((string name, Dictionary<string, byte[]> state, bool isPrefix) in states.Of(calls, seed))
+        {
+            states.Materialise(state);
+            Judge(name);
+            if (!isPrefix || prefixes++ % 9 != 0) continue;
+
+            // Asked again, it ends where it would have ended.
+            ImageResize.Run(new(image) { SizeBytes = size }, SilentObserver.Instance, CancellationToken.None);
+            Assert.Equal(files, FilesOf(image));
+            AssertSound(image);
+            states.Forget(image);
+        }
+
+        void Judge(string name)
+        {
+            try
+            {
+                Assert.Equal(files, FilesOf(image));
+                Assert.Contains(DiskImage.Inspect(image).CapacityBytes!.Value, new[] { before.CapacityBytes!.Value, size });
+                IReadOnlyList<ImageFinding> findings = ImageVerification.Run(new(image), SilentObserver.Instance, CancellationToken.None).Findings;
+                Assert.DoesNotContain(findings, f => f.Grade == ImageFindingGrade.Damaged);
+            }
+            catch (Exception e) when (e is Xunit.Sdk.XunitException or ImageException)
+            {
+                throw new InvalidOperationException($"{name}: {e.Message}", e);
+            }
+        }
+    }
+
+    // 24 MB of files, as much of what deleted files have left: neither is read.
+    [OracleFact("strace")]
+    public void NeitherResizingNorCompactingReadsFiles()
+    {
+        const int Files = 6, FileSize = 4 << 20, Metadata = 2 << 20;
+        string image = TestImage.Make(_folder, new() { Path = "", Format = BackupImageFormat.SparseBundle, SizeBytes = 64 << 20 }, Files, FileSize);
+        using (DiskImage disk = DiskImage.Open(image, null, writable: true))
+        {
+            StorageExtent room = disk.GetFreeExtents().MaxBy(e => e.Length)!;
+            disk.Disk.Write(room.Offset, TestTree.Noise(Files * FileSize, 1));
+            disk.Disk.Flush();
+        }
+
+        string[] files = FilesOf(image);
+        Assert.True(DiskImage.Inspect(image).StoredBytes > 2 * Files * FileSize);
+        AssertReads("resize", image, $"{1L << 40}");
+        AssertReads("resize", image, $"{62 << 20}");
+        AssertReads("resize", image, $"{60 << 20}");
+        AssertReads("compact", image);
+        Assert.True(DiskImage.Inspect(image).StoredBytes < Files * FileSize + Metadata);
+        Assert.Equal(files, FilesOf(image));
+
+        // The counter counts.
+        Assert.InRange(BytesRead("restore-disk", image, _folder["disk"]), Files * FileSize, long.MaxValue);
+
+        void AssertReads(params string[] job) => Assert.InRange(BytesRead(job), 4096, Metadata);
+
+        long BytesRead(params string[] job) => TracedJob.Run(image, _folder["trace"], job).Where(c => c.Kind == HostCallKind.Read).Sum(c => c.Length);
+    }
+}
