@@ -44,7 +44,7 @@ public sealed record ImageResizeResult(string Path, long CapacityBytesBefore, lo
 }
 
 /// <summary>
-/// Gives an image another capacity: container, partition map and HFS+ volume together; what lies behind the new end is moved. Resizing does not give space back to the
+/// Gives an image another capacity: container, partition map and volume together: HFS+, where what lies behind the new end is moved, and APFS, as far as it can grow. Resizing does not give space back to the
 /// host, and compacting does not change the capacity.
 /// <para>
 /// Everything is judged and planned before the first write. Growing goes from the outside inwards (container, map, volume), shrinking from the
@@ -176,8 +176,9 @@ public static class ImageResize
             CheckHost(host, before, after, available, observer);
             long window = WindowFor(after, before);
             VolumeResizePlan? volume = _resizer?.PlanFor(window);
-            string? advice = volume is null && window > _windowLength ? Advice : null;
-            return new(new(_image.Path, before, after, volume is not null, advice) { BytesMoved = volume?.BytesMoved ?? 0 }, window, volume);
+            bool isResized = volume is { Obstacle: null };
+            string? advice = !isResized && window > _windowLength ? string.Join(' ', [volume?.Obstacle, Advice]).TrimStart() : null;
+            return new(new(_image.Path, before, after, isResized, advice) { BytesMoved = volume?.BytesMoved ?? 0 }, window, isResized ? volume : null);
         }
 
         /// <summary>Does what was planned.</summary>
@@ -199,7 +200,7 @@ public static class ImageResize
 
         private string WhyNotLess => _resizer?.WhyNotLess ?? "only HFS+ volumes are made smaller";
 
-        private string? Advice => _volume?.Volume.Kind switch
+        private string Advice => _volume?.Volume.Kind switch
         {
             VolumeKind.Apfs => $"The APFS container still has its old size: attach the image on a Mac and run 'diskutil apfs resizeContainer diskXs{Math.Max(1, _volume.Partition)} 0'.",
             _ => "The volume still has its old size: attach the image on a Mac and extend it there, or copy its files into a new image.",

@@ -215,4 +215,40 @@ public sealed class ImageResizeTests : IDisposable
     private string Make(
         BackupImageFormat format, BackupImageEncryption encryption = BackupImageEncryption.None, Passphrase? passphrase = null, ImageFileSystem fileSystem = default, long size = 12 << 20) =>
         TestImage.Make(_folder, new() { Path = "", Format = format, SizeBytes = size, Encryption = encryption, Passphrase = passphrase, FileSystem = fileSystem });
+
+    [CorpusFact]
+    public void AnApfsContainerGrowsWithItsImageAsFarAsItCan()
+    {
+        CorpusImage sample = CorpusImage.All.Single(i => i.File == "deploymenttheory__go-apfs-v2/basic.img.gz");
+        string plain = sample.Materialise(_folder.Path);
+        foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.ReadWrite, BackupImageFormat.Sparse, BackupImageFormat.SparseBundle])
+        {
+            foreach (BackupImageEncryption encryption in (BackupImageEncryption[])[BackupImageEncryption.None, BackupImageEncryption.Aes128])
+            {
+                using Passphrase? passphrase = encryption == BackupImageEncryption.None ? null : Secrets.Of("correct horse");
+                string image = _folder[$"{format} {encryption}"];
+                EncryptedImages.Write(plain, image, format, encryption, "correct horse");
+                long capacity = DiskImage.Inspect(image, passphrase).CapacityBytes!.Value;
+                Assert.Equal(ImageErrorId.CapacityTooSmall, Assert.Throws<ImageException>(() => Resize(capacity - 4096)).Id);
+                ImageResizeResult grown = Resize(capacity + (1 << 20));
+                Assert.Equal((true, null), (grown.VolumeResized, grown.Advice));
+                AssertSound(image, passphrase);
+                BackupImage now = DiskImage.Inspect(image, passphrase);
+                Assert.InRange(now.Partitions![0].SizeBytes - now.Volumes![0].CapacityBytes, 0, 4095);
+
+                // More than its space manager can carry: said with the way out, and taken back as far as the container reaches.
+                ImageResizeResult more = Resize(1L << 30);
+                Assert.False(more.VolumeResized);
+                Assert.Contains("carries", more.Advice, StringComparison.Ordinal);
+                Assert.Contains("diskutil apfs resizeContainer", more.Advice, StringComparison.Ordinal);
+                AssertSound(image, passphrase);
+                Assert.InRange(Resize(null).CapacityBytesAfter, capacity + (1 << 20) - 4095, capacity + (1 << 20)); // no part of a block behind it
+                AssertSound(image, passphrase);
+                Assert.Equal(now.Volumes![0], DiskImage.Inspect(image, passphrase).Volumes![0]);
+
+                ImageResizeResult Resize(long? size) => ImageResize.Run(
+                    new(image) { Passphrase = passphrase, SizeBytes = size, ToMinimumSize = size is null }, SilentObserver.Instance, CancellationToken.None);
+            }
+        }
+    }
 }

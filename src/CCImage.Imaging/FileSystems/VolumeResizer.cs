@@ -13,14 +13,16 @@ internal abstract class VolumeResizer
 
     /// <summary>What the volume will be in a window of another length.</summary>
     /// <param name="length">Bytes of the window.</param>
-    /// <returns>Null where the volume keeps its size in that window, and somebody else has to extend it.</returns>
     /// <exception cref="ImageException"><see cref="ImageErrorId.CapacityTooSmall"/>: what is in use does not fit, or there is no room for what a larger volume needs.</exception>
-    public abstract VolumeResizePlan? PlanFor(long length);
+    public abstract VolumeResizePlan PlanFor(long length);
 }
 
 /// <summary>How a volume gets another length; nothing is left to be decided.</summary>
 internal abstract class VolumeResizePlan
 {
+    /// <summary>Why the volume keeps its size in the longer window, as a sentence, so that somebody else has to extend it; null where it does not.</summary>
+    public string? Obstacle { get; init; }
+
     /// <summary>Bytes of contents and structures that are written to another place, because their own is in the way.</summary>
     public abstract long BytesMoved { get; }
 

@@ -92,9 +92,9 @@ public sealed class ApfsGrowerTests : IDisposable
         {
             using ApfsContainer container = ApfsContainer.Open(storage);
             var grower = new ApfsGrower(container, default);
-            ApfsGrower.Plan? plan = grower.PlanFor(larger, out string? obstacle);
+            ApfsGrower.Plan? plan = grower.TryPlan(larger, out string? obstacle);
             Assert.Null(obstacle);
-            grower.Write(storage, plan!);
+            plan!.Write(storage, static _ => { }, CancellationToken.None);
         }
 
         Assert.All(Judge(path), v => Assert.Equal((0, "", ""), v));
@@ -166,7 +166,7 @@ public sealed class ApfsGrowerTests : IDisposable
     {
         using FileStorage storage = FileStorage.OpenRead(Make(size));
         using ApfsContainer container = ApfsContainer.Open(storage);
-        Assert.Null(new ApfsGrower(container, default).PlanFor(other, out string? obstacle));
+        Assert.Null(new ApfsGrower(container, default).TryPlan(other, out string? obstacle));
         Assert.Contains(why, obstacle, StringComparison.Ordinal);
     }
 
@@ -175,7 +175,7 @@ public sealed class ApfsGrowerTests : IDisposable
     {
         byte[] bytes = ReadAll(Corpus.OpenRaw(Small));
         using ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes));
-        ApfsGrower.Plan? plan = new ApfsGrower(container, default).PlanFor(bytes.Length, out string? obstacle);
+        ApfsGrower.Plan? plan = new ApfsGrower(container, default).TryPlan(bytes.Length, out string? obstacle);
         Assert.Null(obstacle);
         Assert.Equal((1014, 0), (plan!.Blocks, plan.Steps.Count));
     }
@@ -186,7 +186,7 @@ public sealed class ApfsGrowerTests : IDisposable
         foreach ((string file, byte[] before) in Samples())
         {
             using ApfsContainer container = ApfsContainer.Open(new MemoryStorage(before));
-            ApfsGrower.Plan plan = new ApfsGrower(container, default).PlanFor(MostOfSmall * BlockSize, out _)!;
+            ApfsGrower.Plan plan = new ApfsGrower(container, default).TryPlan(MostOfSmall * BlockSize, out _)!;
             ApfsContainerSuperblock s = container.Superblock;
             ApfsFreeSpace space = container.OpenFreeSpace();
             space.Verify(default);
@@ -227,10 +227,10 @@ public sealed class ApfsGrowerTests : IDisposable
         long blocks = 1014 + (1000L * seed);
         byte[] window = [.. before, .. new byte[(int)(blocks * BlockSize) - before.Length]];
         new Random(seed).NextBytes(window.AsSpan(before.Length)); // what lies behind the old end means nothing
-        var storage = new RecordingStorage(window);
+        var storage = new WriteLog(window);
         using ApfsContainer container = ApfsContainer.Open(storage);
         var grower = new ApfsGrower(container, default);
-        grower.Write(storage, grower.PlanFor(window.Length, out _)!);
+        grower.TryPlan(window.Length, out _)!.Write(storage, static _ => { }, CancellationToken.None);
         Assert.Equal(4, storage.Epochs.Count);
         var sizes = new List<long>();
         foreach ((byte[] state, bool isDurable) in storage.StatesOf(seed))
@@ -286,7 +286,7 @@ public sealed class ApfsGrowerTests : IDisposable
         MustBeRefused(bytes, "damaged");
         bytes = [.. sample];
         Change(bytes, 0, 0x3D8, 77, 1); // a counter: Apple's copies differ in these
-        using (ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes))) Assert.NotNull(new ApfsGrower(container, default).PlanFor(MostOfSmall * BlockSize, out _));
+        using (ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes))) Assert.NotNull(new ApfsGrower(container, default).TryPlan(MostOfSmall * BlockSize, out _));
         Change(bytes, 0, 0x60, 77, 1); // the next transaction
         MustBeRefused(bytes, "not ejected");
         bytes = [.. sample];
@@ -326,7 +326,7 @@ public sealed class ApfsGrowerTests : IDisposable
             MalformedInput.Try(() =>
             {
                 using ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes));
-                if (new ApfsGrower(container, default).PlanFor(bytes.Length + (50 * BlockSize), out _) is null) return;
+                if (new ApfsGrower(container, default).TryPlan(bytes.Length + (50 * BlockSize), out _) is null) return;
                 accepted++;
                 if (accepted % 4 != 0) return;
                 byte[] grown = Grow(bytes, bytes.Length + (50 * BlockSize));
@@ -393,7 +393,7 @@ public sealed class ApfsGrowerTests : IDisposable
     private static void MustBeRefused(byte[] bytes, string why)
     {
         using ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes));
-        Assert.Null(new ApfsGrower(container, default).PlanFor(MostOfSmall * BlockSize, out string? obstacle));
+        Assert.Null(new ApfsGrower(container, default).TryPlan(MostOfSmall * BlockSize, out string? obstacle));
         Assert.Contains(why, obstacle, StringComparison.Ordinal);
     }
 
@@ -407,13 +407,13 @@ public sealed class ApfsGrowerTests : IDisposable
     private static byte[] Grow(byte[] before, long length)
     {
         byte[] window = [.. before, .. new byte[(int)length - before.Length]];
-        var storage = new RecordingStorage(window);
+        var storage = new WriteLog(window);
         using ApfsContainer container = ApfsContainer.Open(storage);
         var grower = new ApfsGrower(container, default);
-        ApfsGrower.Plan? plan = grower.PlanFor(length, out string? obstacle);
+        ApfsGrower.Plan? plan = grower.TryPlan(length, out string? obstacle);
         Assert.Null(obstacle);
-        grower.Write(storage, plan!);
-        return storage.ToArray();
+        plan!.Write(storage, static _ => { }, CancellationToken.None);
+        return storage.Now;
     }
 
     // The objects of a type that have the newest transaction; of superblocks the copy in block 0, too.

@@ -192,7 +192,7 @@ public sealed class ApfsTests : IDisposable
             if (fault is not null) throw fault;
             _ = (volume.Name, volume.FreeBytes, volume.Describe(0));
             volume.Check(new ImageFindings("x"), CancellationToken.None);
-            _ = volume is ApfsContainer container ? new ApfsGrower(container, default).PlanFor(bytes.Length + 40960, out string? _) : null;
+            _ = volume is ApfsContainer container ? new ApfsGrower(container, default).TryPlan(bytes.Length + 40960, out string? _) : null;
             _ = volume.GetFreeExtents().Count();
         }
     }

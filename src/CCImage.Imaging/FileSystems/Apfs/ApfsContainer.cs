@@ -106,6 +106,9 @@ internal sealed class ApfsContainer : FileSystemVolume
     }
 
     /// <inheritdoc/>
+    public override VolumeResizer OpenResizer(CancellationToken cancellation) => new ApfsGrower(this, cancellation);
+
+    /// <inheritdoc/>
     public override void Check(ImageFindings findings, CancellationToken cancellation) => new ApfsChecker(this, findings, cancellation).Run();
 
     /// <summary>A volume's name.</summary>

@@ -17,7 +17,7 @@ namespace CCImage.FileSystems.Apfs;
 /// that the checkpoint before names is overwritten, so that every prefix, and every loss within a step, is the old container or the new one.
 /// </para>
 /// </summary>
-internal sealed class ApfsGrower
+internal sealed class ApfsGrower : VolumeResizer
 {
     private const string Unusual = "The space manager of the APFS container is not as other containers of its size have it.";
 
@@ -31,28 +31,34 @@ internal sealed class ApfsGrower
 
     private long Before => (long)_container.Blocks.Count;
 
+    /// <inheritdoc/>
+    public override long LeastLength => Before * _container.Blocks.Size;
+
+    /// <inheritdoc/>
+    public override string WhyNotLess => "an APFS container is not made smaller";
+
+    /// <inheritdoc/>
+    public override Plan PlanFor(long length) => TryPlan(length, out string? obstacle) ?? new(this, Before, []) { Obstacle = obstacle };
+
     /// <summary>What the container will be in a window of another length.</summary>
-    /// <param name="windowLength">Bytes of the window.</param>
+    /// <param name="length">Bytes of the window.</param>
     /// <param name="obstacle">Why it keeps its size, as a sentence; null when there is a plan.</param>
     /// <returns>Null when it keeps its size.</returns>
-    public Plan? PlanFor(long windowLength, out string? obstacle)
+    public Plan? TryPlan(long length, out string? obstacle)
     {
         try
         {
-            obstacle = Judge(windowLength / _container.Blocks.Size, out Plan? plan);
+            obstacle = Judge(length / _container.Blocks.Size, out Plan? plan);
             return plan;
         }
         catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.UnsupportedFormat or ImageErrorId.ChecksumMismatch)
         {
-            obstacle = e.Message;
+            obstacle = e.Problem;
             return null;
         }
     }
 
-    /// <summary>Grows the container, durably.</summary>
-    /// <param name="window">The window, which has its new length.</param>
-    /// <param name="plan">What <see cref="PlanFor"/> said of that length.</param>
-    public void Write(BlockStorage window, Plan plan)
+    private void Write(BlockStorage window, Plan plan)
     {
         foreach (IReadOnlyList<(ulong Block, byte[] Bytes)> step in plan.Steps)
         {
@@ -67,7 +73,7 @@ internal sealed class ApfsGrower
         if (blocks < Before) return "An APFS container is not made smaller.";
         if (blocks == Before)
         {
-            plan = new(blocks, []);
+            plan = new(this, blocks, []);
             return null;
         }
 
@@ -140,7 +146,7 @@ internal sealed class ApfsGrower
         bitmap.Rotate(manager, next.Transaction);
         if (next.TryLayOut((ulong)blocks) is not { } steps) return "The checkpoint area of the APFS container is not at a good place for now.";
         steps[0].InsertRange(0, [(address, info), (bitmap.Address, bitmap.Bits)]);
-        plan = new(blocks, steps);
+        plan = new(this, blocks, steps);
         return null;
     }
 
@@ -197,7 +203,22 @@ internal sealed class ApfsGrower
     }
 
     /// <summary>What a container becomes.</summary>
-    /// <param name="Blocks">Its blocks.</param>
-    /// <param name="Steps">What is written, by block number, with a flush behind each step; none when it has that size.</param>
-    internal sealed record Plan(long Blocks, IReadOnlyList<IReadOnlyList<(ulong Block, byte[] Bytes)>> Steps);
+    /// <param name="grower">Made it.</param>
+    /// <param name="blocks">Its blocks.</param>
+    /// <param name="steps">What is written, by block number, with a flush behind each step; none when it has that size.</param>
+    internal sealed class Plan(ApfsGrower grower, long blocks, IReadOnlyList<IReadOnlyList<(ulong Block, byte[] Bytes)>> steps) : VolumeResizePlan
+    {
+        /// <summary>Its blocks.</summary>
+        public long Blocks => blocks;
+
+        /// <summary>What is written, by block number, with a flush behind each step; none when it has that size.</summary>
+        public IReadOnlyList<IReadOnlyList<(ulong Block, byte[] Bytes)>> Steps => steps;
+
+        /// <inheritdoc/>
+        /// <remarks>Nothing of it lies elsewhere afterwards but structures, which APFS never writes in place.</remarks>
+        public override long BytesMoved => 0;
+
+        /// <inheritdoc/>
+        public override void Write(BlockStorage window, Action<long> onMoved, CancellationToken cancellation) => grower.Write(window, this);
+    }
 }
