@@ -9,8 +9,9 @@ internal static class Oracle
     /// <summary>Full path of a program on the PATH, or null.</summary>
     public static string? Find(string tool) => tool switch
     {
-        "7z" => FindExactly("7z") ?? FindExactly("7zz"),
+        "7z" => FindExactly("7z") ?? FindExactly("7zz"), // Debian's 7zip calls its program so
         "uml-hfsplus" => new[] { "linux.uml", "cpio", "busybox" }.All(t => FindExactly(t) is not null) ? Path.Combine(Folder, tool) : null,
+        "strace" => s_strace.Value,
         _ => FindExactly(tool),
     };
 
@@ -27,7 +28,15 @@ internal static class Oracle
         throw new InvalidOperationException("The tests do not run below the repository.");
     }
 
-    // Debian's 7zip calls its program 7zz.
+    // Some containers have the program and forbid what it does.
+    private static readonly Lazy<string?> s_strace = new(() =>
+    {
+        if (FindExactly("strace") is not { } path) return null;
+        using Process process = StartAt(path, ["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "true"]);
+        process.WaitForExit();
+        return process.ExitCode == 0 ? path : null;
+    });
+
     private static string? FindExactly(string tool) =>
         (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
             .SelectMany(folder => OperatingSystem.IsWindows() ? [Path.Combine(folder, tool + ".exe")] : new[] { Path.Combine(folder, tool) })
@@ -57,9 +66,12 @@ internal static class Oracle
         return output.ToArray();
     }
 
-    private static Process Start(string tool, string[] arguments)
+    private static Process Start(string tool, string[] arguments) =>
+        StartAt(Find(tool) ?? throw new InvalidOperationException($"{tool} is not on the PATH."), arguments);
+
+    private static Process StartAt(string path, string[] arguments)
     {
-        var start = new ProcessStartInfo(Find(tool) ?? throw new InvalidOperationException($"{tool} is not on the PATH."))
+        var start = new ProcessStartInfo(path)
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
