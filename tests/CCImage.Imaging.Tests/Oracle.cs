@@ -12,6 +12,7 @@ internal static class Oracle
         "7z" => FindExactly("7z") ?? FindExactly("7zz"), // Debian's 7zip calls its program so
         "uml-hfsplus" => new[] { "linux.uml", "cpio", "busybox" }.All(t => FindExactly(t) is not null) ? Path.Combine(Folder, tool) : null,
         "strace" => s_strace.Value,
+        "mount.exfat-fuse" => File.Exists("/dev/fuse") && s_hasLoopDevices.Value ? FindExactly(tool) : null,
         _ => FindExactly(tool),
     };
 
@@ -28,14 +29,19 @@ internal static class Oracle
         throw new InvalidOperationException("The tests do not run below the repository.");
     }
 
-    // Some containers have the program and forbid what it does.
+    // Some containers have the programs and forbid what they do.
     private static readonly Lazy<string?> s_strace = new(() =>
+        FindExactly("strace") is { } path && Succeeds(path, "-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "true") ? path : null);
+
+    private static readonly Lazy<bool> s_hasLoopDevices = new(() =>
+        Environment.IsPrivilegedProcess && FindExactly("losetup") is { } path && Succeeds(path, "--find"));
+
+    private static bool Succeeds(string path, params string[] arguments)
     {
-        if (FindExactly("strace") is not { } path) return null;
-        using Process process = StartAt(path, ["-f", "--seccomp-bpf", "-qq", "-o", "/dev/null", "true"]);
+        using Process process = StartAt(path, arguments);
         process.WaitForExit();
-        return process.ExitCode == 0 ? path : null;
-    });
+        return process.ExitCode == 0;
+    }
 
     private static string? FindExactly(string tool) =>
         (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)

@@ -1,4 +1,5 @@
 using System.Security.Cryptography;
+using System.Text;
 using CCImage.Containers.SparseBundle;
 using CCImage.Containers.SparseImage;
 using CCImage.Diagnostics;
@@ -7,8 +8,8 @@ using CCImage.Storage;
 namespace CCImage.Tests.EndToEnd;
 
 /// <summary>
-/// Seeded sequences on images of FAT volumes: mtools fills and deletes, we compact and grow, and after each step 7-Zip reads the files and the file
-/// system's own checker reads the rest. For exFAT there is no writer without privileges: the kernel of user-mode-linux has no driver for it.
+/// Seeded sequences on images of FAT and exFAT volumes: mtools or a driver in user space fills and deletes, we compact and grow, and after each step
+/// 7-Zip or that driver reads the files, and the file system's own checker and ours read the rest.
 /// </summary>
 public sealed class FatSequenceTests : IDisposable
 {
@@ -25,37 +26,52 @@ public sealed class FatSequenceTests : IDisposable
     [InlineData("32", 36, true, 3)]
     public void FilledDeletedCompactedAndGrown(string bits, int mebibytes, bool isBundle, int seed)
     {
+        using (FileStream file = File.Create(_folder["volume"])) file.SetLength((long)mebibytes << 20);
+        Oracle.RunForBytes("mkfs.fat", "-F", bits, "-s", "1", _folder["volume"]);
+        Run(mebibytes, isBundle, seed, new Fat(_folder));
+    }
+
+    [OracleTheory("mkfs.exfat", "fsck.exfat", "mount.exfat-fuse", "umount", "losetup")]
+    [InlineData("512", true, 4)]
+    [InlineData("4K", false, 5)]
+    public void FilledDeletedCompactedAndGrownWithExFat(string clusterSize, bool isBundle, int seed)
+    {
+        const int Mebibytes = 24;
+        using (FileStream file = File.Create(_folder["volume"])) file.SetLength((long)Mebibytes << 20);
+        Oracle.RunForBytes("mkfs.exfat", "-c", clusterSize, _folder["volume"]);
+        Run(Mebibytes, isBundle, seed, new ExFat(_folder));
+    }
+
+    private void Run(int mebibytes, bool isBundle, int seed, Foreigner foreigner)
+    {
         var random = new Random(seed);
         string raw = _folder["volume"], image = _folder["image"];
-        using (FileStream file = File.Create(raw)) file.SetLength((long)mebibytes << 20);
-        Oracle.RunForBytes("mkfs.fat", "-F", bits, "-s", "1", raw);
         if (isBundle) Directory.CreateDirectory(image);
         using (BlockStorage disk = isBundle
             ? SparseBundleStorage.Create(image, (long)mebibytes << 20, TestImage.Band)
             : SparseImageStorage.Create(FileStorage.CreateNew(image), (long)mebibytes << 20, ownsFile: true)) disk.Flush();
         for (int round = 0; round < Rounds; round++)
         {
-            FillAndDelete(raw, random);
+            FillAndDelete(raw, random, foreigner);
             SpaceSequenceTests.Put(raw, image, null);
-            Check(raw, image);
+            Check(raw, image, foreigner);
             SpaceSequenceTests.Compact(image, null, isBundle);
-            Check(raw, image);
+            Check(raw, image, foreigner);
             long before = DiskImage.Inspect(image).CapacityBytes!.Value, size = before + (random.Next(1, 4000) * 512L);
             ImageResizeResult result = ImageResize.Run(new(image) { SizeBytes = size }, SilentObserver.Instance, CancellationToken.None);
             Assert.Equal((size, false), (result.CapacityBytesAfter, result.VolumeResized));
-            Check(raw, image);
+            Check(raw, image, foreigner);
             Assert.Equal(
                 ImageErrorId.CapacityTooSmall,
                 Assert.Throws<ImageException>(() => ImageResize.Run(new(image) { SizeBytes = before }, SilentObserver.Instance, CancellationToken.None)).Id);
             SpaceSequenceTests.Compact(image, null, isBundle);
-            Check(raw, image);
+            Check(raw, image, foreigner);
         }
     }
 
-    private void FillAndDelete(string raw, Random random)
+    private void FillAndDelete(string raw, Random random, Foreigner foreigner)
     {
         string[] gone = [.. _files.Keys.Where(_ => random.Next(3) == 0)];
-        if (gone.Length > 0) Oracle.RunForBytes("mdel", ["-i", raw, .. gone.Select(n => $"::/{n}")]);
         foreach (string name in gone) _files.Remove(name);
         string host = Directory.CreateDirectory(_folder["host"]).FullName;
         for (int i = 0; i < 8; i++)
@@ -66,13 +82,14 @@ public sealed class FatSequenceTests : IDisposable
             _files[name] = Convert.ToHexStringLower(SHA256.HashData(bytes));
         }
 
-        Oracle.RunForBytes("mcopy", ["-i", raw, .. Directory.GetFiles(host), "::/"]);
+        foreigner.Change(raw, gone, Directory.GetFiles(host));
         Directory.Delete(host, recursive: true);
     }
 
     /// <summary>What is in the image, read by others; it stands in <paramref name="raw"/> afterwards.</summary>
-    private void Check(string raw, string image)
+    private void Check(string raw, string image, Foreigner foreigner)
     {
+        TestImage.AssertSound(image);
         using (DiskImage disk = DiskImage.Open(image))
         {
             byte[] bytes = new byte[disk.Disk.Length];
@@ -80,14 +97,79 @@ public sealed class FatSequenceTests : IDisposable
             File.WriteAllBytes(raw, bytes);
         }
 
-        (int exitCode, string output, string error) = Oracle.Run("fsck.fat", "-n", raw);
-        Assert.True(exitCode == 0, output + error);
-        string folder = _folder["read"];
-        (exitCode, output, error) = Oracle.Run("7z", "x", "-y", "-tfat", $"-o{folder}", raw);
-        Assert.True(exitCode == 0, output + error);
         Assert.Equal(
             _files.OrderBy(f => f.Key, StringComparer.Ordinal).Select(f => (f.Key, f.Value)),
-            Directory.GetFiles(folder).Select(f => (Path.GetFileName(f), Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(f))))).OrderBy(f => f.Item1, StringComparer.Ordinal));
-        Directory.Delete(folder, recursive: true);
+            foreigner.Read(raw).OrderBy(f => f.Name, StringComparer.Ordinal));
+    }
+
+    private static List<(string Name, string Hash)> HashesIn(string folder) =>
+        [.. Directory.GetFiles(folder).Select(f => (Path.GetFileName(f), Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(f)))))];
+
+    /// <summary>Other people's programs for a file system.</summary>
+    private abstract class Foreigner
+    {
+        /// <summary>Deletes files, and puts others in.</summary>
+        public abstract void Change(string volume, string[] gone, string[] added);
+
+        /// <summary>Checks the volume, and reads its files.</summary>
+        public abstract List<(string Name, string Hash)> Read(string volume);
+    }
+
+    private sealed class Fat(TemporaryFolder folder) : Foreigner
+    {
+        public override void Change(string volume, string[] gone, string[] added)
+        {
+            if (gone.Length > 0) Oracle.RunForBytes("mdel", ["-i", volume, .. gone.Select(n => $"::/{n}")]);
+            Oracle.RunForBytes("mcopy", ["-i", volume, .. added, "::/"]);
+        }
+
+        public override List<(string Name, string Hash)> Read(string volume)
+        {
+            Oracle.RunForBytes("fsck.fat", "-n", volume);
+            string read = folder["read"];
+            Oracle.RunForBytes("7z", "x", "-y", "-tfat", $"-o{read}", volume);
+            List<(string Name, string Hash)> files = HashesIn(read);
+            Directory.Delete(read, recursive: true);
+            return files;
+        }
+    }
+
+    private sealed class ExFat(TemporaryFolder folder) : Foreigner
+    {
+        public override void Change(string volume, string[] gone, string[] added) => Mounted(volume, at =>
+        {
+            foreach (string name in gone) File.Delete(Path.Combine(at, name));
+            foreach (string file in added) File.Copy(file, Path.Combine(at, Path.GetFileName(file)));
+        });
+
+        public override List<(string Name, string Hash)> Read(string volume)
+        {
+            Oracle.RunForBytes("fsck.exfat", "-n", volume);
+            List<(string Name, string Hash)> files = [];
+            Mounted(volume, at => files = HashesIn(at), "-o", "ro");
+            return files;
+        }
+
+        private void Mounted(string volume, Action<string> act, params string[] options)
+        {
+            // FUSE takes block devices only for this one.
+            string at = Directory.CreateDirectory(folder["mounted"]).FullName, device = Encoding.UTF8.GetString(Oracle.RunForBytes("losetup", "--find", "--show", volume)).Trim();
+            try
+            {
+                Oracle.RunForBytes("mount.exfat-fuse", [.. options, device, at]);
+                try
+                {
+                    act(at);
+                }
+                finally
+                {
+                    Oracle.RunForBytes("umount", at);
+                }
+            }
+            finally
+            {
+                Oracle.RunForBytes("losetup", "--detach", device);
+            }
+        }
     }
 }
