@@ -7,10 +7,10 @@ namespace CCImage.Tests.EndToEnd;
 using static TestImage;
 
 /// <summary>
-/// Whole resizes as the host sees them, through every container: cut at every call, with unflushed writes and names lost, each state is an image that
+/// Whole resizes and compactions as the host sees them, through every container: cut at every call, with unflushed writes and names lost, each state is an image that
 /// opens with all its files. And what they read.
 /// </summary>
-public sealed class ResizeCrashTests : IDisposable
+public sealed class SpaceCrashTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
 
@@ -42,7 +42,7 @@ public sealed class ResizeCrashTests : IDisposable
         foreach ((string name, Dictionary<string, byte[]> state, bool isPrefix) in states.Of(calls, seed))
         {
             states.Materialise(state);
-            Judge(name);
+            Judge(name, image, files, before.CapacityBytes!.Value, size);
             if (!isPrefix || prefixes++ % 9 != 0) continue;
 
             // Asked again, it ends where it would have ended.
@@ -51,21 +51,43 @@ public sealed class ResizeCrashTests : IDisposable
             AssertSound(image);
             states.Forget(image);
         }
+    }
 
-        void Judge(string name)
+    // What deleted files have left goes back to the host, piece by piece.
+    [OracleTheory("strace")]
+    [InlineData(BackupImageFormat.Sparse, 7)]
+    [InlineData(BackupImageFormat.SparseBundle, 8)]
+    public void CompactedAndCutAtEveryCallTheImageHasAllFiles(BackupImageFormat format, int seed)
+    {
+        string image = TestImage.Make(_folder, new() { Path = "", Format = format, SizeBytes = 20 << 20 }, 5, 60_000);
+        Scatter(image, null, seed, 5);
+        using (DiskImage disk = DiskImage.Open(image, null, writable: true))
         {
-            try
-            {
-                Assert.Equal(files, FilesOf(image));
-                Assert.Contains(DiskImage.Inspect(image).CapacityBytes!.Value, new[] { before.CapacityBytes!.Value, size });
-                IReadOnlyList<ImageFinding> findings = ImageVerification.Run(new(image), SilentObserver.Instance, CancellationToken.None).Findings;
-                Assert.DoesNotContain(findings, f => f.Grade == ImageFindingGrade.Damaged);
-            }
-            catch (Exception e) when (e is Xunit.Sdk.XunitException or ImageException)
-            {
-                throw new InvalidOperationException($"{name}: {e.Message}", e);
-            }
+            foreach (StorageExtent room in disk.GetFreeExtents().ToArray()) disk.Disk.Write(room.Offset, TestTree.Noise((int)room.Length, seed));
+            disk.Disk.Flush();
         }
+
+        string[] files = FilesOf(image);
+        BackupImage before = DiskImage.Inspect(image);
+        var states = new CrashStates(image);
+        List<HostCall> calls = TracedJob.Run(image, _folder["trace"], "compact", image);
+        long after = DiskImage.Inspect(image).StoredBytes;
+        Assert.True(after < before.StoredBytes * 3 / 4, $"{before.StoredBytes} -> {after}");
+        states.Forget(image);
+        int prefixes = 0;
+        foreach ((string name, Dictionary<string, byte[]> state, bool isPrefix) in states.Of(calls, seed))
+        {
+            states.Materialise(state);
+            Judge(name, image, files, before.CapacityBytes!.Value);
+            if (!isPrefix || prefixes++ % 2 != 0) continue;
+            ImageCompaction.Run(new(image), SilentObserver.Instance, CancellationToken.None);
+            Assert.Equal(files, FilesOf(image));
+            AssertSound(image);
+            Assert.InRange(DiskImage.Inspect(image).StoredBytes, 1, after);
+            states.Forget(image);
+        }
+
+        Assert.True(prefixes > 3, $"{prefixes}");
     }
 
     // 24 MB of files, as much of what deleted files have left: neither is read.
@@ -96,5 +118,20 @@ public sealed class ResizeCrashTests : IDisposable
         void AssertReads(params string[] job) => Assert.InRange(BytesRead(job), 4096, Metadata);
 
         long BytesRead(params string[] job) => TracedJob.Run(image, _folder["trace"], job).Where(c => c.Kind == HostCallKind.Read).Sum(c => c.Length);
+    }
+
+    private static void Judge(string name, string image, string[] files, params long[] capacities)
+    {
+        try
+        {
+            Assert.Equal(files, FilesOf(image));
+            Assert.Contains(DiskImage.Inspect(image).CapacityBytes!.Value, capacities);
+            IReadOnlyList<ImageFinding> findings = ImageVerification.Run(new(image), SilentObserver.Instance, CancellationToken.None).Findings;
+            Assert.DoesNotContain(findings, f => f.Grade == ImageFindingGrade.Damaged);
+        }
+        catch (Exception e) when (e is Xunit.Sdk.XunitException or ImageException)
+        {
+            throw new InvalidOperationException($"{name}: {e.Message}", e);
+        }
     }
 }
