@@ -163,13 +163,20 @@ public sealed class FatSequenceTests : IDisposable
                 }
                 finally
                 {
-                    Oracle.RunForBytes("umount", at);
+                    Unmount(at);
                 }
             }
             finally
             {
                 Oracle.RunForBytes("losetup", "--detach", device);
             }
+        }
+
+        // A process that another test is just starting has our files open for a moment.
+        private static void Unmount(string at)
+        {
+            for (int tries = 0; tries < 100 && Oracle.Run("umount", at).ExitCode != 0; tries++) Thread.Sleep(100);
+            Assert.Empty(Directory.GetFileSystemEntries(at));
         }
     }
 }
