@@ -160,6 +160,26 @@ public class SparseBundleStorageTests : BlockStorageContract
     }
 
     [Fact]
+    public void BandsThatCannotBeReachedAreNoZeros()
+    {
+        using (SparseBundleStorage disk = New(40 * Band, Band)) disk.Write(Band, [7]);
+        string bands = Path.Combine(Bundle, "bands"), away = Path.Combine(Folder, "away");
+        using SparseBundleStorage opened = SparseBundleStorage.Open(Bundle, writable: true);
+        Directory.Move(bands, away); // as if the share were gone
+        byte[] one = new byte[1];
+        foreach (Action use in (Action[])[() => opened.Read(Band, one), () => opened.Write(5 * Band, new byte[512]), () => opened.GetExtents(0, 2 * Band).ToArray(), () => opened.GetExtents(0, 40 * Band).ToArray()])
+        {
+            ImageException e = Assert.Throws<ImageException>(use);
+            Assert.NotNull(e.Path);
+            Assert.NotNull(e.Remedy);
+        }
+
+        Directory.Move(away, bands);
+        opened.Read(Band, one);
+        Assert.Equal(7, one[0]);
+    }
+
+    [Fact]
     public void KeepsTheMapWhereThereIsOne()
     {
         New(3 * Band, Band).Dispose();

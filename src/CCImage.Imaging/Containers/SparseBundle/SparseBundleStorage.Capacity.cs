@@ -107,9 +107,8 @@ internal sealed partial class SparseBundleStorage
             if (_mappedFolder is not null) FileSystemCalls.FlushFolder(_mappedFolder);
         }
 
-        string last = BandPath(count - 1);
-        if (within == 0 || !File.Exists(last)) return;
-        FileStorage file = FileStorage.OpenWrite(last);
+        if (within == 0 || !HasFile(count - 1)) return;
+        FileStorage file = FileStorage.OpenWrite(BandPath(count - 1));
         using BlockStorage band = _bandLayer?.Invoke(file) ?? file;
         if (band.Length <= within) return;
 
@@ -125,7 +124,7 @@ internal sealed partial class SparseBundleStorage
     private void FillLastBand(long end, long length)
     {
         long number = (end - 1) / BandSizeBytes, needed = Math.Min(BandSizeBytes, length - (number * BandSizeBytes));
-        if (_bandLayer is null || _mappedFolder is not null || !File.Exists(BandPath(number))) return;
+        if (_bandLayer is null || _mappedFolder is not null || !HasFile(number)) return;
         using BlockStorage band = _bandLayer(FileStorage.OpenWrite(BandPath(number)));
         if (band.Length < needed) band.Write(needed - 1, [0]);
         band.Flush();
