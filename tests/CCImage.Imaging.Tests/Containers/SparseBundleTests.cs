@@ -200,6 +200,31 @@ public class SparseBundleStorageTests : BlockStorageContract
     }
 
     [Fact]
+    public void OfWhatIsCutOffNoBitStays()
+    {
+        New(3 * Band, Band).Dispose();
+        string mapped = Directory.CreateDirectory(Path.Combine(Bundle, "mapped")).FullName;
+        using SparseBundleStorage disk = SparseBundleStorage.Open(Bundle, writable: true);
+        for (long at = 0; at < disk.Length; at += Band) disk.Write(at, Enumerable.Repeat((byte)1, Band).ToArray());
+        disk.SetCapacity(Band + (5 * 4096) + 512);
+        Assert.Equal(["0", "1"], Directory.GetFiles(mapped).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Equal([0x3F, .. new byte[31]], File.ReadAllBytes(Path.Combine(mapped, "1")));
+        Assert.Equal(Enumerable.Repeat((byte)0xFF, 32), File.ReadAllBytes(Path.Combine(mapped, "0")));
+        disk.SetCapacity(3 * Band);
+        Assert.Equal(0x3F, File.ReadAllBytes(Path.Combine(mapped, "1"))[0]);
+    }
+
+    [Fact]
+    public void NoBandIsRemovedBeforeItsMap()
+    {
+        using (SparseBundleStorage made = New(3 * Band, Band)) made.Write(2 * Band, [1]);
+        Directory.CreateDirectory(Path.Combine(Bundle, "mapped", "2")); // cannot be deleted as a file: the resize ends there
+        using SparseBundleStorage disk = SparseBundleStorage.Open(Bundle, writable: true);
+        Assert.Throws<ImageException>(() => disk.SetCapacity(Band));
+        Assert.True(File.Exists(Path.Combine(Bundle, "bands", "2")));
+    }
+
+    [Fact]
     public void InAnEncryptedBundleWhatTheMapLeavesOutIsDecipheredToo()
     {
         New(Band, Band).Dispose();

@@ -96,19 +96,25 @@ internal sealed partial class SparseBundleStorage
         long[] behind = [.. BandFiles().Select(b => b.Band).Where(b => b >= count)];
         foreach (long number in behind)
         {
+            if (_mappedFolder is not null) File.Delete(MapPath(number)); // first, as in Compact
             File.Delete(BandPath(number));
-            if (_mappedFolder is not null) File.Delete(MapPath(number));
             _unflushed.Remove(number);
         }
 
         if (behind.Length > 0)
         {
-            FileSystemCalls.FlushFolder(_bandsFolder);
             if (_mappedFolder is not null) FileSystemCalls.FlushFolder(_mappedFolder);
+            FileSystemCalls.FlushFolder(_bandsFolder);
         }
 
         if (within == 0 || !HasFile(count - 1)) return;
-        FileStorage file = FileStorage.OpenWrite(BandPath(count - 1));
+        CutBand(count - 1, within);
+        ClearBits(count - 1, [], Layout.RoundUp(within, MapUnit));
+    }
+
+    private void CutBand(long number, long within)
+    {
+        FileStorage file = FileStorage.OpenWrite(BandPath(number));
         using BlockStorage band = _bandLayer?.Invoke(file) ?? file;
         if (band.Length <= within) return;
 
