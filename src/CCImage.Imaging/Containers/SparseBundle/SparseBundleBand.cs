@@ -60,8 +60,8 @@ internal sealed class SparseBundleBand(long number)
             lock (Gate)
             {
                 Storage!.Write(within, part);
-                long last = (within + part.Length - 1) / SparseBundleStorage.MapUnit;
-                for (long unit = within / SparseBundleStorage.MapUnit; unit <= last; unit++) SetMapped(unit);
+                long last = (within + part.Length - 1) / SparseBundleFiles.MapUnit;
+                for (long unit = within / SparseBundleFiles.MapUnit; unit <= last; unit++) SetMapped(unit);
             }
         }
 

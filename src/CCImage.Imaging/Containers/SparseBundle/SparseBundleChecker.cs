@@ -31,7 +31,7 @@ internal sealed class SparseBundleChecker(string path)
         if (!File.Exists(Path.Combine(path, SparseBundleStorage.TokenName)))
             findings.Note("Bundle token", "The file 'token' is missing; every bundle of Apple's has one. Were the bundle encrypted, its key would be lost.", SparseBundleStorage.TokenName);
         CheckBands(findings, info, cancellation);
-        if (Directory.Exists(Path.Combine(path, SparseBundleStorage.MappedName))) CheckMaps(findings, info, cancellation);
+        if (Directory.Exists(Path.Combine(path, SparseBundleFiles.MappedName))) CheckMaps(findings, info, cancellation);
     }
 
     /// <summary>Copies the property list that is right over the one that is not, in one rename.</summary>
@@ -84,11 +84,11 @@ internal sealed class SparseBundleChecker(string path)
     private void CheckBands(ImageFindings findings, SparseBundleInfo info, CancellationToken cancellation)
     {
         long bands = 0, wrong = 0;
-        foreach ((string name, long length) in List(SparseBundleStorage.BandsName))
+        foreach ((string name, long length) in List(SparseBundleFiles.BandsName))
         {
             cancellation.ThrowIfCancellationRequested();
-            string place = $"{SparseBundleStorage.BandsName}/{name}";
-            if (!SparseBundleStorage.TryParseName(name, out long number))
+            string place = $"{SparseBundleFiles.BandsName}/{name}";
+            if (!SparseBundleFiles.TryParseName(name, out long number))
             {
                 findings.Note(Bands, "This is no band's file; something else put it there.", place);
                 continue;
@@ -111,12 +111,12 @@ internal sealed class SparseBundleChecker(string path)
 
     private void CheckMaps(ImageFindings findings, SparseBundleInfo info, CancellationToken cancellation)
     {
-        long expected = Layout.DivideUp(info.BandSize, SparseBundleStorage.MapUnit * 8), wrong = 0;
-        foreach ((string name, long length) in List(SparseBundleStorage.MappedName))
+        long expected = Layout.DivideUp(info.BandSize, SparseBundleFiles.MapUnit * 8), wrong = 0;
+        foreach ((string name, long length) in List(SparseBundleFiles.MappedName))
         {
             cancellation.ThrowIfCancellationRequested();
-            string place = $"{SparseBundleStorage.MappedName}/{name}";
-            if (!SparseBundleStorage.TryParseName(name, out _))
+            string place = $"{SparseBundleFiles.MappedName}/{name}";
+            if (!SparseBundleFiles.TryParseName(name, out _))
             {
                 findings.Note(Maps, "This is no band's map; something else put it there.", place);
             }

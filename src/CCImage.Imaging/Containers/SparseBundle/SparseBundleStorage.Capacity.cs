@@ -1,6 +1,5 @@
 using CCImage.Binary;
 using CCImage.Encryption;
-using CCImage.Platform;
 using CCImage.PropertyLists;
 using CCImage.Storage;
 
@@ -26,7 +25,7 @@ internal sealed partial class SparseBundleStorage
         ArgumentOutOfRangeException.ThrowIfNotEqual(length % 512, 0);
         if (!_writable) throw new NotSupportedException("This storage is read-only.");
         Flush();
-        CloseBands();
+        _bands.Close();
         try
         {
             long before = Length;
@@ -37,23 +36,12 @@ internal sealed partial class SparseBundleStorage
             }
 
             ReplaceLists(length);
-            _info = _info with { DiskLength = length };
+            _files.Info = _files.Info with { DiskLength = length };
             if (length <= before) RemoveBehind(length);
         }
         catch (Exception e) when (FileErrors.IsFileError(e))
         {
             throw FileErrors.Map(e, Path, writing: true);
-        }
-    }
-
-    private void CloseBands()
-    {
-        lock (_lock)
-        {
-            foreach (SparseBundleBand band in _recent) Close(band);
-            _recent.Clear();
-            _open.Clear();
-            _stored = null;
         }
     }
 
@@ -93,45 +81,39 @@ internal sealed partial class SparseBundleStorage
     private void RemoveBehind(long end)
     {
         long count = Layout.DivideUp(end, BandSizeBytes), within = end % BandSizeBytes;
-        long[] behind = [.. BandFiles().Select(b => b.Band).Where(b => b >= count)];
+        long[] behind = [.. _files.List().Select(b => b.Band).Where(b => b >= count)];
         foreach (long number in behind)
         {
-            if (_mappedFolder is not null) File.Delete(MapPath(number)); // first, as in Compact
-            File.Delete(BandPath(number));
-            _unflushed.Remove(number);
+            _files.Remove(number);
+            _bands.Forget(number);
         }
 
-        if (behind.Length > 0)
-        {
-            if (_mappedFolder is not null) FileSystemCalls.FlushFolder(_mappedFolder);
-            FileSystemCalls.FlushFolder(_bandsFolder);
-        }
-
-        if (within == 0 || !HasFile(count - 1)) return;
+        if (behind.Length > 0) _files.FlushRemovals();
+        if (within == 0 || !_files.HasBand(count - 1)) return;
         CutBand(count - 1, within);
-        ClearBits(count - 1, [], Layout.RoundUp(within, MapUnit));
+        ClearBits(count - 1, [], Layout.RoundUp(within, SparseBundleFiles.MapUnit));
     }
 
     private void CutBand(long number, long within)
     {
-        FileStorage file = FileStorage.OpenWrite(BandPath(number));
+        FileStorage file = FileStorage.OpenWrite(_files.BandPath(number));
         using BlockStorage band = _bandLayer?.Invoke(file) ?? file;
         if (band.Length <= within) return;
 
         // Of an encrypted band whole cipher blocks stay: what stands in the last one behind the end is cleared.
-        long cleared = Math.Min(band.Length, Layout.RoundUp(within, MapUnit));
+        long cleared = Math.Min(band.Length, Layout.RoundUp(within, SparseBundleFiles.MapUnit));
         band.Write(within, new byte[(int)(cleared - within)]);
         if (band is EncryptedStorage encrypted) encrypted.SetLength(within);
         else file.SetLength(within);
         band.Flush();
     }
 
-    /// <summary>See <see cref="FillToEnd"/>: of an encrypted bundle without maps the last band's file becomes as long as its part of the disk.</summary>
+    /// <summary>Of an encrypted bundle without maps the last band's file becomes as long as its part of the disk.</summary>
     private void FillLastBand(long end, long length)
     {
         long number = (end - 1) / BandSizeBytes, needed = Math.Min(BandSizeBytes, length - (number * BandSizeBytes));
-        if (_bandLayer is null || _mappedFolder is not null || !HasFile(number)) return;
-        using BlockStorage band = _bandLayer(FileStorage.OpenWrite(BandPath(number)));
+        if (_bandLayer is null || _files.HasMaps || !_files.HasBand(number)) return;
+        using BlockStorage band = _bandLayer(FileStorage.OpenWrite(_files.BandPath(number)));
         if (band.Length < needed) band.Write(needed - 1, [0]);
         band.Flush();
     }

@@ -1,5 +1,4 @@
 using CCImage.Binary;
-using CCImage.Platform;
 using CCImage.Storage;
 
 namespace CCImage.Containers.SparseBundle;
@@ -12,7 +11,7 @@ internal sealed partial class SparseBundleStorage
     /// it are punched out where the host can. Nobody may read or write meanwhile. No data is read.
     /// <para>
     /// Nothing that is used is moved or written, so every prefix of the steps, in any order, is the same disk: what is free reads differently,
-    /// and nobody asks for it. A map goes before its band, because a map without a band would be taken for that of the next band of this number.
+    /// and nobody asks for it.
     /// </para>
     /// </summary>
     /// <param name="free">The ranges of the disk that hold nothing: ascending, apart from each other.</param>
@@ -24,19 +23,18 @@ internal sealed partial class SparseBundleStorage
     {
         if (!_writable) throw new NotSupportedException("This storage is read-only.");
         Flush();
-        CloseBands();
+        _bands.Close();
         var counts = new CompactionCounts();
         bool canPunch = true;
         try
         {
-            foreach (BandRoom room in RoomIn(BandFiles(), free))
+            foreach (BandRoom room in RoomIn(_files.List(), free))
             {
                 cancellation.ThrowIfCancellationRequested();
                 onBand(room.File.Band);
                 if (room.KeptLength == 0)
                 {
-                    if (_mappedFolder is not null) File.Delete(MapPath(room.File.Band));
-                    File.Delete(BandPath(room.File.Band));
+                    _files.Remove(room.File.Band);
                     counts.BandsRemoved++;
                 }
                 else if (room.KeptLength < room.File.FileLength || (canPunch && room.Free.Count > 0))
@@ -48,12 +46,7 @@ internal sealed partial class SparseBundleStorage
                 if (!canPunch) counts.KeptBytes += room.FreeBytes;
             }
 
-            if (counts.BandsRemoved > 0)
-            {
-                if (_mappedFolder is not null) FileSystemCalls.FlushFolder(_mappedFolder);
-                FileSystemCalls.FlushFolder(_bandsFolder);
-            }
-
+            if (counts.BandsRemoved > 0) _files.FlushRemovals();
             return counts;
         }
         catch (Exception e) when (FileErrors.IsFileError(e))
@@ -68,7 +61,7 @@ internal sealed partial class SparseBundleStorage
     public CompactionEstimate EstimateCompaction(IReadOnlyList<StorageExtent> free, bool canPunch)
     {
         var counts = new CompactionCounts();
-        SparseBundleBandFile[] files = [.. BandFiles()];
+        SparseBundleBandFile[] files = [.. _files.List()];
         long before = files.Where(f => f.Band >= BandCount).Sum(f => f.StoredBytes), after = before;
         foreach (BandRoom room in RoomIn(files, free))
         {
@@ -108,8 +101,8 @@ internal sealed partial class SparseBundleStorage
 
             if (ranges.Count > 0 && ranges[^1].End == length) tail = ranges[^1].Offset;
             long kept = file.FileLength;
-            if (tail == length) tail = Layout.RoundUp(BandSizeBytes, MapUnit);
-            else kept = Math.Min(kept, tail = Layout.RoundUp(tail, MapUnit));
+            if (tail == length) tail = Layout.RoundUp(BandSizeBytes, SparseBundleFiles.MapUnit);
+            else kept = Math.Min(kept, tail = Layout.RoundUp(tail, SparseBundleFiles.MapUnit));
             yield return new(file, kept, tail, [.. ranges.Select(r => Inward(r, kept)).Where(r => r.Length > 0)]);
         }
     }
@@ -117,14 +110,14 @@ internal sealed partial class SparseBundleStorage
     /// <summary>The whole units of a range before an end: cipher blocks and the blocks of the host's file system are not larger, as a rule.</summary>
     private static StorageExtent Inward(StorageExtent range, long end)
     {
-        long from = Layout.RoundUp(range.Offset, MapUnit), to = Math.Min(range.End, end) / MapUnit * MapUnit;
+        long from = Layout.RoundUp(range.Offset, SparseBundleFiles.MapUnit), to = Math.Min(range.End, end) / SparseBundleFiles.MapUnit * SparseBundleFiles.MapUnit;
         return new(from, Math.Max(0, to - from), ExtentKind.Zero);
     }
 
     /// <summary>Cuts and punches one band's file. False when the host cannot punch.</summary>
     private bool Shrink(BandRoom room, bool punch, CompactionCounts counts)
     {
-        using FileStorage file = FileStorage.OpenWrite(BandPath(room.File.Band));
+        using FileStorage file = FileStorage.OpenWrite(_files.BandPath(room.File.Band));
         if (room.KeptLength < file.Length) file.SetLength(room.KeptLength);
         if (!punch) return true;
         foreach (StorageExtent range in room.Free)
@@ -139,16 +132,16 @@ internal sealed partial class SparseBundleStorage
     /// <summary>Takes the bits of what was cut and punched out of the band's map. Whatever part of this arrives, no used unit loses its bit.</summary>
     private void ClearBits(long number, IReadOnlyList<StorageExtent> holes, long tail)
     {
-        if (_mappedFolder is null || !File.Exists(MapPath(number))) return;
-        byte[] map = ReadMap(number, isNew: false), changed = [.. map];
-        long units = Layout.DivideUp(BandSizeBytes, MapUnit);
-        foreach (StorageExtent range in holes.Append(new(tail, Layout.RoundUp(BandSizeBytes, MapUnit) - tail, ExtentKind.Zero)))
+        if (!_files.HasMaps || !File.Exists(_files.MapPath(number))) return;
+        byte[] map = _files.ReadMap(number), changed = [.. map];
+        long units = Layout.DivideUp(BandSizeBytes, SparseBundleFiles.MapUnit);
+        foreach (StorageExtent range in holes.Append(new(tail, Layout.RoundUp(BandSizeBytes, SparseBundleFiles.MapUnit) - tail, ExtentKind.Zero)))
         {
-            for (long unit = range.Offset / MapUnit; unit < Math.Min(units, range.End / MapUnit); unit++) changed[unit / 8] &= (byte)(0xFF ^ (1 << (int)(unit % 8)));
+            for (long unit = range.Offset / SparseBundleFiles.MapUnit; unit < Math.Min(units, range.End / SparseBundleFiles.MapUnit); unit++) changed[unit / 8] &= (byte)(0xFF ^ (1 << (int)(unit % 8)));
         }
 
         if (map.AsSpan().SequenceEqual(changed)) return;
-        using FileStorage file = FileStorage.OpenWrite(MapPath(number));
+        using FileStorage file = FileStorage.OpenWrite(_files.MapPath(number));
         file.Write(0, changed);
     }
 
