@@ -25,6 +25,7 @@ internal static class ApfsConstants
     public const ulong IncompatibleFusion = 0x100;
     public const ulong ContainerFlags = 7; // two reserved ones, software encryption: what is known
     public const uint SpaceManagerVersioned = 1;
+    public const uint VersionedManagerSize = 0x9D8; // sm_struct_size
 
     /// <summary>The counts of a chunk are 20 bits wide; what is above them are flags.</summary>
     public const uint ChunkCountMask = 0x000FFFFF;
