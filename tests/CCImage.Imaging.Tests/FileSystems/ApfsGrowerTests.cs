@@ -258,11 +258,14 @@ public sealed class ApfsGrowerTests : IDisposable
                 // The last block of a container of less than 128 MiB, torn in itself: all it says is right but its checksum.
                 torn++;
                 Assert.Equal(blocks, (long)found.Blocks.Count);
-                storage.Now.AsSpan(0, BlockSize).CopyTo(state);
+                Assert.Equal(ImageFindingGrade.Repairable, GradeOf(found));
+                using var disk = new WriteLog(state);
+                using (ApfsContainer damaged = ApfsContainer.Open(disk)) Assert.Single(damaged.Repair(CancellationToken.None));
+                disk.Now.CopyTo(state.AsSpan());
             }
 
-            using ApfsContainer container2 = ApfsContainer.Open(new MemoryStorage(state));
-            MustBeSound(container2, "a state");
+            using ApfsContainer whole = ApfsContainer.Open(new MemoryStorage(state));
+            MustBeSound(whole, "a state");
             File.WriteAllBytes(path, state);
             Assert.Equal((0, "", ""), Oracle.Run("apfsck", "-uw", path)); // -c would report that block 0 is older
             Assert.Equal(files, FilesOf(path));
@@ -307,7 +310,7 @@ public sealed class ApfsGrowerTests : IDisposable
         byte[] sample = ReadAll(Corpus.OpenRaw(Small));
         byte[] bytes = [.. sample];
         bytes[100] ^= 1; // block 0
-        MustBeRefused(bytes, "damaged");
+        MustBeRefused(bytes, "-Repair");
         bytes = [.. sample];
         Change(bytes, 0, 0x3D8, 77, 1); // a counter: Apple's copies differ in these
         using (ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes))) Assert.NotNull(new ApfsGrower(container, default).TryPlan(MostOfSmall * BlockSize, out _));
@@ -447,6 +450,13 @@ public sealed class ApfsGrowerTests : IDisposable
         var findings = new ImageFindings("image");
         container.Check(findings, CancellationToken.None);
         Assert.True(findings.IsSound, what + "\n" + string.Join('\n', findings.ToList()));
+    }
+
+    private static ImageFindingGrade GradeOf(ApfsContainer container)
+    {
+        var findings = new ImageFindings("image");
+        container.Check(findings, CancellationToken.None);
+        return findings.Worst;
     }
 
     private static byte[] Grow(byte[] before, long length)

@@ -7,7 +7,7 @@ namespace CCImage.FileSystems.Apfs;
 
 /// <summary>
 /// Judges what the newest checkpoint of a container reaches: checksums of objects, the counts of the space manager, and that nothing in use
-/// is marked free. Nothing in APFS is mended. File data has no checksums.
+/// is marked free. Nothing in APFS is mended but block 0. File data has no checksums.
 /// </summary>
 internal sealed class ApfsChecker(ApfsContainer container, ImageFindings findings, CancellationToken cancellation)
 {
@@ -42,7 +42,8 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
 
     private void CheckSuperblocks()
     {
-        if (container.FirstCopyTransaction == 0) Damaged(Checkpoint, "The checksum of the container superblock in block 0 is wrong.", "block 0");
+        if (container.IsFirstCopyRepairable) findings.Repairable(Checkpoint, "The checksum of the copy of the container superblock in block 0 is wrong.", "block 0");
+        else if (container.FirstCopyTransaction == 0) Damaged(Checkpoint, "The checksum of the container superblock in block 0 is wrong.", "block 0");
         else if (container.FirstCopyTransaction > container.Transaction)
             Damaged(Checkpoint, $"The newest checkpoint is lost: block 0 tells of transaction {container.FirstCopyTransaction}, the newest valid one is {container.Transaction}.", "checkpoint descriptor area");
         else if (container.NewestTransaction > container.Transaction)

@@ -83,6 +83,7 @@ internal sealed class ApfsGrower : VolumeResizer
         }
 
         if (ApfsSizing.Chunks(blocks) > MostChunks) return $"An APFS container is made no larger than {MostChunks * ApfsSizing.BlocksPerChunk * ApfsSizing.BlockSize} bytes.";
+        if (_container.IsFirstCopyRepairable) return "Block 0 of the APFS container is damaged, which Test-BackupImage -Repair mends.";
         if (JudgeSuperblock() is { } unknown) return unknown;
         var findings = new ImageFindings("");
         new ApfsChecker(_container, findings, _cancellation).Run();

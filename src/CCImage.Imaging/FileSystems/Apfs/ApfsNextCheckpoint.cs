@@ -45,10 +45,9 @@ internal sealed class ApfsNextCheckpoint
         if (!container.Blocks.Contains(s.DataBase, s.DataBlocks) || s.DataIndex >= s.DataBlocks || s.DataLength > s.DataBlocks / 2
             || (s.DataIndex + (ulong)s.DataLength) % s.DataBlocks != s.DataNext)
             return null;
-        byte[] superblock = container.Blocks.ReadObject(
-            s.DescriptorBase + ((s.DescriptorIndex + (ulong)s.DescriptorLength - 1) % s.DescriptorBlocks), "container superblock", 1, ApfsObjectType.ContainerSuperblock);
+        byte[] superblock = container.ReadNewestSuperblock();
         byte[] first = container.Blocks.ReadObject(0, "container superblock", 1, ApfsObjectType.ContainerSuperblock);
-        if (!IsCopy(superblock, first) || Layout.Read<ApfsObjectHeader>(superblock).TransactionId != container.Transaction) return null;
+        if (!IsCopy(superblock, first)) return null;
         ulong index = s.DataIndex;
         var objects = new List<(ApfsCheckpointMapping, byte[])>();
         foreach (ApfsCheckpointMapping mapping in container.ReadCheckpointMaps())
