@@ -373,6 +373,19 @@ public sealed class ApfsGrowerTests : IDisposable
         }
     }
 
+    // As a Mac leaves a container that it made smaller: it moved the pool, and the areas.
+    [CorpusFact]
+    public void A_container_without_a_queue_of_the_pool_grows()
+    {
+        byte[] bytes = ReadAll(Corpus.OpenRaw(Small));
+        foreach (int block in BlocksOf(bytes, 5)) Change(bytes, block, 0xC8 + 8, 0, 8);
+        MustBeRefused(bytes, "damaged"); // with blocks that wait in it
+        foreach (int block in BlocksOf(bytes, 5)) Change(bytes, block, 0xC8, 0, 8);
+        using ApfsContainer container = ApfsContainer.Open(new MemoryStorage(Grow(bytes, 33_000 * BlockSize)));
+        MustBeSound(container, "grown");
+        Assert.Equal((0UL, 0UL), ((ulong)container.OpenFreeSpace().Manager.PoolQueue.TreeId, (ulong)container.OpenFreeSpace().Manager.PoolQueue.Count));
+    }
+
     [CorpusFact]
     public void A_queue_of_what_lies_outside_the_pool_is_refused()
     {

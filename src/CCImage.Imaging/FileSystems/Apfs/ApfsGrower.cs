@@ -122,13 +122,11 @@ internal sealed class ApfsGrower : VolumeResizer
     {
         plan = null;
         ApfsSpaceManager before = space.Manager;
-        ApfsFreeQueueLeaf? queue = next.Find(before.PoolQueue.TreeId) is { } root ? ApfsFreeQueueLeaf.TryRead(root) : null;
         var larger = new ApfsNextSpace(_container, space, blocks);
-        if (queue is null || queue.Count != before.PoolQueue.Count || !IsWithinPool(space, queue) || space.Chunks.Any(c => c.HasFlags) || !larger.IsClearBehind()) return Unusual;
+        if (!IsWithinPool(space) || !TryEmptyQueue(next, space) || space.Chunks.Any(c => c.HasFlags) || !larger.IsClearBehind()) return Unusual;
 
         long chunks = ApfsSizing.Chunks(blocks), pool = ApfsSizing.PoolBlocks(chunks), ring = ApfsSizing.PoolBitmapBlocks(pool) * ApfsSizing.PoolBitmapSlots;
         long managerBlocks = ApfsSizing.ManagerBlocks(chunks, ApfsNextSpace.ArraysOffset(manager));
-        next.Replace(before.PoolQueue.TreeId, queue.Emptied());
         next.Replace(_container.Superblock.SpaceManagerId, new byte[managerBlocks * ApfsSizing.BlockSize]);
         bool areMoved = !AreasCarry(blocks, managerBlocks) || !next.Fits();
         long data = areMoved ? ApfsSizing.CheckpointDataBlocks(blocks, ApfsSizing.MostVolumes(blocks), managerBlocks) : 0;
@@ -157,11 +155,20 @@ internal sealed class ApfsGrower : VolumeResizer
     }
 
     // So that the pool is free as a whole when its structures have left it.
-    private static bool IsWithinPool(ApfsFreeSpace space, ApfsFreeQueueLeaf queue)
+    private static bool IsWithinPool(ApfsFreeSpace space) => space.OwnBlocks.All(block => IsWithinPool(space.Manager, block, 1));
+
+    private static bool IsWithinPool(in ApfsSpaceManager space, ulong first, ulong count) =>
+        first >= space.PoolBase && first - space.PoolBase < space.PoolBlocks && count <= space.PoolBlocks - (first - space.PoolBase);
+
+    // What waits in the queue is in the pool, and is freed with it. After a Mac has moved the pool there is no queue until it is needed.
+    private static bool TryEmptyQueue(ApfsNextCheckpoint next, ApfsFreeSpace space)
     {
-        ulong start = space.Manager.PoolBase, end = start + space.Manager.PoolBlocks;
-        return space.OwnBlocks.All(block => block >= start && block < end)
-            && queue.Ranges.All(range => range.Key.First >= start && range.Key.First < end && range.Value <= end - range.Key.First);
+        ApfsFreeQueue queue = space.Manager.PoolQueue;
+        if (queue.TreeId == 0) return queue.Count == 0;
+        if (next.Find(queue.TreeId) is not { } root || ApfsFreeQueueLeaf.TryRead(root) is not { } leaf || leaf.Count != queue.Count) return false;
+        if (!leaf.Ranges.All(range => IsWithinPool(space.Manager, range.Key.First, range.Value))) return false;
+        next.Replace(queue.TreeId, leaf.Emptied());
+        return true;
     }
 
     /// <summary>What a container becomes.</summary>
