@@ -131,6 +131,7 @@ internal sealed class ApfsGrower : VolumeResizer
         bool areMoved = !AreasCarry(blocks, managerBlocks) || !next.Fits();
         long data = areMoved ? ApfsSizing.CheckpointDataBlocks(blocks, ApfsSizing.MostVolumes(blocks), managerBlocks) : 0;
         long descriptors = areMoved ? ApfsSizing.CheckpointDescriptorBlocks(data) : 0;
+        if (areMoved && !next.FitsInto(data, descriptors)) return Unusual;
         if (larger.FindRoom(descriptors + data + ring + pool) is not ulong place)
             return $"The APFS container has no {descriptors + data + ring + pool} free blocks in a row, which a larger one needs for its structures.";
 

@@ -84,6 +84,9 @@ internal sealed class ApfsNextCheckpoint
         return Before.DataLength + (ulong)DataBlocks <= Before.DataBlocks;
     }
 
+    /// <summary>Whether two such checkpoints fit into areas of other sizes.</summary>
+    public bool FitsInto(long dataBlocks, long descriptorBlocks) => DataBlocks <= dataBlocks / 2 && Before.DescriptorLength <= (ulong)descriptorBlocks / 2;
+
     /// <summary>What is to be written, in steps with a flush behind each: the objects; the maps; the superblock; block 0.</summary>
     /// <param name="blocks">The container's new number of blocks.</param>
     /// <param name="moved">Where the areas are to be; null for where they are, in which the objects fit.</param>
@@ -104,7 +107,7 @@ internal sealed class ApfsNextCheckpoint
         List<(ulong Block, byte[] Bytes)> objects = LayOutObjects(next);
         List<(ulong, byte[])> maps = LayOutMaps(next, [.. objects.Select(o => o.Block)]);
         // What lies in new areas is not known: it could be an older superblock.
-        if (moved is not null) objects.AddRange(Enumerable.Range((int)(uint)next.DescriptorLength, (int)(next.DescriptorBlocks - next.DescriptorLength)).Select(i => (next.DescriptorBase + (uint)i, new byte[BlockSize])));
+        for (uint i = next.DescriptorLength; moved is not null && i < next.DescriptorBlocks; i++) objects.Add((next.DescriptorBase + i, new byte[BlockSize]));
         ulong superblock = next.DescriptorBase + ((next.DescriptorIndex + MapBlocks) % next.DescriptorBlocks);
         List<(ulong, byte[])> last = [(superblock, Change(_superblock, next))];
 
