@@ -61,9 +61,15 @@ public sealed class FatSequenceTests : IDisposable
             ImageResizeResult result = ImageResize.Run(new(image) { SizeBytes = size }, SilentObserver.Instance, CancellationToken.None);
             Assert.Equal((size, false), (result.CapacityBytesAfter, result.VolumeResized));
             Check(raw, image, foreigner);
+
+            // And back to what the volume occupies.
+            long least = ImageResize.Run(new(image) { ToMinimumSize = true }, SilentObserver.Instance, CancellationToken.None).CapacityBytesAfter;
+            Assert.Equal(DiskImage.Inspect(image).Volumes![0].CapacityBytes, least);
+            Check(raw, image, foreigner);
             Assert.Equal(
                 ImageErrorId.CapacityTooSmall,
-                Assert.Throws<ImageException>(() => ImageResize.Run(new(image) { SizeBytes = before }, SilentObserver.Instance, CancellationToken.None)).Id);
+                Assert.Throws<ImageException>(() => ImageResize.Run(new(image) { SizeBytes = least - 512 }, SilentObserver.Instance, CancellationToken.None)).Id);
+            ImageResize.Run(new(image) { SizeBytes = before }, SilentObserver.Instance, CancellationToken.None);
             SpaceSequenceTests.Compact(image, null, isBundle);
             Check(raw, image, foreigner);
         }
