@@ -1,0 +1,118 @@
+using CCImage.Containers.SparseBundle;
+using CCImage.Containers.SparseImage;
+using CCImage.Diagnostics;
+using CCImage.FileSystems;
+using CCImage.Partitions;
+using CCImage.Partitions.Gpt;
+using CCImage.Storage;
+
+namespace CCImage.Tests.EndToEnd;
+
+/// <summary>
+/// Seeded sequences on images of APFS containers: a driver of other people fills, deletes and takes snapshots, we compact and grow, and after each step
+/// that driver, 7-Zip and the checkers read what is there.
+/// </summary>
+public sealed class ApfsSequenceTests : IDisposable
+{
+    private readonly TemporaryFolder _folder = new();
+
+    public void Dispose() => _folder.Dispose();
+
+    [OracleTheory("mkapfs", "apfsck", "uml-apfs", "7z")]
+    [InlineData(BackupImageFormat.SparseBundle, 24, 1)]
+    [InlineData(BackupImageFormat.Sparse, 40, 2)]
+    [InlineData(BackupImageFormat.ReadWrite, 16, 3)]
+    [InlineData(BackupImageFormat.SparseBundle, 120, 4)] // grows beyond its only chunk
+    [InlineData(BackupImageFormat.Sparse, 150, 5)] // two of them
+    public void FilledDeletedCompactedAndGrown(BackupImageFormat format, int mebibytes, int seed)
+    {
+        const int Rounds = 2;
+        var random = new Random(seed);
+        string raw = _folder["container"], image = _folder["image"];
+        var driver = new ForeignApfs(_folder, 1, seed);
+        ForeignApfs.Make(raw, (long)mebibytes << 20);
+        Make(raw, image, format);
+        for (int round = 0; round < Rounds; round++)
+        {
+            driver.Change(raw, 1_500_000, round == seed % Rounds ? "middle" : null);
+            Put(raw, image);
+            Compact(image, format);
+            Check(raw, image, driver);
+            Grow(image, random.NextInt64(1, round == 1 ? 24 << 20 : 6 << 20));
+            Check(raw, image, driver);
+            Compact(image, format);
+            Check(raw, image, driver);
+        }
+    }
+
+    private static void Make(string raw, string image, BackupImageFormat format)
+    {
+        long length = GptLayout.DiskLengthFor(new FileInfo(raw).Length);
+        if (format == BackupImageFormat.SparseBundle) Directory.CreateDirectory(image);
+        using (BlockStorage disk = format switch
+        {
+            BackupImageFormat.SparseBundle => SparseBundleStorage.Create(image, length, TestImage.Band),
+            BackupImageFormat.Sparse => SparseImageStorage.Create(FileStorage.CreateNew(image), length, ownsFile: true),
+            _ => FileStorage.CreateNew(image),
+        })
+        {
+            foreach ((long offset, byte[] bytes) in GptLayout.Create(length, Guid.NewGuid(), Guid.NewGuid(), type: PartitionType.AppleApfs).Pieces) disk.Write(offset, bytes);
+            disk.Flush();
+        }
+
+        Put(raw, image);
+    }
+
+    /// <summary>Writes what differs.</summary>
+    private static void Put(string raw, string image)
+    {
+        using DiskImage disk = DiskImage.Open(image, null, writable: true);
+        using FileStorage container = FileStorage.OpenRead(raw);
+        long offset = GptLayout.Create(disk.Disk.Length, default, default).PartitionOffset;
+        byte[] now = new byte[4096], old = new byte[4096];
+        for (long at = 0; at < container.Length; at += now.Length)
+        {
+            container.Read(at, now);
+            disk.Disk.Read(offset + at, old);
+            if (!now.AsSpan().SequenceEqual(old)) disk.Disk.Write(offset + at, now);
+        }
+
+        disk.Disk.Flush();
+    }
+
+    private static void Compact(string image, BackupImageFormat format)
+    {
+        if (format != BackupImageFormat.ReadWrite) SpaceSequenceTests.Compact(image, null, format == BackupImageFormat.SparseBundle);
+    }
+
+    private static void Grow(string image, long more)
+    {
+        BackupImage before = DiskImage.Inspect(image);
+        long size = before.CapacityBytes!.Value + (more / 512 * 512);
+        ImageResizeResult result = ImageResize.Run(new(image) { SizeBytes = size }, SilentObserver.Instance, CancellationToken.None);
+        BackupImage after = DiskImage.Inspect(image);
+        Assert.Equal(size, result.CapacityBytesAfter);
+        long container = after.Volumes![0].CapacityBytes;
+        if (result.VolumeResized) Assert.InRange(after.Partitions![0].SizeBytes - container, 0, 4095);
+        else Assert.Equal((before.Volumes![0].CapacityBytes, true), (container, result.Advice is not null || after.Partitions![0].SizeBytes - container < 4096));
+        Assert.Equal(container - before.Volumes![0].CapacityBytes, after.Volumes[0].FreeBytes - before.Volumes[0].FreeBytes);
+    }
+
+    /// <summary>What is in the image, read by us and by others; it stands in <paramref name="raw"/> afterwards, with rubbish where it is free.</summary>
+    private static void Check(string raw, string image, ForeignApfs driver)
+    {
+        TestImage.AssertSound(image);
+        using (DiskImage disk = DiskImage.Open(image))
+        using (FileStream file = File.Create(raw))
+        {
+            DiskImage.FoundVolume found = Assert.Single(disk.Volumes);
+            Assert.Equal(VolumeKind.Apfs, found.Volume.Kind);
+            byte[] bytes = new byte[found.Volume.CapacityBytes];
+            disk.Disk.Read(found.OffsetBytes, bytes);
+            file.Write(bytes);
+        }
+
+        ForeignApfs.CheckOurselvesAndWipe(raw);
+        driver.Check(raw);
+    }
+}
