@@ -26,15 +26,31 @@ public sealed class ApfsSequenceTests : IDisposable
     [InlineData(BackupImageFormat.Sparse, 150, 5)] // two of them
     public void FilledDeletedCompactedAndGrown(BackupImageFormat format, int mebibytes, int seed)
     {
+        var driver = new ForeignApfs(_folder, 1, seed);
+        ForeignApfs.Make(_folder["container"], (long)mebibytes << 20);
+        Run(driver, format, 1_500_000, seed);
+    }
+
+    [OracleTheory("apfsck", "uml-apfs")]
+    [InlineData(BackupImageFormat.SparseBundle, 6)]
+    [InlineData(BackupImageFormat.Sparse, 7)]
+    public void SeveralVolumesFilledDeletedCompactedAndGrown(BackupImageFormat format, int seed)
+    {
+        var driver = new ForeignApfs(_folder, ApfsSample.Volumes, seed);
+        using (FileStorage raw = FileStorage.CreateNew(_folder["container"])) ApfsSample.Write(raw, 0);
+        driver.Adopt(_folder["container"], (0, "before"), (1, "before"), (1, "after"), (2, "before"));
+        Run(driver, format, 1_000_000, seed);
+    }
+
+    private void Run(ForeignApfs driver, BackupImageFormat format, int largest, int seed)
+    {
         const int Rounds = 2;
         var random = new Random(seed);
         string raw = _folder["container"], image = _folder["image"];
-        var driver = new ForeignApfs(_folder, 1, seed);
-        ForeignApfs.Make(raw, (long)mebibytes << 20);
         Make(raw, image, format);
         for (int round = 0; round < Rounds; round++)
         {
-            driver.Change(raw, 1_500_000, round == seed % Rounds ? "middle" : null);
+            driver.Change(raw, largest, round == seed % Rounds ? "middle" : null);
             Put(raw, image);
             Compact(image, format);
             Check(raw, image, driver);
@@ -43,6 +59,11 @@ public sealed class ApfsSequenceTests : IDisposable
             Compact(image, format);
             Check(raw, image, driver);
         }
+
+        string readOnly = _folder["read-only.dmg"];
+        ImageConversion.Run(
+            new() { Path = image, DestinationPath = readOnly, Format = BackupImageFormat.ReadOnlyZlib, CompressionLevel = 1 }, SilentObserver.Instance, CancellationToken.None);
+        Check(raw, readOnly, driver);
     }
 
     private static void Make(string raw, string image, BackupImageFormat format)
@@ -69,12 +90,17 @@ public sealed class ApfsSequenceTests : IDisposable
         using DiskImage disk = DiskImage.Open(image, null, writable: true);
         using FileStorage container = FileStorage.OpenRead(raw);
         long offset = GptLayout.Create(disk.Disk.Length, default, default).PartitionOffset;
-        byte[] now = new byte[4096], old = new byte[4096];
+        byte[] now = new byte[1 << 20], old = new byte[1 << 20];
         for (long at = 0; at < container.Length; at += now.Length)
         {
-            container.Read(at, now);
-            disk.Disk.Read(offset + at, old);
-            if (!now.AsSpan().SequenceEqual(old)) disk.Disk.Write(offset + at, now);
+            int length = (int)Math.Min(now.Length, container.Length - at);
+            container.Read(at, now.AsSpan(0, length));
+            disk.Disk.Read(offset + at, old.AsSpan(0, length));
+            for (int block = 0; block < length; block += 4096)
+            {
+                ReadOnlySpan<byte> content = now.AsSpan(block, 4096);
+                if (!content.SequenceEqual(old.AsSpan(block, 4096))) disk.Disk.Write(offset + at + block, content);
+            }
         }
 
         disk.Disk.Flush();
@@ -107,9 +133,16 @@ public sealed class ApfsSequenceTests : IDisposable
         {
             DiskImage.FoundVolume found = Assert.Single(disk.Volumes);
             Assert.Equal(VolumeKind.Apfs, found.Volume.Kind);
-            byte[] bytes = new byte[found.Volume.CapacityBytes];
-            disk.Disk.Read(found.OffsetBytes, bytes);
-            file.Write(bytes);
+            byte[] bytes = new byte[1 << 20];
+            file.SetLength(found.Volume.CapacityBytes);
+            for (long at = 0; at < file.Length; at += bytes.Length)
+            {
+                Span<byte> piece = bytes.AsSpan(0, (int)Math.Min(bytes.Length, file.Length - at));
+                disk.Disk.Read(found.OffsetBytes + at, piece);
+                if (!piece.ContainsAnyExcept((byte)0)) continue;
+                file.Position = at;
+                file.Write(piece);
+            }
         }
 
         ForeignApfs.CheckOurselvesAndWipe(raw);

@@ -17,14 +17,21 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
     private readonly List<(int Volume, string Name, string[] Files)> _snapshots = [];
     private int _next;
 
-    /// <summary>Bytes of all files together.</summary>
-    public long Bytes => _files.Sum(v => v.Values.Sum(f => (long)f.Length));
-
     /// <summary>Makes a container.</summary>
     public static void Make(string raw, long size)
     {
         using (FileStream file = File.Create(raw)) file.SetLength(size);
         Oracle.RunForBytes("mkapfs", "-L", "Sequence", raw);
+    }
+
+    /// <summary>Takes a container that has files and snapshots already: what is in the snapshots must stay, the files are deleted.</summary>
+    /// <param name="raw">The container, before anything of ours was done to it.</param>
+    /// <param name="snapshots">Volume and name of each.</param>
+    public void Adopt(string raw, params (int Volume, string Name)[] snapshots)
+    {
+        foreach ((int volume, string name) in snapshots)
+            _snapshots.Add((volume, name, Run(raw, "set -e\n" + ReadScript($"vol={volume},snap={name}"), null).Split('\n', StringSplitOptions.RemoveEmptyEntries)));
+        Run(raw, string.Concat(Enumerable.Range(0, volumes).Select(v => $"set -e\nmount -t apfs -o rw,vol={v} /dev/ubda /mnt\nrm -r /mnt/*\numount /mnt\n")), null);
     }
 
     /// <summary>Adds, links, deletes and overwrites files in each volume.</summary>
@@ -68,13 +75,13 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
 
         void Read(string options, string[] files)
         {
-            script.Append($"echo {options}\nmount -t apfs -o ro,{options} /dev/ubda /mnt\ncd /mnt\nfind . -type f -print0 | sort -z | xargs -0 -r sha256sum\ncd /\numount /mnt\n");
+            script.Append($"echo {options}\n{ReadScript(options)}");
             expected.AddRange([options, .. files]);
         }
     }
 
     /// <summary>Our own checker finds nothing, and what is free is what the bitmaps have.</summary>
-    /// <param name="raw">The container; what is free is overwritten.</param>
+    /// <param name="raw">The container; what is free is overwritten, if not all of it.</param>
     public static void CheckOurselvesAndWipe(string raw)
     {
         using FileStorage storage = FileStorage.OpenWrite(raw);
@@ -88,9 +95,15 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
         rubbish.AsSpan().Fill(0xE5);
         foreach (StorageExtent extent in free)
         {
-            for (long at = extent.Offset; at < extent.End; at += rubbish.Length) storage.Write(at, rubbish.AsSpan(0, (int)Math.Min(rubbish.Length, extent.End - at)));
+            // Of what is very long, what lies near others.
+            int length = (int)Math.Min(rubbish.Length, extent.Length);
+            for (long at = extent.Offset; at < Math.Min(extent.End, extent.Offset + (8 << 20)); at += length) storage.Write(at, rubbish.AsSpan(0, (int)Math.Min(length, extent.End - at)));
+            storage.Write(extent.End - length, rubbish.AsSpan(0, length));
         }
     }
+
+    private static string ReadScript(string options) =>
+        $"mount -t apfs -o ro,{options} /dev/ubda /mnt\ncd /mnt\nfind . -type f -print0 | sort -z | xargs -0 -r sha256sum\ncd /\numount /mnt\n";
 
     private void Add(StringBuilder script, string host, int volume, int largest)
     {
