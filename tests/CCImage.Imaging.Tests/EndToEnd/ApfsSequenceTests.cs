@@ -33,7 +33,6 @@ public sealed class ApfsSequenceTests : IDisposable
 
     [OracleTheory("apfsck", "uml-apfs")]
     [InlineData(BackupImageFormat.SparseBundle, 6)]
-    [InlineData(BackupImageFormat.Sparse, 7)]
     public void SeveralVolumesFilledDeletedCompactedAndGrown(BackupImageFormat format, int seed)
     {
         var driver = new ForeignApfs(_folder, ApfsSample.Volumes, seed);
