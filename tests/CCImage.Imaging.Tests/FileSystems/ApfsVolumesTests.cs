@@ -154,6 +154,31 @@ public sealed class ApfsVolumesTests : IDisposable
         Assert.True(IsSound());
     }
 
+    [Fact]
+    public void Malformed_snapshots_give_findings_and_typed_errors_only()
+    {
+        List<(string What, ulong Block)> blocks = [];
+        OnContainer(c => blocks = [.. SnapshotBlocks(c)]);
+        var random = new Random(11);
+        foreach ((_, ulong block) in blocks)
+        {
+            byte[] before = Read(block);
+            int[] used = [.. Enumerable.Range(8, BlockSize - 8).Where(at => before[at] != 0)];
+            for (int i = 0; i < 25; i++)
+            {
+                byte[] changed = [.. before];
+                for (int flips = random.Next(1, 4); flips > 0; flips--) changed[used[random.Next(used.Length)]] ^= (byte)(1 << random.Next(8));
+                ApfsBlocks.Seal(changed);
+                Write(block, changed);
+                MalformedInput.Try(() => _ = IsSound());
+            }
+
+            Write(block, before);
+        }
+
+        Assert.True(IsSound());
+    }
+
     private static IEnumerable<(string What, ulong Block)> SnapshotBlocks(ApfsContainer container)
     {
         foreach (ApfsVolumeSuperblock volume in VolumesOf(container))

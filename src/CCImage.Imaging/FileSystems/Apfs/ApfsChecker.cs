@@ -17,7 +17,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
     private const int MostObjectBytes = 1 << 20;
     private const int MostFaults = 1000; // then nothing can be learned from the rest, and hostile trees must end
 
-    private readonly HashSet<ulong> _roots = [];
+    private readonly HashSet<ulong> _nodes = []; // of all trees: those of snapshots may share some
     private readonly Dictionary<ulong, ApfsCheckpointMapping> _ephemeral = [];
     private ApfsFreeSpace? _space;
     private long _checked;
@@ -235,7 +235,6 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
     // A tree whose nodes name their children by address. A bad node or record is a finding; the others are checked all the same.
     private void WalkTree(ulong root, string what, Action<ApfsNode, int>? check)
     {
-        if (!_roots.Add(root)) return;
         var seen = new HashSet<ulong>();
         var pending = new Stack<(ulong Address, int Level)>([(root, -1)]);
         _extentBlocks = 0;
@@ -245,6 +244,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
             Guard(Objects, () =>
             {
                 if (!seen.Add(next.Address)) throw ImageException.Damaged($"A node of the {what} is there twice.", $"block {next.Address}");
+                if (!_nodes.Add(next.Address)) return;
                 var node = new ApfsNode(Blocks.ReadObject(next.Address, what, 1, ApfsObjectType.BTreeRoot, ApfsObjectType.BTreeNode), what);
                 if (node.Header.Object.ObjectId != next.Address) throw ImageException.Damaged($"A node of the {what} is another block's.", $"block {next.Address}");
                 MustBeOnLevel(node, next.Level);
