@@ -43,6 +43,33 @@ public sealed class ApfsSequenceTests : IDisposable
         Run(driver, format, 1_000_000, seed);
     }
 
+    // So many that extent trees, object maps and free queues have several nodes.
+    [OracleFact("mkapfs", "apfsck", "uml-apfs")]
+    public void ManySnapshotsOfManyFiles()
+    {
+        const int Snapshots = 5;
+        string raw = _folder["container"];
+        ForeignApfs.Make(raw, 60 << 20);
+        var driver = new ForeignApfs(_folder, 1, 0);
+        string script = """
+            set -e
+            mount -t apfs -o rw /dev/ubda /mnt
+            s=0
+            while [ $s -lt SNAPSHOTS ]; do
+                mkdir /mnt/folder$s; i=0
+                while [ $i -lt 120 ]; do seq $s $((s + i * 15)) > /mnt/folder$s/f$i; i=$((i+1)); done
+                i=0
+                while [ $i -lt 120 ]; do [ $s = 0 ] || rm /mnt/folder$((s-1))/f$i; i=$((i+3)); done
+                sync; apfs-snap /mnt s$s; s=$((s+1))
+            done
+            umount /mnt
+            """.Replace("SNAPSHOTS", $"{Snapshots}", StringComparison.Ordinal);
+        driver.Run(raw, script, null);
+        driver.Adopt(raw, [.. Enumerable.Range(0, Snapshots).Select(s => (0, $"s{s}"))]);
+        ForeignApfs.CheckOurselvesAndWipe(raw);
+        driver.Check(raw);
+    }
+
     private void Run(ForeignApfs driver, BackupImageFormat format, int largest, int seed)
     {
         const int Rounds = 2;

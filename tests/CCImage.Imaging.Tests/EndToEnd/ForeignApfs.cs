@@ -29,8 +29,11 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
     /// <param name="snapshots">Volume and name of each.</param>
     public void Adopt(string raw, params (int Volume, string Name)[] snapshots)
     {
-        foreach ((int volume, string name) in snapshots)
-            _snapshots.Add((volume, name, Run(raw, "set -e\n" + ReadScript($"vol={volume},snap={name}"), null).Split('\n', StringSplitOptions.RemoveEmptyEntries)));
+        string script = string.Concat(snapshots.Select(s => ReadScript($"vol={s.Volume},snap={s.Name}") + "echo .\n"));
+        string[] read = Run(raw, "set -e\n" + script, null).Split(".\n");
+        Assert.Equal(snapshots.Length + 1, read.Length);
+        for (int i = 0; i < snapshots.Length; i++)
+            _snapshots.Add((snapshots[i].Volume, snapshots[i].Name, read[i].Split('\n', StringSplitOptions.RemoveEmptyEntries)));
         Run(raw, string.Concat(Enumerable.Range(0, volumes).Select(v => $"set -e\nmount -t apfs -o rw,vol={v} /dev/ubda /mnt\nrm -r /mnt/*\numount /mnt\n")), null);
     }
 
@@ -102,6 +105,16 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
         }
     }
 
+    /// <summary>Runs a script in which the container is <c>/dev/ubda</c>, and a folder of ours <c>/host</c>.</summary>
+    public string Run(string raw, string script, string? host)
+    {
+        string path = folder["script.sh"];
+        File.WriteAllText(path, script);
+        (int exitCode, string output, string error) = host is null ? Oracle.Run("uml-apfs", raw, path) : Oracle.Run("uml-apfs", raw, path, host);
+        Assert.True(exitCode == 0, output + error + script);
+        return output;
+    }
+
     private static string ReadScript(string options) =>
         $"mount -t apfs -o ro,{options} /dev/ubda /mnt\ncd /mnt\nfind . -type f -print0 | sort -z | xargs -0 -r sha256sum\ncd /\numount /mnt\n";
 
@@ -161,14 +174,5 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
             .Select(f => $"{Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(f)))}  ./{Path.GetRelativePath(read, f)}")];
         Directory.Delete(read, recursive: true);
         Assert.Equal(Hashes(0).Order(StringComparer.Ordinal), found.Order(StringComparer.Ordinal));
-    }
-
-    private string Run(string raw, string script, string? host)
-    {
-        string path = folder["script.sh"];
-        File.WriteAllText(path, script);
-        (int exitCode, string output, string error) = host is null ? Oracle.Run("uml-apfs", raw, path) : Oracle.Run("uml-apfs", raw, path, host);
-        Assert.True(exitCode == 0, output + error + script);
-        return output;
     }
 }
