@@ -1,3 +1,4 @@
+using System.Globalization;
 using System.Security.Cryptography;
 using System.Text;
 using CCImage.Diagnostics;
@@ -47,11 +48,11 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
         var script = new StringBuilder("set -e\n");
         for (int volume = 0; volume < volumes; volume++)
         {
-            script.Append($"mount -t apfs -o rw,vol={volume} /dev/ubda /mnt\nmkdir -p /mnt/sub\n");
+            script.Append(CultureInfo.InvariantCulture, $"mount -t apfs -o rw,vol={volume} /dev/ubda /mnt\nmkdir -p /mnt/sub\n");
             Add(script, host, volume, largest);
             if (snapshot is not null)
             {
-                script.Append($"sync\napfs-snap /mnt {snapshot}\n");
+                script.Append(CultureInfo.InvariantCulture, $"sync\napfs-snap /mnt {snapshot}\n");
                 _snapshots.Add((volume, snapshot, Hashes(volume)));
             }
 
@@ -78,7 +79,7 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
 
         void Read(string options, string[] files)
         {
-            script.Append($"echo {options}\n{ReadScript(options)}");
+            script.Append(CultureInfo.InvariantCulture, $"echo {options}\n{ReadScript(options)}");
             expected.AddRange([options, .. files]);
         }
     }
@@ -124,14 +125,14 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
         {
             string name = _random.Next(3) == 0 ? $"./sub/Äther {_next++}" : $"./file {_next++}";
             byte[] bytes = TestTree.Noise(_random.Next(_random.Next(3) == 0 ? largest : 60_000), _random.Next());
-            script.Append($"cp '/host/{Hand(host, bytes)}' '/mnt/{name}'\n");
+            script.Append(CultureInfo.InvariantCulture, $"cp '/host/{Hand(host, bytes)}' '/mnt/{name}'\n");
             _files[volume][name] = bytes;
         }
 
         // Changed through one name, it is changed through both.
         string[] names = [.. _files[volume].Keys];
         string from = names[_random.Next(names.Length)], link = $"./link {_next++}";
-        script.Append($"ln '/mnt/{from}' '/mnt/{link}'\n");
+        script.Append(CultureInfo.InvariantCulture, $"ln '/mnt/{from}' '/mnt/{link}'\n");
         _files[volume][link] = _files[volume][from];
     }
 
@@ -139,7 +140,7 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
     {
         foreach (string name in _files[volume].Keys.Where(_ => _random.Next(3) == 0).ToArray())
         {
-            script.Append($"rm '/mnt/{name}'\n");
+            script.Append(CultureInfo.InvariantCulture, $"rm '/mnt/{name}'\n");
             _files[volume].Remove(name);
         }
     }
@@ -150,7 +151,7 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
         {
             byte[] patch = TestTree.Noise(_random.Next(1, 9000), _random.Next());
             int at = _random.Next((bytes.Length - patch.Length) / 512) * 512;
-            script.Append($"dd if='/host/{Hand(host, patch)}' of='/mnt/{name}' bs=512 seek={at / 512} conv=notrunc 2> /dev/null\n");
+            script.Append(CultureInfo.InvariantCulture, $"dd if='/host/{Hand(host, patch)}' of='/mnt/{name}' bs=512 seek={at / 512} conv=notrunc 2> /dev/null\n");
             patch.CopyTo(bytes.AsSpan(at));
         }
     }
