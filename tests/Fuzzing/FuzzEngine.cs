@@ -26,16 +26,19 @@ internal sealed class FuzzEngine(string name, FuzzTarget target, string folder, 
 
     /// <summary>Fuzzes for a time.</summary>
     /// <param name="time">How long.</param>
-    public void Run(TimeSpan time)
+    /// <param name="quiet">How long without a new block ends it earlier.</param>
+    public void Run(TimeSpan time, TimeSpan quiet)
     {
         Directory.CreateDirectory(_findingsFolder);
         new Thread(Watch) { IsBackground = true }.Start();
         var clock = Stopwatch.StartNew();
         foreach (byte[] input in target.Seeds().Concat(ReadSeeds())) Execute(new Sample(input, []), input, isSeed: true);
         if (_samples.Count == 0) throw new InvalidOperationException($"There are no seeds for '{name}'.");
-        byte[]? work = null;
-        for (Sample? loaded = null; clock.Elapsed < time;)
+        var works = new Dictionary<byte[], byte[]>(); // a copy of each disk, to change: copying large ones each time would take the time
+        TimeSpan latest = clock.Elapsed;
+        for (int blocks = _blocks; clock.Elapsed < time && clock.Elapsed - latest < quiet;)
         {
+            if (_blocks > blocks) (blocks, latest) = (_blocks, clock.Elapsed);
             Sample parent = _random.Next(3) == 0 ? _samples[^(1 + _random.Next(Math.Min(_samples.Count, 20)))] : _samples[_random.Next(_samples.Count)];
             if (target.ChangesLength)
             {
@@ -44,11 +47,11 @@ internal sealed class FuzzEngine(string name, FuzzTarget target, string folder, 
                 continue;
             }
 
-            if (work is null || loaded?.Base != parent.Base) (work, loaded) = ([.. parent.Base], parent);
+            if (!works.TryGetValue(parent.Base, out byte[]? work)) works[parent.Base] = work = [.. parent.Base];
             ExecuteInPlace(parent, work);
         }
 
-        Console.WriteLine($"{name}: {clock.Elapsed.TotalSeconds:F0} s, {_runs} runs, {_blocks} blocks, {_samples.Count} samples, {_findings.Count} kinds of finding");
+        Console.WriteLine($"{name}: {clock.Elapsed.TotalSeconds:F0} s (the latest new block after {latest.TotalSeconds:F0}), {_runs} runs, {_blocks} blocks, {_samples.Count} samples, {_findings.Count} kinds of finding");
         foreach ((string kind, int count) in _findings) Console.WriteLine($"   {count} x {kind}");
     }
 

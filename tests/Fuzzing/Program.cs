@@ -35,8 +35,9 @@ switch (args)
     case ["seeds", var folder]:
         SeedWriter.Write(folder);
         return 0;
-    case ["run", var name, var folder, var seconds, var seed] when targets.TryGetValue(name, out Func<FuzzTarget>? make):
-        new FuzzEngine(name, make(), folder, int.Parse(seed, CultureInfo.InvariantCulture)).Run(TimeSpan.FromSeconds(int.Parse(seconds, CultureInfo.InvariantCulture)));
+    case ["run", var name, var folder, var seconds, var seed, .. var quiet] when quiet.Length < 2 && targets.TryGetValue(name, out Func<FuzzTarget>? make):
+        TimeSpan time = Seconds(seconds);
+        new FuzzEngine(name, make(), folder, int.Parse(seed, CultureInfo.InvariantCulture)).Run(time, quiet is [var most] ? Seconds(most) : time);
         return 0;
     case ["repro", var name, var path] when targets.TryGetValue(name, out Func<FuzzTarget>? make):
         try
@@ -50,6 +51,8 @@ switch (args)
 
         return 0;
     default:
-        Console.Error.WriteLine($"instrument ASSEMBLY... | seeds FOLDER | run TARGET FOLDER SECONDS NUMBER | repro TARGET FILE; targets: {string.Join(' ', targets.Keys)}");
+        Console.Error.WriteLine($"instrument ASSEMBLY... | seeds FOLDER | run TARGET FOLDER SECONDS NUMBER [QUIET-SECONDS] | repro TARGET FILE; targets: {string.Join(' ', targets.Keys)}");
         return 2;
 }
+
+static TimeSpan Seconds(string number) => TimeSpan.FromSeconds(int.Parse(number, CultureInfo.InvariantCulture));

@@ -39,14 +39,19 @@ internal static class PropertyListReader
             MaxCharactersInDocument = MaximumBytes,
         };
         using var stream = new MemoryStream(bytes, writable: false);
-        using XmlReader xml = XmlReader.Create(stream, settings);
+        XmlReader? xml = null;
         try
         {
+            xml = XmlReader.Create(stream, settings); // reads the first bytes already
             return new XmlParser(xml).ReadDocument();
         }
         catch (Exception e) when (e is XmlException or FormatException or DecoderFallbackException or ArgumentException or InvalidOperationException)
         {
             throw Damaged("The property list is not well-formed XML: " + e.Message, XmlParser.Place(xml), e);
+        }
+        finally
+        {
+            xml?.Dispose();
         }
     }
 
@@ -70,9 +75,9 @@ internal static class PropertyListReader
         private readonly char[] _buffer = new char[4096];
         private int _nodes;
 
-        public static string Place(XmlReader xml) => xml is IXmlLineInfo line
+        public static string Place(XmlReader? xml) => xml is IXmlLineInfo line
             ? string.Create(CultureInfo.InvariantCulture, $"line {line.LineNumber}, column {line.LinePosition}")
-            : "unknown line";
+            : "line 1";
 
         public PropertyListNode ReadDocument()
         {

@@ -160,6 +160,26 @@ public class SparseBundleStorageTests : BlockStorageContract
     }
 
     [Fact]
+    public void BandsThatCannotBeReachedAreNoZeros()
+    {
+        using (SparseBundleStorage disk = New(40 * Band, Band)) disk.Write(Band, [7]);
+        string bands = Path.Combine(Bundle, "bands"), away = Path.Combine(Folder, "away");
+        using SparseBundleStorage opened = SparseBundleStorage.Open(Bundle, writable: true);
+        Directory.Move(bands, away); // as if the share were gone
+        byte[] one = new byte[1];
+        foreach (Action use in (Action[])[() => opened.Read(Band, one), () => opened.Write(5 * Band, new byte[512]), () => opened.GetExtents(0, 2 * Band).ToArray(), () => opened.GetExtents(0, 40 * Band).ToArray()])
+        {
+            ImageException e = Assert.Throws<ImageException>(use);
+            Assert.NotNull(e.Path);
+            Assert.NotNull(e.Remedy);
+        }
+
+        Directory.Move(away, bands);
+        opened.Read(Band, one);
+        Assert.Equal(7, one[0]);
+    }
+
+    [Fact]
     public void KeepsTheMapWhereThereIsOne()
     {
         New(3 * Band, Band).Dispose();
@@ -177,6 +197,31 @@ public class SparseBundleStorageTests : BlockStorageContract
         Assert.Equal(3, first[0]);
         Assert.Equal([0, 6], last[..2]);
         Assert.False(File.Exists(Path.Combine(Bundle, "mapped", "1")));
+    }
+
+    [Fact]
+    public void OfWhatIsCutOffNoBitStays()
+    {
+        New(3 * Band, Band).Dispose();
+        string mapped = Directory.CreateDirectory(Path.Combine(Bundle, "mapped")).FullName;
+        using SparseBundleStorage disk = SparseBundleStorage.Open(Bundle, writable: true);
+        for (long at = 0; at < disk.Length; at += Band) disk.Write(at, Enumerable.Repeat((byte)1, Band).ToArray());
+        disk.SetCapacity(Band + (5 * 4096) + 512);
+        Assert.Equal(["0", "1"], Directory.GetFiles(mapped).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Equal([0x3F, .. new byte[31]], File.ReadAllBytes(Path.Combine(mapped, "1")));
+        Assert.Equal(Enumerable.Repeat((byte)0xFF, 32), File.ReadAllBytes(Path.Combine(mapped, "0")));
+        disk.SetCapacity(3 * Band);
+        Assert.Equal(0x3F, File.ReadAllBytes(Path.Combine(mapped, "1"))[0]);
+    }
+
+    [Fact]
+    public void NoBandIsRemovedBeforeItsMap()
+    {
+        using (SparseBundleStorage made = New(3 * Band, Band)) made.Write(2 * Band, [1]);
+        Directory.CreateDirectory(Path.Combine(Bundle, "mapped", "2")); // cannot be deleted as a file: the resize ends there
+        using SparseBundleStorage disk = SparseBundleStorage.Open(Bundle, writable: true);
+        Assert.Throws<ImageException>(() => disk.SetCapacity(Band));
+        Assert.True(File.Exists(Path.Combine(Bundle, "bands", "2")));
     }
 
     [Fact]

@@ -104,6 +104,16 @@ public sealed class PropertyListTests
             ImageErrorId.ImageDamaged,
             Assert.Throws<ImageException>(() => PropertyListReader.Parse(Encoding.UTF8.GetBytes(text))).Id);
 
+    [Theory]
+    [InlineData("FFFE00006400220000000000")] // the mark of UTF-32, and no such characters: refused while the reader is being made
+    [InlineData("FFFE0000FFFFFFFF")]
+    [InlineData("0000FEFFFFFFFFFF")]
+    [InlineData("FFFE3C00003F")]
+    [InlineData("EFBBBFFF")]
+    [InlineData("")]
+    public void RefusesTextInNoEncoding(string bytes) =>
+        Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => PropertyListReader.Parse(Convert.FromHexString(bytes))).Id);
+
     [Fact]
     public void RefusesTooDeepTooManyTooLong()
     {

@@ -96,20 +96,25 @@ internal sealed partial class SparseBundleStorage
         long[] behind = [.. BandFiles().Select(b => b.Band).Where(b => b >= count)];
         foreach (long number in behind)
         {
+            if (_mappedFolder is not null) File.Delete(MapPath(number)); // first, as in Compact
             File.Delete(BandPath(number));
-            if (_mappedFolder is not null) File.Delete(MapPath(number));
             _unflushed.Remove(number);
         }
 
         if (behind.Length > 0)
         {
-            FileSystemCalls.FlushFolder(_bandsFolder);
             if (_mappedFolder is not null) FileSystemCalls.FlushFolder(_mappedFolder);
+            FileSystemCalls.FlushFolder(_bandsFolder);
         }
 
-        string last = BandPath(count - 1);
-        if (within == 0 || !File.Exists(last)) return;
-        FileStorage file = FileStorage.OpenWrite(last);
+        if (within == 0 || !HasFile(count - 1)) return;
+        CutBand(count - 1, within);
+        ClearBits(count - 1, [], Layout.RoundUp(within, MapUnit));
+    }
+
+    private void CutBand(long number, long within)
+    {
+        FileStorage file = FileStorage.OpenWrite(BandPath(number));
         using BlockStorage band = _bandLayer?.Invoke(file) ?? file;
         if (band.Length <= within) return;
 
@@ -125,7 +130,7 @@ internal sealed partial class SparseBundleStorage
     private void FillLastBand(long end, long length)
     {
         long number = (end - 1) / BandSizeBytes, needed = Math.Min(BandSizeBytes, length - (number * BandSizeBytes));
-        if (_bandLayer is null || _mappedFolder is not null || !File.Exists(BandPath(number))) return;
+        if (_bandLayer is null || _mappedFolder is not null || !HasFile(number)) return;
         using BlockStorage band = _bandLayer(FileStorage.OpenWrite(BandPath(number)));
         if (band.Length < needed) band.Write(needed - 1, [0]);
         band.Flush();

@@ -42,7 +42,7 @@ internal sealed partial class SparseBundleStorage
                 else if (room.KeptLength < room.File.FileLength || (canPunch && room.Free.Count > 0))
                 {
                     canPunch &= Shrink(room, canPunch, counts);
-                    ClearBits(room);
+                    ClearBits(room.File.Band, room.Free, room.TailOffset);
                 }
 
                 if (!canPunch) counts.KeptBytes += room.FreeBytes;
@@ -137,18 +137,18 @@ internal sealed partial class SparseBundleStorage
     }
 
     /// <summary>Takes the bits of what was cut and punched out of the band's map. Whatever part of this arrives, no used unit loses its bit.</summary>
-    private void ClearBits(BandRoom room)
+    private void ClearBits(long number, IReadOnlyList<StorageExtent> holes, long tail)
     {
-        if (_mappedFolder is null || !File.Exists(MapPath(room.File.Band))) return;
-        byte[] map = ReadMap(room.File.Band, isNew: false), changed = [.. map];
+        if (_mappedFolder is null || !File.Exists(MapPath(number))) return;
+        byte[] map = ReadMap(number, isNew: false), changed = [.. map];
         long units = Layout.DivideUp(BandSizeBytes, MapUnit);
-        foreach (StorageExtent range in room.Free.Append(new(room.TailOffset, Layout.RoundUp(BandSizeBytes, MapUnit) - room.TailOffset, ExtentKind.Zero)))
+        foreach (StorageExtent range in holes.Append(new(tail, Layout.RoundUp(BandSizeBytes, MapUnit) - tail, ExtentKind.Zero)))
         {
             for (long unit = range.Offset / MapUnit; unit < Math.Min(units, range.End / MapUnit); unit++) changed[unit / 8] &= (byte)(0xFF ^ (1 << (int)(unit % 8)));
         }
 
         if (map.AsSpan().SequenceEqual(changed)) return;
-        using FileStorage file = FileStorage.OpenWrite(MapPath(room.File.Band));
+        using FileStorage file = FileStorage.OpenWrite(MapPath(number));
         file.Write(0, changed);
     }
 

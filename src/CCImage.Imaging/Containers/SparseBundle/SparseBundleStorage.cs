@@ -486,6 +486,30 @@ internal sealed partial class SparseBundleStorage : BlockStorage
 
     private string BandPath(long number) => System.IO.Path.Combine(_bandsFolder, NameOf(number));
 
+    /// <summary>Whether a band has a file. Only a folder that is there can say no: where a disk or a share went away nothing is known, and nothing is zeros.</summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageUnreadable"/>: the host does not say.</exception>
+    private bool HasFile(long number)
+    {
+        string path = BandPath(number);
+        if (File.Exists(path)) return true; // false of every error, too
+        try
+        {
+            HostPlatform.Current.GetStat(path);
+            return true; // a folder: opening it says what is wrong
+        }
+        catch (HostException e) when (e.Failure == HostFailure.NotFound)
+        {
+            if (Directory.Exists(_bandsFolder)) return false;
+            throw new ImageException(
+                ImageErrorId.ImageUnreadable, "The folder with the bands is gone.", _bandsFolder,
+                remedy: "Check that the disk or the share with the image is connected.", innerException: e);
+        }
+        catch (HostException e)
+        {
+            throw FileErrors.Map(e, path, writing: false);
+        }
+    }
+
     private string MapPath(long number) => System.IO.Path.Combine(_mappedFolder!, NameOf(number));
 
     /// <summary>A band, held open until <see cref="Release"/>. Its storage is null when it has no file.</summary>
@@ -510,7 +534,7 @@ internal sealed partial class SparseBundleStorage : BlockStorage
             {
                 if (!band.Opened)
                 {
-                    if (File.Exists(BandPath(number))) Attach(band, writableNew: false);
+                    if (HasFile(number)) Attach(band, writableNew: false);
                     band.Opened = true;
                 }
 
@@ -680,7 +704,7 @@ internal sealed partial class SparseBundleStorage : BlockStorage
             var few = new List<long>();
             for (long number = first; number <= last; number++)
             {
-                if (File.Exists(BandPath(number))) few.Add(number);
+                if (HasFile(number)) few.Add(number);
             }
 
             return [.. few];
