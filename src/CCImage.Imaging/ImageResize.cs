@@ -44,7 +44,7 @@ public sealed record ImageResizeResult(string Path, long CapacityBytesBefore, lo
 }
 
 /// <summary>
-/// Gives an image another capacity: container, partition map and volume together: HFS+, where what lies behind the new end is moved, and APFS, as far as it can grow. Resizing does not give space back to the
+/// Gives an image another capacity: container, partition map and volume together: HFS+, where what lies behind the new end is moved, and APFS, which grows. Resizing does not give space back to the
 /// host, and compacting does not change the capacity.
 /// <para>
 /// Everything is judged and planned before the first write. Growing goes from the outside inwards (container, map, volume), shrinking from the

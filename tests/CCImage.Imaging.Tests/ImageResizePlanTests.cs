@@ -61,7 +61,7 @@ public sealed class ImageResizePlanTests : IDisposable
         Assert.Equal(ImageErrorId.ImageNotFound, FailureOf(new(_folder["none"]) { SizeBytes = 64 << 20 }));
     }
 
-    // Nothing is moved, no resizer knows the volume; the sentence is the same.
+    // Nothing is moved, the volume stays as it is; the sentence is the same.
     [OracleFact("mkfs.fat")]
     public void APlanHasTheAdviceOfTheResize()
     {

@@ -23,6 +23,8 @@ var targets = new Dictionary<string, Func<FuzzTarget>>
     ["exfat"] = () => new ExFatTarget(),
     ["fat"] = () => new VolumeTarget(),
     ["plist"] = () => new PropertyListTarget(),
+    ["hfs-resize"] = () => new ResizeTarget(new VolumeTarget()),
+    ["apfs-resize"] = () => new ResizeTarget(new ApfsTarget()),
 };
 
 switch (args)

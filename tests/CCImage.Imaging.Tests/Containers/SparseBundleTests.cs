@@ -167,7 +167,11 @@ public class SparseBundleStorageTests : BlockStorageContract
         using SparseBundleStorage opened = SparseBundleStorage.Open(Bundle, writable: true);
         Directory.Move(bands, away); // as if the share were gone
         byte[] one = new byte[1];
-        foreach (Action use in (Action[])[() => opened.Read(Band, one), () => opened.Write(5 * Band, new byte[512]), () => opened.GetExtents(0, 2 * Band).ToArray(), () => opened.GetExtents(0, 40 * Band).ToArray()])
+        Action[] uses =
+        [
+            () => opened.Read(Band, one), () => opened.Write(5 * Band, new byte[512]), () => Assert.NotEmpty(opened.GetExtents(0, 2 * Band)), () => Assert.NotEmpty(opened.GetExtents(0, 40 * Band)),
+        ];
+        foreach (Action use in uses)
         {
             ImageException e = Assert.Throws<ImageException>(use);
             Assert.NotNull(e.Path);

@@ -8,7 +8,7 @@ using CCImage.Storage;
 namespace CCImage.Tests.EndToEnd;
 
 /// <summary>
-/// Seeded sequences on images of FAT and exFAT volumes: mtools or a driver in user space fills and deletes, we compact and grow, and after each step
+/// Seeded sequences on images of FAT and exFAT volumes: mtools, a driver in user space or the Linux kernel fills and deletes, we compact and grow, and after each step
 /// 7-Zip or that driver reads the files, and the file system's own checker and ours read the rest.
 /// </summary>
 public sealed class FatSequenceTests : IDisposable
@@ -42,6 +42,19 @@ public sealed class FatSequenceTests : IDisposable
         Run(Mebibytes, isBundle, seed, new ExFat(_folder));
     }
 
+    [OracleTheory("mkfs.exfat", "fsck.exfat", "mkfs.fat", "fsck.fat", "uml-apfs")]
+    [InlineData("exfat", "512", true, 6)]
+    [InlineData("exfat", "32K", false, 7)]
+    [InlineData("vfat", "", true, 8)]
+    public void FilledDeletedCompactedAndGrownWithTheKernel(string type, string clusterSize, bool isBundle, int seed)
+    {
+        const int Mebibytes = 36;
+        using (FileStream file = File.Create(_folder["volume"])) file.SetLength((long)Mebibytes << 20);
+        if (type == "exfat") Oracle.RunForBytes("mkfs.exfat", "-c", clusterSize, _folder["volume"]);
+        else Oracle.RunForBytes("mkfs.fat", "-F", "32", "-s", "1", _folder["volume"]);
+        Run(Mebibytes, isBundle, seed, new Kernel(_folder, type));
+    }
+
     private void Run(int mebibytes, bool isBundle, int seed, Foreigner foreigner)
     {
         var random = new Random(seed);
@@ -61,9 +74,15 @@ public sealed class FatSequenceTests : IDisposable
             ImageResizeResult result = ImageResize.Run(new(image) { SizeBytes = size }, SilentObserver.Instance, CancellationToken.None);
             Assert.Equal((size, false), (result.CapacityBytesAfter, result.VolumeResized));
             Check(raw, image, foreigner);
+
+            // And back to what the volume occupies.
+            long least = ImageResize.Run(new(image) { ToMinimumSize = true }, SilentObserver.Instance, CancellationToken.None).CapacityBytesAfter;
+            Assert.Equal(DiskImage.Inspect(image).Volumes![0].CapacityBytes, least);
+            Check(raw, image, foreigner);
             Assert.Equal(
                 ImageErrorId.CapacityTooSmall,
-                Assert.Throws<ImageException>(() => ImageResize.Run(new(image) { SizeBytes = before }, SilentObserver.Instance, CancellationToken.None)).Id);
+                Assert.Throws<ImageException>(() => ImageResize.Run(new(image) { SizeBytes = least - 512 }, SilentObserver.Instance, CancellationToken.None)).Id);
+            ImageResize.Run(new(image) { SizeBytes = before }, SilentObserver.Instance, CancellationToken.None);
             SpaceSequenceTests.Compact(image, null, isBundle);
             Check(raw, image, foreigner);
         }
@@ -131,6 +150,32 @@ public sealed class FatSequenceTests : IDisposable
             List<(string Name, string Hash)> files = HashesIn(read);
             Directory.Delete(read, recursive: true);
             return files;
+        }
+    }
+
+    /// <summary>The Linux kernel's drivers.</summary>
+    private sealed class Kernel(TemporaryFolder folder, string type) : Foreigner
+    {
+        public override void Change(string volume, string[] gone, string[] added) => Mounted(
+            volume,
+            "rw",
+            [.. gone.Select(n => $"rm '/mnt/{n}'"), .. added.Select(f => $"cp '/host/{Path.GetFileName(f)}' /mnt")],
+            Path.GetDirectoryName(added[0]));
+
+        public override List<(string Name, string Hash)> Read(string volume)
+        {
+            Oracle.RunForBytes(type == "exfat" ? "fsck.exfat" : "fsck.fat", "-n", volume);
+            string output = Mounted(volume, "ro", ["cd /mnt", "find . -type f -print0 | xargs -0 -r sha256sum", "cd /"], null);
+            return [.. output.Split('\n', StringSplitOptions.RemoveEmptyEntries).Select(l => (l[68..], l[..64]))]; // "hash  ./name"
+        }
+
+        private string Mounted(string volume, string mode, string[] lines, string? host)
+        {
+            string script = folder["script.sh"];
+            File.WriteAllText(script, string.Join('\n', ["set -e", $"mount -t {type} -o {mode} /dev/ubda /mnt", .. lines, "umount /mnt", ""]));
+            (int exitCode, string output, string error) = host is null ? Oracle.Run("uml-apfs", volume, script) : Oracle.Run("uml-apfs", volume, script, host);
+            Assert.True(exitCode == 0, output + error);
+            return output;
         }
     }
 

@@ -1,6 +1,8 @@
 using System.Globalization;
+using System.Security.Cryptography;
 using CCImage.Diagnostics;
 using CCImage.Storage;
+using CCImage.Tests.Encryption;
 
 namespace CCImage.Tests.EndToEnd;
 
@@ -51,6 +53,44 @@ public sealed class SpaceCrashTests : IDisposable
             AssertSound(image);
             states.Forget(image);
         }
+    }
+
+    // With new checkpoint areas, to which block 0 leads.
+    [OracleTheory("strace", "7z")]
+    [InlineData(BackupImageFormat.ReadWrite, 9)]
+    [InlineData(BackupImageFormat.Sparse, 10)]
+    [InlineData(BackupImageFormat.SparseBundle, 11)]
+    public void AGrowingApfsContainerCutAtEveryCallHasAllFiles(BackupImageFormat format, int seed)
+    {
+        if (CorpusLocation.Folder is null) return;
+        const long Size = 20 << 20;
+        string image = _folder["image"];
+        EncryptedImages.Write(
+            CorpusImage.All.Single(i => i.File == "deploymenttheory__go-apfs-v2/basic.img.gz").Materialise(_folder.Path), image, format, BackupImageEncryption.None, "");
+        string files = ApfsFilesOf(image);
+        long before = DiskImage.Inspect(image).CapacityBytes!.Value;
+        var states = new CrashStates(image);
+        List<HostCall> calls = TracedJob.Run(image, _folder["trace"], "resize", image, Size.ToString(CultureInfo.InvariantCulture));
+        long container = DiskImage.Inspect(image).Volumes![0].CapacityBytes;
+        Assert.InRange(container, Size - (1 << 20), Size);
+        Assert.Equal(files, ApfsFilesOf(image));
+        states.Forget(image);
+        int judged = 0, old = 0;
+        foreach ((string name, Dictionary<string, byte[]> state, bool isPrefix) in states.Of(calls, seed))
+        {
+            if (judged++ % 3 != 0 && !isPrefix) continue;
+            states.Materialise(state);
+            Judge(name, image, null, before, Size);
+            Assert.Equal(files, ApfsFilesOf(image));
+            if (!isPrefix) continue;
+            if (DiskImage.Inspect(image).Volumes![0].CapacityBytes != container) old++;
+            ImageResize.Run(new(image) { SizeBytes = Size }, SilentObserver.Instance, CancellationToken.None);
+            Assert.Equal((name, container), (name, DiskImage.Inspect(image).Volumes![0].CapacityBytes));
+            AssertSound(image);
+            states.Forget(image);
+        }
+
+        Assert.True(old > 5, $"{old} of {judged} with the container of before");
     }
 
     // What deleted files have left goes back to the host, piece by piece.
@@ -120,11 +160,22 @@ public sealed class SpaceCrashTests : IDisposable
         long BytesRead(params string[] job) => TracedJob.Run(image, _folder["trace"], job).Where(c => c.Kind == HostCallKind.Read).Sum(c => c.Length);
     }
 
-    private static void Judge(string name, string image, string[] files, params long[] capacities)
+    private string ApfsFilesOf(string image)
+    {
+        using DiskImage disk = DiskImage.Open(image);
+        DiskImage.FoundVolume found = Assert.Single(disk.Volumes);
+        byte[] bytes = new byte[found.Volume.CapacityBytes];
+        disk.Disk.Read(found.OffsetBytes, bytes);
+        string path = _folder["container"];
+        File.WriteAllBytes(path, bytes);
+        return Convert.ToHexString(SHA256.HashData(Oracle.RunForBytes("7z", "x", "-so", "-tapfs", path)));
+    }
+
+    private static void Judge(string name, string image, string[]? files, params long[] capacities)
     {
         try
         {
-            Assert.Equal(files, FilesOf(image));
+            if (files is not null) Assert.Equal(files, FilesOf(image));
             Assert.Contains(DiskImage.Inspect(image).CapacityBytes!.Value, capacities);
             IReadOnlyList<ImageFinding> findings = ImageVerification.Run(new(image), SilentObserver.Instance, CancellationToken.None).Findings;
             Assert.DoesNotContain(findings, f => f.Grade == ImageFindingGrade.Damaged);

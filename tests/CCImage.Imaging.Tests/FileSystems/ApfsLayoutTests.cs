@@ -51,9 +51,10 @@ public sealed class ApfsLayoutTests
     [Fact]
     public void Object_maps_and_trees()
     {
-        Check<ApfsObjectMapHeader>(0x58, ("Object", 0), ("TreeAddress", 0x30), ("SnapshotTreeAddress", 0x38));
+        Check<ApfsObjectMapHeader>(0x58, ("Object", 0), ("SnapshotCount", 0x24), ("TreeAddress", 0x30), ("SnapshotTreeAddress", 0x38));
         Check<ApfsObjectMapKey>(0x10, ("ObjectId", 0), ("TransactionId", 8));
         Check<ApfsObjectMapValue>(0x10, ("Flags", 0), ("Size", 4), ("Address", 8));
+        Check<ApfsSnapshotMetadata>(50, ("ExtentTreeId", 0), ("SuperblockAddress", 8), ("ExtentTreeType", 40));
         Check<ApfsNodeHeader>(0x38, ("Object", 0), ("Flags", 0x20), ("Level", 0x22), ("Count", 0x24), ("TableOffset", 0x28), ("TableLength", 0x2A),
             ("Free", 0x2C), ("FreeKeys", 0x30), ("FreeValues", 0x34));
         Check<ApfsNodeSpace>(4, ("Offset", 0), ("Length", 2));
@@ -63,7 +64,8 @@ public sealed class ApfsLayoutTests
     [Fact]
     public void Volume_superblock() => Check<ApfsVolumeSuperblock>(0x3C0,
         ("Object", 0), ("Magic", 0x20), ("AllocatedBlocks", 0x58), ("RootTreeType", 0x74), ("ExtentTreeType", 0x78), ("SnapshotTreeType", 0x7C), ("ObjectMapAddress", 0x80),
-        ("RootTreeId", 0x88), ("ExtentTreeId", 0x90), ("SnapshotTreeId", 0x98), ("FileCount", 0xB8), ("FolderCount", 0xC0), ("Flags", 0x108), ("Name", 0x2C0));
+        ("RootTreeId", 0x88), ("ExtentTreeId", 0x90), ("SnapshotTreeId", 0x98), ("FileCount", 0xB8), ("FolderCount", 0xC0),
+        ("SnapshotCount", 0xD8), ("Identifier", 0xF0), ("Flags", 0x108), ("Name", 0x2C0));
 
     private static void Check<T>(int size, params (string Field, int Offset)[] fields)
         where T : unmanaged

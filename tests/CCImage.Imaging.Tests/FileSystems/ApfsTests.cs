@@ -66,6 +66,35 @@ public sealed class ApfsTests : IDisposable
     }
 
     [OracleFact("apfsck")]
+    public void A_broken_block_0_is_restored_from_the_newest_checkpoint()
+    {
+        if (CorpusLocation.Folder is null) return;
+        string path = _folder["container"];
+        foreach ((int at, bool isRepairable) in new[] { (100, true), (2000, true), (0x10, false) }) // the last: block 0 claims a later transaction
+        {
+            byte[] bytes = new byte[Corpus.OpenRaw(Small).Length];
+            Corpus.OpenRaw(Small).Read(0, bytes);
+            bytes[at] ^= 0x40;
+            File.WriteAllBytes(path, bytes);
+            using (FileStorage storage = FileStorage.OpenWrite(path))
+            using (ApfsContainer container = ApfsContainer.Open(storage))
+            {
+                Assert.Equal(isRepairable ? ImageFindingGrade.Repairable : ImageFindingGrade.Damaged, Check(container).Worst);
+                Assert.Equal(isRepairable ? 1 : 0, container.Repair(CancellationToken.None).Count);
+            }
+
+            using (FileStorage storage = FileStorage.OpenWrite(path))
+            using (ApfsContainer container = ApfsContainer.Open(storage))
+            {
+                Assert.Equal(isRepairable, Check(container).IsSound);
+                Assert.Empty(container.Repair(CancellationToken.None));
+            }
+
+            Assert.Equal(isRepairable ? 0 : 1, Oracle.Run("apfsck", "-cuw", path).ExitCode);
+        }
+    }
+
+    [OracleFact("apfsck")]
     public void Zeroing_what_is_free_changes_nothing_for_another_checker()
     {
         int compared = 0;

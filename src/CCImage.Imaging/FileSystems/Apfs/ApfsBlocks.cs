@@ -30,6 +30,13 @@ internal sealed class ApfsBlocks(BlockStorage storage, int size, ulong count)
         return bytes;
     }
 
+    /// <summary>Writes blocks, durably.</summary>
+    public void Write(ulong first, ReadOnlySpan<byte> bytes)
+    {
+        storage.Write((long)first * size, bytes);
+        storage.Flush();
+    }
+
     /// <summary>Reads an object and proves its checksum and type.</summary>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
     public byte[] ReadObject(ulong address, string what, int blocks, params ReadOnlySpan<ApfsObjectType> types)

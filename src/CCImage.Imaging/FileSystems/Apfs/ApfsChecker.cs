@@ -7,7 +7,7 @@ namespace CCImage.FileSystems.Apfs;
 
 /// <summary>
 /// Judges what the newest checkpoint of a container reaches: checksums of objects, the counts of the space manager, and that nothing in use
-/// is marked free. Nothing in APFS is mended. File data has no checksums.
+/// is marked free. Nothing in APFS is mended but block 0. File data has no checksums.
 /// </summary>
 internal sealed class ApfsChecker(ApfsContainer container, ImageFindings findings, CancellationToken cancellation)
 {
@@ -17,7 +17,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
     private const int MostObjectBytes = 1 << 20;
     private const int MostFaults = 1000; // then nothing can be learned from the rest, and hostile trees must end
 
-    private readonly HashSet<ulong> _roots = [];
+    private readonly HashSet<ulong> _nodes = []; // of all trees: those of snapshots may share some
     private readonly Dictionary<ulong, ApfsCheckpointMapping> _ephemeral = [];
     private ApfsFreeSpace? _space;
     private long _checked;
@@ -42,7 +42,8 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
 
     private void CheckSuperblocks()
     {
-        if (container.FirstCopyTransaction == 0) Damaged(Checkpoint, "The checksum of the container superblock in block 0 is wrong.", "block 0");
+        if (container.IsFirstCopyRepairable) findings.Repairable(Checkpoint, "The checksum of the copy of the container superblock in block 0 is wrong.", "block 0");
+        else if (container.FirstCopyTransaction == 0) Damaged(Checkpoint, "The checksum of the container superblock in block 0 is wrong.", "block 0");
         else if (container.FirstCopyTransaction > container.Transaction)
             Damaged(Checkpoint, $"The newest checkpoint is lost: block 0 tells of transaction {container.FirstCopyTransaction}, the newest valid one is {container.Transaction}.", "checkpoint descriptor area");
         else if (container.NewestTransaction > container.Transaction)
@@ -131,7 +132,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
     private void CheckVolumes()
     {
         ulong address = container.Superblock.ObjectMapAddress;
-        CheckObjectMap(address, "container object map");
+        CheckObjectMap(address, "container object map", null);
         var map = new ApfsObjectMap(Blocks, address, "container object map");
         foreach (ulong id in container.VolumeIds()) Guard(Objects, () => CheckVolume(container.ReadVolume(map, id)));
     }
@@ -139,21 +140,35 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
     private void CheckVolume(ApfsVolumeSuperblock volume)
     {
         string name = ApfsContainer.NameOf(volume);
+        long faults = _faults;
+        var snapshots = new ApfsSnapshotRecords();
         ulong address = volume.ObjectMapAddress;
-        Guard(Objects, () => CheckObjectMap(address, $"object map of volume '{name}'"));
+        Guard(Objects, () => CheckObjectMap(address, $"object map of volume '{name}'", snapshots));
         var map = new ApfsObjectMap(Blocks, address, "volume object map");
-        if ((volume.RootTreeType & ApfsConstants.ObjectStorageMask) == ApfsConstants.ObjectPhysical) WalkTree(volume.RootTreeId, "file tree", null);
-        else if (map.Find(volume.RootTreeId, container.Transaction) is null) Damaged(Objects, $"The tree of files of volume '{name}' is missing.");
-        if ((volume.ExtentTreeType & ApfsConstants.ObjectStorageMask) == ApfsConstants.ObjectPhysical) WalkTree(volume.ExtentTreeId, "extent tree", CheckExtents);
-        if ((volume.SnapshotTreeType & ApfsConstants.ObjectStorageMask) == ApfsConstants.ObjectPhysical) WalkTree(volume.SnapshotTreeId, "snapshot tree", CheckSnapshots);
+        CheckFileTree(volume, map, container.Transaction, $"volume '{name}'");
+        if (IsPhysical(volume.ExtentTreeType)) WalkTree(volume.ExtentTreeId, "extent tree", CheckExtents);
+        if (!IsPhysical(volume.SnapshotTreeType)) return;
+        WalkTree(volume.SnapshotTreeId, "snapshot tree", (leaf, index) =>
+        {
+            if (snapshots.Take(leaf, index) is { } snapshot) CheckSnapshot(volume, map, snapshot.Transaction, snapshot.Metadata);
+        });
+        if (_faults == faults) snapshots.MustAgree(volume.SnapshotCount, map.Header.SnapshotCount);
     }
 
-    private void CheckObjectMap(ulong address, string what)
+    private void CheckFileTree(in ApfsVolumeSuperblock volume, ApfsObjectMap map, ulong transaction, string of)
+    {
+        if (IsPhysical(volume.RootTreeType)) WalkTree(volume.RootTreeId, "file tree", null);
+        else if (map.Find(volume.RootTreeId, transaction) is null) Damaged(Objects, $"The tree of files of {of} is missing.");
+    }
+
+    private static bool IsPhysical(uint type) => (type & ApfsConstants.ObjectStorageMask) == ApfsConstants.ObjectPhysical;
+
+    private void CheckObjectMap(ulong address, string what, ApfsSnapshotRecords? snapshots)
     {
         var map = new ApfsObjectMap(Blocks, address, what);
         Used(address, what);
         WalkTree(map.Header.TreeAddress, what, CheckMapped);
-        if (map.Header.SnapshotTreeAddress != 0) WalkTree(map.Header.SnapshotTreeAddress, what, null);
+        if (map.Header.SnapshotTreeAddress != 0) WalkTree(map.Header.SnapshotTreeAddress, what, snapshots is null ? null : snapshots.TakeMapped);
     }
 
     // Every virtual object of a volume is in its object map, those of snapshots too.
@@ -202,25 +217,25 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
             throw ImageException.Damaged("An extent of a file leaves the container.", $"block {first}");
     }
 
-    private void CheckSnapshots(ApfsNode leaf, int index)
+    // The objects of a snapshot are those of the volume's object map at its transaction; what of the files' extents it has to itself is in a tree of its own.
+    private void CheckSnapshot(in ApfsVolumeSuperblock volume, ApfsObjectMap map, ulong transaction, in ApfsSnapshotMetadata metadata)
     {
-        if (BinaryPrimitives.ReadUInt64LittleEndian(leaf.Key(index, sizeof(ulong))) >> ApfsConstants.TypeShift != ApfsConstants.SnapshotMetadata) return;
-        ReadOnlySpan<byte> value = leaf.Value(index, 16);
-        if (value.IsEmpty) return;
-        ulong tree = BinaryPrimitives.ReadUInt64LittleEndian(value), superblock = BinaryPrimitives.ReadUInt64LittleEndian(value[8..]);
-        if (superblock != 0)
+        ulong address = metadata.SuperblockAddress;
+        if (address != 0)
         {
-            Blocks.ReadObject(superblock, "superblock of a snapshot", 1, ApfsObjectType.Volume);
-            Used(superblock, "superblock of a snapshot");
+            ApfsVolumeSuperblock then = Layout.Read<ApfsVolumeSuperblock>(Blocks.ReadObject(address, "superblock of a snapshot", 1, ApfsObjectType.Volume));
+            Used(address, "superblock of a snapshot");
+            if (then.Magic != ApfsConstants.VolumeMagic || !((ReadOnlySpan<byte>)then.Identifier).SequenceEqual(volume.Identifier))
+                throw ImageException.Damaged("The superblock of a snapshot is not one of its volume.", $"block {address}");
+            CheckFileTree(then, map, transaction, $"the snapshot of transaction {transaction}");
         }
 
-        if (tree != 0) WalkTree(tree, "extent tree of a snapshot", CheckExtents);
+        if (metadata.ExtentTreeId != 0 && IsPhysical(metadata.ExtentTreeType)) WalkTree(metadata.ExtentTreeId, "extent tree of a snapshot", CheckExtents);
     }
 
     // A tree whose nodes name their children by address. A bad node or record is a finding; the others are checked all the same.
     private void WalkTree(ulong root, string what, Action<ApfsNode, int>? check)
     {
-        if (!_roots.Add(root)) return;
         var seen = new HashSet<ulong>();
         var pending = new Stack<(ulong Address, int Level)>([(root, -1)]);
         _extentBlocks = 0;
@@ -230,7 +245,9 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
             Guard(Objects, () =>
             {
                 if (!seen.Add(next.Address)) throw ImageException.Damaged($"A node of the {what} is there twice.", $"block {next.Address}");
+                if (!_nodes.Add(next.Address)) return;
                 var node = new ApfsNode(Blocks.ReadObject(next.Address, what, 1, ApfsObjectType.BTreeRoot, ApfsObjectType.BTreeNode), what);
+                if (node.Header.Object.ObjectId != next.Address) throw ImageException.Damaged($"A node of the {what} is another block's.", $"block {next.Address}");
                 MustBeOnLevel(node, next.Level);
                 Used(next.Address, what);
                 for (int i = 0; i < node.Count && _faults < MostFaults; i++)

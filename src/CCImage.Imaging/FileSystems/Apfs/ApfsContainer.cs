@@ -15,9 +15,11 @@ internal sealed class ApfsContainer : FileSystemVolume
     private readonly Lazy<IReadOnlyList<ApfsVolumeSuperblock>> _volumes;
     private readonly Lazy<long?> _freeBytes;
 
-    private ApfsContainer(ApfsBlocks blocks, ApfsContainerSuperblock superblock, ulong newestSeen, ulong firstCopy)
+    private readonly ulong _firstCopyClaim;
+
+    private ApfsContainer(ApfsBlocks blocks, ApfsContainerSuperblock superblock, ulong newestSeen, ulong firstCopy, ulong firstCopyClaim)
     {
-        (Blocks, Superblock, NewestTransaction, FirstCopyTransaction) = (blocks, superblock, newestSeen, firstCopy);
+        (Blocks, Superblock, NewestTransaction, FirstCopyTransaction, _firstCopyClaim) = (blocks, superblock, newestSeen, firstCopy, firstCopyClaim);
         _volumes = new(ReadVolumes);
         _freeBytes = new(ReadFreeBytes);
     }
@@ -49,6 +51,9 @@ internal sealed class ApfsContainer : FileSystemVolume
 
     /// <summary>The transaction of the copy in block 0; 0 when its checksum is wrong.</summary>
     internal ulong FirstCopyTransaction { get; }
+
+    /// <summary>Whether only the checksum of the copy in block 0 is wrong: it led to the newest checkpoint there is, and tells of none that is lost.</summary>
+    internal bool IsFirstCopyRepairable => FirstCopyTransaction == 0 && NewestTransaction == Transaction && _firstCopyClaim <= Transaction;
 
     /// <summary>The transaction of the checkpoint.</summary>
     internal ulong Transaction => Superblock.Object.TransactionId;
@@ -110,6 +115,27 @@ internal sealed class ApfsContainer : FileSystemVolume
 
     /// <inheritdoc/>
     public override void Check(ImageFindings findings, CancellationToken cancellation) => new ApfsChecker(this, findings, cancellation).Run();
+
+    /// <inheritdoc/>
+    /// <remarks>Block 0 becomes the copy of the newest superblock, as at every ejection.</remarks>
+    public override IReadOnlyList<string> Repair(CancellationToken cancellation)
+    {
+        if (!IsFirstCopyRepairable) return [];
+        Blocks.Write(0, ReadNewestSuperblock());
+        return ["The copy of the APFS container superblock in block 0 was restored."];
+    }
+
+    /// <summary>The block of the newest superblock.</summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: it is not where it says it is.</exception>
+    internal byte[] ReadNewestSuperblock()
+    {
+        if (Superblock.DescriptorLength == 0) throw ImageException.Damaged("The checkpoint has no superblock.", "container superblock");
+        ulong address = Superblock.DescriptorBase + ((Superblock.DescriptorIndex + (ulong)Superblock.DescriptorLength - 1) % Superblock.DescriptorBlocks);
+        byte[] block = Blocks.ReadObject(address, "container superblock", 1, ApfsObjectType.ContainerSuperblock);
+        return Layout.Read<ApfsObjectHeader>(block).TransactionId == Transaction
+            ? block
+            : throw ImageException.Damaged("The newest superblock is not at the end of its checkpoint.", $"block {address}");
+    }
 
     /// <summary>A volume's name.</summary>
     internal static string NameOf(ApfsVolumeSuperblock volume)
@@ -214,7 +240,7 @@ internal sealed class ApfsContainer : FileSystemVolume
         }
 
         if (newest.Object.TransactionId == 0) throw Damaged("It has no valid checkpoint.");
-        return new(newest.BlockCount == blocks.Count ? blocks : new(window, blocks.Size, newest.BlockCount), newest, newestSeen, firstCopy);
+        return new(newest.BlockCount == blocks.Count ? blocks : new(window, blocks.Size, newest.BlockCount), newest, newestSeen, firstCopy, first.Object.TransactionId);
     }
 
     // A container that was resized has its new size in its checkpoint before block 0 tells of it.

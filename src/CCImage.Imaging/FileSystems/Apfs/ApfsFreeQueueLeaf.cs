@@ -5,7 +5,7 @@ using CCImage.Binary;
 namespace CCImage.FileSystems.Apfs;
 
 /// <summary>
-/// The tree of a free queue that is a single node, to be changed: which blocks are freed by which transaction, and not free yet.
+/// The tree of a free queue that is a single node: which blocks are freed by which transaction, and not free yet.
 /// Source: Apple File System Reference, "Space Manager" and "B-Trees".
 /// </summary>
 internal sealed class ApfsFreeQueueLeaf
@@ -26,9 +26,6 @@ internal sealed class ApfsFreeQueueLeaf
 
     /// <summary>All the blocks.</summary>
     public ulong Count => Ranges.Values.Aggregate(0UL, (sum, count) => sum + count);
-
-    /// <summary>The first transaction that freed any of them; 0 for none.</summary>
-    public ulong OldestTransaction => Ranges.Count == 0 ? 0 : Ranges.Keys.First().Transaction;
 
     /// <summary>Takes a tree.</summary>
     /// <param name="node">Its root, proved to be an intact object; not changed.</param>
@@ -53,33 +50,17 @@ internal sealed class ApfsFreeQueueLeaf
         return new(node, ranges);
     }
 
-    /// <summary>The node with the ranges as they are now.</summary>
-    /// <returns>Null when they do not fit.</returns>
-    public byte[]? TryWrite()
+    /// <summary>The node without a range.</summary>
+    public byte[] Emptied()
     {
         byte[] node = [.. _node];
         ref ApfsNodeHeader header = ref Layout.At<ApfsNodeHeader>(node);
-        int keys = HeaderSize + header.TableLength, end = node.Length - InfoSize;
-        int values = end - (Ranges.Values.Count(count => count != 1) * ValueSize), free = values - keys - (Ranges.Count * KeySize);
-        if (Ranges.Count * 4 > header.TableLength || free < 0) return null;
+        int end = node.Length - InfoSize;
         node.AsSpan(HeaderSize, end - HeaderSize).Clear();
-        int index = 0, at = end;
-        foreach (((ulong transaction, ulong first), ulong count) in Ranges)
-        {
-            Span<byte> entry = node.AsSpan(HeaderSize + (index * 4));
-            ref ApfsFreeQueueKey key = ref Layout.At<ApfsFreeQueueKey>(node.AsSpan(keys + (index * KeySize)));
-            (key.TransactionId, key.Address) = (transaction, first);
-            BinaryPrimitives.WriteUInt16LittleEndian(entry, (ushort)(index++ * KeySize));
-            if (count != 1) BinaryPrimitives.WriteUInt64LittleEndian(node.AsSpan(at -= ValueSize), count);
-            BinaryPrimitives.WriteUInt16LittleEndian(entry[2..], count == 1 ? ApfsConstants.NoValue : (ushort)(end - at));
-        }
-
-        header.Count = (uint)Ranges.Count;
-        (header.Free.Offset, header.Free.Length) = ((ushort)(Ranges.Count * KeySize), (ushort)free);
+        header.Count = 0;
+        (header.Free.Offset, header.Free.Length) = (0, (ushort)(end - HeaderSize - header.TableLength));
         (header.FreeKeys.Offset, header.FreeKeys.Length, header.FreeValues.Offset, header.FreeValues.Length) = (ApfsConstants.NoValue, 0, ApfsConstants.NoValue, 0);
-        ref ApfsTreeInfo info = ref Layout.At<ApfsTreeInfo>(node.AsSpan(end));
-        info.KeyCount = (uint)Ranges.Count;
-        if (at != end) info.LongestValue = ValueSize;
+        Layout.At<ApfsTreeInfo>(node.AsSpan(end)).KeyCount = 0;
         return node;
     }
 }

@@ -14,7 +14,7 @@ internal sealed class ApfsFreeSpace
     private readonly ApfsBlocks _blocks;
     private readonly byte[] _manager;
     private readonly ulong _transaction;
-    private readonly List<(ulong Bitmap, uint Blocks, uint Free)> _chunks = [];
+    private readonly List<Chunk> _chunks = [];
     private readonly HashSet<ulong> _used = [];
     private ulong _cachedBitmap;
     private byte[] _cached = [];
@@ -39,8 +39,8 @@ internal sealed class ApfsFreeSpace
     /// <summary>The blocks that hold chunk-info address blocks, chunk-info blocks and bitmaps, as far as they were read.</summary>
     public IReadOnlyCollection<ulong> OwnBlocks => _used;
 
-    /// <summary>The chunk-info block of the last chunk. <see cref="Verify"/> went before.</summary>
-    public ulong LastInfoBlock { get; private set; }
+    /// <summary>The chunks. <see cref="Verify"/> went before.</summary>
+    public IReadOnlyList<Chunk> Chunks => _chunks;
 
     /// <summary>Reads every bitmap and compares its free blocks with the three counts there are.</summary>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: a count is wrong, so nothing is certain.</exception>
@@ -51,7 +51,7 @@ internal sealed class ApfsFreeSpace
         for (int i = 0; i < _chunks.Count; i++)
         {
             cancellation.ThrowIfCancellationRequested();
-            (_, uint blocks, uint expected) = _chunks[i];
+            (_, uint blocks, uint expected, _) = _chunks[i];
             uint found = CountFree(i, blocks);
             if (found != expected) throw Damaged($"Chunk {i} claims {expected} free blocks, its bitmap has {found}.");
             free += found;
@@ -94,6 +94,15 @@ internal sealed class ApfsFreeSpace
         }
 
         return null;
+    }
+
+    /// <summary>The bitmap of a chunk, not to be changed; empty for a chunk without one: it is entirely free.</summary>
+    public byte[] Bitmap(int chunk)
+    {
+        ulong address = _chunks[chunk].Bitmap;
+        if (address == 0) return [];
+        if (address != _cachedBitmap) (_cached, _cachedBitmap) = (_blocks.Read(address, 1, "bitmap"), address);
+        return _cached;
     }
 
     private IEnumerable<(ulong First, ulong Count)> Runs()
@@ -180,7 +189,6 @@ internal sealed class ApfsFreeSpace
 
     private void ReadChunkInfo(ulong address, uint number)
     {
-        LastInfoBlock = address;
         (byte[] block, uint count) = ReadIndex(address, number, ApfsObjectType.ChunkInfo, "chunk-info block");
         int headerSize = Unsafe.SizeOf<ApfsSpaceIndex>(), entrySize = Unsafe.SizeOf<ApfsChunkInfo>();
         if (count > (uint)((block.Length - headerSize) / entrySize)) throw ImageException.Damaged("A chunk-info block claims too many chunks.", $"block {address}");
@@ -194,17 +202,8 @@ internal sealed class ApfsFreeSpace
             ulong bitmap = chunk.BitmapAddress;
             if (bitmap != 0 && (bitmap < Manager.PoolBase || bitmap - Manager.PoolBase >= Manager.PoolBlocks || !_used.Add(bitmap)))
                 throw ImageException.Damaged($"The bitmap of chunk {_chunks.Count} does not lie in the internal pool, or is another's.", $"block {address}");
-            _chunks.Add((bitmap, blocks, free));
+            _chunks.Add(new(bitmap, blocks, free, ((chunk.BlockCount | chunk.FreeCount) & ~ApfsConstants.ChunkCountMask) != 0));
         }
-    }
-
-    // Empty for a chunk without a bitmap: it is entirely free.
-    private byte[] Bitmap(int chunk)
-    {
-        ulong address = _chunks[chunk].Bitmap;
-        if (address == 0) return [];
-        if (address != _cachedBitmap) (_cached, _cachedBitmap) = (_blocks.Read(address, 1, "bitmap"), address);
-        return _cached;
     }
 
     private uint CountFree(int chunk, uint blocks)
@@ -219,4 +218,11 @@ internal sealed class ApfsFreeSpace
     }
 
     private static ImageException Damaged(string problem) => ImageException.Damaged(problem, "space manager");
+
+    /// <summary>A chunk of the main device.</summary>
+    /// <param name="Bitmap">The block of its bitmap; 0 for none.</param>
+    /// <param name="Blocks">Its blocks.</param>
+    /// <param name="Free">Those that are free.</param>
+    /// <param name="HasFlags">Whether there are flags above its counts.</param>
+    public readonly record struct Chunk(ulong Bitmap, uint Blocks, uint Free, bool HasFlags);
 }

@@ -1,24 +1,21 @@
-using System.Buffers.Binary;
-using System.Runtime.CompilerServices;
-using CCImage.Binary;
 using CCImage.Diagnostics;
 using CCImage.Storage;
 
 namespace CCImage.FileSystems.Apfs;
 
 /// <summary>
-/// Grows an APFS container in place, as far as the structures of its space manager carry it: to the end of its last chunk, for a further chunk needs
-/// a larger internal pool, and to what the free queue of the main device may hold in the checkpoint data area there is. Judged and laid out before anything is
-/// written; what is not certain is refused.
+/// Grows an APFS container in place. Judged and laid out before anything is written; what is not certain is refused.
 /// <para>
-/// Written is the transaction that follows the newest one, by copy on write, with a flush behind each step: the chunk-info block, which takes another
-/// block of the internal pool, the bitmap of the pool in the next slot of its ring, and the ephemeral objects behind those of the checkpoint there is;
-/// the checkpoint maps; the container superblock: from here on the container has its new size; the first sector of block 0. Nothing
+/// Written is the transaction that follows the newest one, by copy on write, with a flush behind each step: the structures of the space manager, all made anew in
+/// free blocks, and the ephemeral objects behind those of the checkpoint there is; the checkpoint maps; the container superblock; the first sector
+/// of block 0. Where the checkpoint areas are too small for the larger container, new ones are made, too, and only block 0 leads to them. Nothing
 /// that the checkpoint before names is overwritten, so that every prefix, and every loss within a step, is the old container or the new one.
 /// </para>
 /// </summary>
 internal sealed class ApfsGrower : VolumeResizer
 {
+    private const long MostChunks = 1 << 20; // 128 TiB
+
     private const string Unusual = "The space manager of the APFS container is not as other containers of its size have it.";
 
     private readonly ApfsContainer _container;
@@ -58,8 +55,16 @@ internal sealed class ApfsGrower : VolumeResizer
         }
     }
 
-    private void Write(BlockStorage window, Plan plan)
+    private void Write(BlockStorage window, Plan plan, CancellationToken cancellation)
     {
+        byte[] bitmap = new byte[ApfsSizing.BlockSize];
+        foreach ((ulong from, ulong to) in plan.Moved)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            window.Read((long)from * bitmap.Length, bitmap);
+            window.Write((long)to * bitmap.Length, bitmap);
+        }
+
         foreach (IReadOnlyList<(ulong Block, byte[] Bytes)> step in plan.Steps)
         {
             foreach ((ulong block, byte[] bytes) in step) window.Write((long)block * _container.Blocks.Size, bytes);
@@ -77,6 +82,8 @@ internal sealed class ApfsGrower : VolumeResizer
             return null;
         }
 
+        if (ApfsSizing.Chunks(blocks) > MostChunks) return $"An APFS container is made no larger than {MostChunks * ApfsSizing.BlocksPerChunk * ApfsSizing.BlockSize} bytes.";
+        if (_container.IsFirstCopyRepairable) return "Block 0 of the APFS container is damaged, which Test-BackupImage -Repair mends.";
         if (JudgeSuperblock() is { } unknown) return unknown;
         var findings = new ImageFindings("");
         new ApfsChecker(_container, findings, _cancellation).Run();
@@ -86,7 +93,7 @@ internal sealed class ApfsGrower : VolumeResizer
         ApfsFreeSpace space = _container.OpenFreeSpace();
         space.Verify(_cancellation);
         if (JudgeSpace(space.Manager, manager) is { } unusual) return unusual;
-        return JudgeSize(blocks, manager.Length / _container.Blocks.Size) ?? LayOut(next, space, manager, blocks, out plan);
+        return LayOut(next, space, manager, blocks, out plan);
     }
 
     private string? JudgeSuperblock()
@@ -102,104 +109,67 @@ internal sealed class ApfsGrower : VolumeResizer
 
     private string? JudgeSpace(in ApfsSpaceManager space, byte[] manager)
     {
-        long chunks = ApfsSizing.Chunks(Before);
-        bool isKnown = space.Main.BlockCount == (ulong)Before && space.Main.AddressBlocks == 0 && space.Second.BlockCount == 0 && space.Second.ChunkCount == 0
-            && (space.Flags & ~ApfsConstants.SpaceManagerVersioned) == 0 && space.PoolBlocks == (ulong)ApfsSizing.PoolBlocks(chunks, space.Main.ChunkInfoBlocks)
+        long chunks = ApfsSizing.Chunks(Before), pool = ApfsSizing.PoolBlocks(chunks), bitmap = ApfsSizing.PoolBitmapBlocks(pool);
+        bool isKnown = space.Main.BlockCount == (ulong)Before && space.Second.BlockCount == 0 && space.Second.ChunkCount == 0
+            && (space.Flags & ~ApfsConstants.SpaceManagerVersioned) == 0 && space.PoolBlocks == (ulong)pool
+            && space.PoolBitmapSize == (ulong)bitmap && space.PoolBitmapBlocks == (ulong)(bitmap * ApfsSizing.PoolBitmapSlots)
+            && space.PoolBitmapTransactionsOffset == ApfsNextSpace.ArraysOffset(manager)
             && space.PoolQueue.MostNodes == ApfsSizing.PoolQueueNodes(chunks) && space.MainQueue.MostNodes == ApfsSizing.MainQueueNodes(Before);
-        if (!isKnown) return Unusual;
-        return (space.Flags & ApfsConstants.SpaceManagerVersioned) != 0 && ApfsAllocationZones.Reach(manager, (chunks - 1) * ApfsSizing.BlocksPerChunk)
-            ? "The end of the APFS container is set aside for allocations."
-            : null;
-    }
-
-    private string? JudgeSize(long blocks, int managerBlocks)
-    {
-        if (ApfsSizing.Chunks(blocks) != ApfsSizing.Chunks(Before))
-            return $"The space manager of the APFS container carries {ApfsSizing.Chunks(Before) * ApfsSizing.BlocksPerChunk * ApfsSizing.BlockSize} bytes at most.";
-        long needed = ApfsSizing.CheckpointDataBlocks(blocks, Math.Max(1, _container.VolumeIds().Count()), managerBlocks);
-        return needed > _container.Superblock.DataBlocks || ApfsSizing.EphemeralInfo(blocks) != ApfsSizing.EphemeralInfo(Before)
-            ? "The checkpoint area of the APFS container is too small for a larger container."
-            : null;
+        return isKnown ? null : Unusual;
     }
 
     private string? LayOut(ApfsNextCheckpoint next, ApfsFreeSpace space, byte[] manager, long blocks, out Plan? plan)
     {
         plan = null;
         ApfsSpaceManager before = space.Manager;
-        ApfsPoolBitmap? bitmap = ApfsPoolBitmap.TryRead(_container.Blocks, manager);
-        ApfsFreeQueueLeaf? queue = next.Find(before.PoolQueue.TreeId) is { } root ? ApfsFreeQueueLeaf.TryRead(root) : null;
-        if (bitmap is null || queue is null || queue.Count != before.PoolQueue.Count || UsedOfPool(space, queue) is not { } used || !bitmap.Matches(used)) return Unusual;
+        var larger = new ApfsNextSpace(_container, space, blocks);
+        if (!IsWithinPool(space) || !TryEmptyQueue(next, space) || space.Chunks.Any(c => c.HasFlags) || !larger.IsClearBehind()) return Unusual;
 
-        // As Apple does: what the transaction before the newest one freed is free now; older checkpoints are not kept.
-        foreach (((ulong transaction, ulong first), ulong count) in queue.Ranges.Where(r => r.Key.Transaction + 1 < next.Transaction).ToList())
-        {
-            bitmap.Release(first, count);
-            queue.Ranges.Remove((transaction, first));
-        }
+        long chunks = ApfsSizing.Chunks(blocks), pool = ApfsSizing.PoolBlocks(chunks), ring = ApfsSizing.PoolBitmapBlocks(pool) * ApfsSizing.PoolBitmapSlots;
+        long managerBlocks = ApfsSizing.ManagerBlocks(chunks, ApfsNextSpace.ArraysOffset(manager));
+        next.Replace(_container.Superblock.SpaceManagerId, new byte[managerBlocks * ApfsSizing.BlockSize]);
+        bool areMoved = !AreasCarry(blocks, managerBlocks) || !next.Fits();
+        long data = areMoved ? ApfsSizing.CheckpointDataBlocks(blocks, ApfsSizing.MostVolumes(blocks), managerBlocks) : 0;
+        long descriptors = areMoved ? ApfsSizing.CheckpointDescriptorBlocks(data) : 0;
+        if (areMoved && !next.FitsInto(data, descriptors)) return Unusual;
+        if (larger.FindRoom(descriptors + data + ring + pool) is not ulong place)
+            return $"The APFS container has no {descriptors + data + ring + pool} free blocks in a row, which a larger one needs for its structures.";
 
-        if (bitmap.Allocate() is not ulong address) return "The internal pool of the APFS container is full.";
-        queue.Ranges.Add((next.Transaction, space.LastInfoBlock), 1);
-        if (queue.TryWrite() is not { } changedQueue) return Unusual;
-        if (ExtendLastChunk(space.LastInfoBlock, address, next.Transaction, blocks) is not { } info) return Unusual;
-        next.Replace(before.PoolQueue.TreeId, changedQueue);
-        ChangeManager(manager, address, blocks, queue);
-        bitmap.Rotate(manager, next.Transaction);
-        if (next.TryLayOut((ulong)blocks) is not { } steps) return "The checkpoint area of the APFS container is not at a good place for now.";
-        steps[0].InsertRange(0, [(address, info), (bitmap.Address, bitmap.Bits)]);
-        plan = new(this, blocks, steps);
+        // What the checkpoint before names is free from the next one on, which does not come back to it.
+        ApfsContainerSuperblock s = _container.Superblock;
+        bool isMarked = larger.TryMark(place, (ulong)(descriptors + data + ring + pool), isUsed: true)
+            && larger.TryMark(before.PoolBitmapBase, before.PoolBitmapBlocks, isUsed: false) && larger.TryMark(before.PoolBase, before.PoolBlocks, isUsed: false)
+            && (!areMoved || (larger.TryMark(s.DescriptorBase, s.DescriptorBlocks, isUsed: false) && larger.TryMark(s.DataBase, s.DataBlocks, isUsed: false)));
+        if (!isMarked) return Unusual;
+        next.Replace(s.SpaceManagerId, larger.LayOut(manager, place + (ulong)(descriptors + data), next.Transaction));
+        List<List<(ulong Block, byte[] Bytes)>> steps = next.LayOut(blocks, areMoved ? new(place, (uint)descriptors, place + (ulong)descriptors, (uint)data) : null);
+        steps[0].InsertRange(0, larger.Written);
+        plan = new(this, blocks, steps) { Moved = larger.Moved };
         return null;
     }
 
-    // Null when a block lies elsewhere, or has two uses.
-    private static HashSet<ulong>? UsedOfPool(ApfsFreeSpace space, ApfsFreeQueueLeaf queue)
+    // Four checkpoints of the largest kind, with the volumes there are.
+    private bool AreasCarry(long blocks, long managerBlocks)
     {
-        ulong start = space.Manager.PoolBase, end = start + space.Manager.PoolBlocks;
-        var used = new HashSet<ulong>(space.OwnBlocks);
-        if (used.Any(block => block < start || block >= end)) return null;
-        foreach (((_, ulong first), ulong count) in queue.Ranges)
-        {
-            if (first < start || first >= end || count > end - first) return null;
-            for (ulong i = 0; i < count; i++)
-            {
-                if (!used.Add(first + i)) return null;
-            }
-        }
-
-        return used;
+        long data = ApfsSizing.CheckpointDataBlocks(blocks, Math.Max(1, _container.VolumeIds().Count()), managerBlocks);
+        return data <= _container.Superblock.DataBlocks && ApfsSizing.CheckpointDescriptorBlocks(data) <= _container.Superblock.DescriptorBlocks;
     }
 
-    private void ChangeManager(byte[] manager, ulong infoBlock, long blocks, ApfsFreeQueueLeaf queue)
-    {
-        ref ApfsSpaceManager fields = ref Layout.At<ApfsSpaceManager>(manager);
-        fields.Main.FreeCount = fields.Main.FreeCount + (ulong)(blocks - Before);
-        fields.Main.BlockCount = (ulong)blocks;
-        (fields.PoolQueue.Count, fields.PoolQueue.OldestTransactionId) = (queue.Count, queue.OldestTransaction);
-        fields.MainQueue.MostNodes = (ushort)ApfsSizing.MainQueueNodes(blocks);
-        int last = (int)(fields.Main.AddressOffset + ((fields.Main.ChunkInfoBlocks - 1) * sizeof(ulong)));
-        BinaryPrimitives.WriteUInt64LittleEndian(manager.AsSpan(last), infoBlock);
-    }
+    // So that the pool is free as a whole when its structures have left it.
+    private static bool IsWithinPool(ApfsFreeSpace space) => space.OwnBlocks.All(block => IsWithinPool(space.Manager, block, 1));
 
-    // The bits of the new blocks are there already, and clear; null when they are not, or when the chunk has a mark of its own.
-    private byte[]? ExtendLastChunk(ulong from, ulong to, ulong transaction, long blocks)
-    {
-        byte[] block = _container.Blocks.ReadObject(from, "chunk-info block", 1, ApfsObjectType.ChunkInfo);
-        ref ApfsSpaceIndex index = ref Layout.At<ApfsSpaceIndex>(block);
-        int last = Unsafe.SizeOf<ApfsSpaceIndex>() + (((int)(uint)index.Count - 1) * Unsafe.SizeOf<ApfsChunkInfo>());
-        ref ApfsChunkInfo chunk = ref Layout.At<ApfsChunkInfo>(block.AsSpan(last));
-        if (((chunk.BlockCount | chunk.FreeCount) & ~ApfsConstants.ChunkCountMask) != 0 || !IsClearBehind(chunk)) return null;
-        uint added = (uint)(blocks - Before);
-        (chunk.TransactionId, chunk.BlockCount, chunk.FreeCount) = (transaction, chunk.BlockCount + added, chunk.FreeCount + added);
-        (index.Object.ObjectId, index.Object.TransactionId) = (to, transaction);
-        ApfsBlocks.Seal(block);
-        return block;
-    }
+    private static bool IsWithinPool(in ApfsSpaceManager space, ulong first, ulong count) =>
+        first >= space.PoolBase && first - space.PoolBase < space.PoolBlocks && count <= space.PoolBlocks - (first - space.PoolBase);
 
-    private bool IsClearBehind(in ApfsChunkInfo chunk)
+    // What waits in the queue is in the pool, and is freed with it. After a Mac has moved the pool there is no queue until it is needed.
+    private static bool TryEmptyQueue(ApfsNextCheckpoint next, ApfsFreeSpace space)
     {
-        if (chunk.BitmapAddress == 0) return true;
-        byte[] bitmap = _container.Blocks.Read(chunk.BitmapAddress, 1, "bitmap");
-        int octet = (int)(chunk.BlockCount / 8);
-        return octet == bitmap.Length || (bitmap[octet] >> (int)(chunk.BlockCount % 8) == 0 && !bitmap.AsSpan(octet + 1).ContainsAnyExcept((byte)0));
+        ApfsFreeQueue queue = space.Manager.PoolQueue;
+        if (queue.TreeId == 0) return queue.Count == 0;
+        if (next.Find(queue.TreeId) is not { } root || ApfsFreeQueueLeaf.TryRead(root) is not { } leaf || leaf.Count != queue.Count) return false;
+        if (!leaf.Ranges.All(range => IsWithinPool(space.Manager, range.Key.First, range.Value))) return false;
+        next.Replace(queue.TreeId, leaf.Emptied());
+        return true;
     }
 
     /// <summary>What a container becomes.</summary>
@@ -214,11 +184,14 @@ internal sealed class ApfsGrower : VolumeResizer
         /// <summary>What is written, by block number, with a flush behind each step; none when it has that size.</summary>
         public IReadOnlyList<IReadOnlyList<(ulong Block, byte[] Bytes)>> Steps => steps;
 
+        /// <summary>Bitmaps that are copied before the first step, by block number.</summary>
+        public IReadOnlyList<(ulong From, ulong To)> Moved { get; init; } = [];
+
         /// <inheritdoc/>
         /// <remarks>Nothing of it lies elsewhere afterwards but structures, which APFS never writes in place.</remarks>
         public override long BytesMoved => 0;
 
         /// <inheritdoc/>
-        public override void Write(BlockStorage window, Action<long> onMoved, CancellationToken cancellation) => grower.Write(window, this);
+        public override void Write(BlockStorage window, Action<long> onMoved, CancellationToken cancellation) => grower.Write(window, this, cancellation);
     }
 }

@@ -25,6 +25,7 @@ internal static class ApfsConstants
     public const ulong IncompatibleFusion = 0x100;
     public const ulong ContainerFlags = 7; // two reserved ones, software encryption: what is known
     public const uint SpaceManagerVersioned = 1;
+    public const uint VersionedManagerSize = 0x9D8; // sm_struct_size
 
     /// <summary>The counts of a chunk are 20 bits wide; what is above them are flags.</summary>
     public const uint ChunkCountMask = 0x000FFFFF;
@@ -43,6 +44,7 @@ internal static class ApfsConstants
     public const int TypeShift = 60;
     public const ulong KindNew = 1;
     public const ulong SnapshotMetadata = 1;
+    public const ulong SnapshotName = 11;
 }
 
 /// <summary>Types of objects, the low half of <see cref="ApfsObjectHeader.Type"/>.</summary>
@@ -237,6 +239,7 @@ internal struct ApfsChunkInfo
 internal struct ApfsObjectMapHeader
 {
     [FieldOffset(0)] public ApfsObjectHeader Object;
+    [FieldOffset(0x24)] public UInt32LE SnapshotCount;
     [FieldOffset(0x30)] public UInt64LE TreeAddress;
     [FieldOffset(0x38)] public UInt64LE SnapshotTreeAddress;
 }
@@ -316,6 +319,17 @@ internal struct ApfsVolumeSuperblock
     [FieldOffset(0x98)] public UInt64LE SnapshotTreeId;
     [FieldOffset(0xB8)] public UInt64LE FileCount;
     [FieldOffset(0xC0)] public UInt64LE FolderCount;
+    [FieldOffset(0xD8)] public UInt64LE SnapshotCount;
+    [FieldOffset(0xF0)] public ApfsIdentifier Identifier;
     [FieldOffset(0x108)] public UInt64LE Flags;
     [FieldOffset(0x2C0)] public ApfsVolumeName Name;
+}
+
+/// <summary><c>j_snap_metadata_val_t</c> without its name.</summary>
+[StructLayout(LayoutKind.Explicit, Size = 50)]
+internal struct ApfsSnapshotMetadata
+{
+    [FieldOffset(0)] public UInt64LE ExtentTreeId;
+    [FieldOffset(8)] public UInt64LE SuperblockAddress;
+    [FieldOffset(40)] public UInt32LE ExtentTreeType;
 }

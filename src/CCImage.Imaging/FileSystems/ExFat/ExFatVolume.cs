@@ -99,6 +99,9 @@ internal sealed class ExFatVolume : FileSystemVolume
     }
 
     /// <inheritdoc/>
+    public override VolumeResizer OpenResizer(CancellationToken cancellation) => new FixedVolumeResizer(this);
+
+    /// <inheritdoc/>
     public override IReadOnlyList<string> Repair(CancellationToken cancellation)
     {
         byte[] main = ExFatBootRegion.Read(_volume, SectorSize, isBackup: false), backup = ExFatBootRegion.Read(_volume, SectorSize, isBackup: true);

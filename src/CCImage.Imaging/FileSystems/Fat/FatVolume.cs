@@ -75,6 +75,9 @@ internal sealed class FatVolume : FileSystemVolume
     }
 
     /// <inheritdoc/>
+    public override VolumeResizer OpenResizer(CancellationToken cancellation) => new FixedVolumeResizer(this);
+
+    /// <inheritdoc/>
     public override IReadOnlyList<string> Repair(CancellationToken cancellation)
     {
         var mended = new List<string>();
