@@ -295,6 +295,9 @@ public sealed class ApfsGrowerTests : IDisposable
             ("not as other", 5, 0x90, 2, 1),
             ("not as other", 5, 0x60, 1, 1),
             ("not as other", 5, 0x144, 0xE0, 1), // arrays that overlap
+            ("damaged", 5, 0xA8, ulong.MaxValue, 8), // the ring outside the container
+            ("damaged", 5, 0xA8, 1_000_000, 8),
+            ("damaged", 5, 0xA8, 500, 8), // in free blocks
         ];
         foreach ((string why, int type, int offset, ulong value, int width) in cases)
         {

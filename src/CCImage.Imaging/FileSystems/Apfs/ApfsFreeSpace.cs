@@ -29,7 +29,8 @@ internal sealed class ApfsFreeSpace
             throw new ImageException(ImageErrorId.UnsupportedFormat, "The internal pool of the APFS container is in several pieces, which this version does not read.", place: "space manager");
         if ((ApfsObjectType)(Manager.Object.Type & ApfsConstants.ObjectTypeMask) != ApfsObjectType.SpaceManager || Manager.BlockSize != blocks.Size
             || Manager.BlocksPerChunk != (uint)blocks.Size * 8 || Manager.Main.BlockCount == 0 || Manager.Main.BlockCount > blocks.Count
-            || Manager.Main.FreeCount > Manager.Main.BlockCount || !blocks.Contains(Manager.PoolBase, Manager.PoolBlocks))
+            || Manager.Main.FreeCount > Manager.Main.BlockCount || !blocks.Contains(Manager.PoolBase, Manager.PoolBlocks)
+            || !blocks.Contains(Manager.PoolBitmapBase, Manager.PoolBitmapBlocks))
             throw Damaged("The space manager does not fit the container.");
     }
 

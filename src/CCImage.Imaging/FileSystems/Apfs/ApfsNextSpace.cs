@@ -62,9 +62,10 @@ internal sealed class ApfsNextSpace
     }
 
     /// <summary>Marks blocks as used, or as free.</summary>
-    /// <returns>False when one of them was so already.</returns>
+    /// <returns>False when one of them was so already, or lies outside the container.</returns>
     public bool TryMark(ulong first, ulong count, bool isUsed)
     {
+        if (first >= _blocks || count > _blocks - first) return false;
         for (ulong block = first; block < first + count; block++)
         {
             int chunk = (int)(block / PerChunk), bit = (int)(block % PerChunk), mask = 1 << (bit & 7);
