@@ -27,7 +27,8 @@ internal sealed class FuzzEngine(string name, FuzzTarget target, string folder, 
     /// <summary>Fuzzes for a time.</summary>
     /// <param name="time">How long.</param>
     /// <param name="quiet">How long without a new block ends it earlier.</param>
-    public void Run(TimeSpan time, TimeSpan quiet)
+    /// <returns>Whether nothing was found.</returns>
+    public bool Run(TimeSpan time, TimeSpan quiet)
     {
         Directory.CreateDirectory(_findingsFolder);
         new Thread(Watch) { IsBackground = true }.Start();
@@ -53,6 +54,7 @@ internal sealed class FuzzEngine(string name, FuzzTarget target, string folder, 
 
         Console.WriteLine($"{name}: {clock.Elapsed.TotalSeconds:F0} s (the latest new block after {latest.TotalSeconds:F0}), {_runs} runs, {_blocks} blocks, {_samples.Count} samples, {_findings.Count} kinds of finding");
         foreach ((string kind, int count) in _findings) Console.WriteLine($"   {count} x {kind}");
+        return _findings.Count == 0;
     }
 
     // A disk stays as it is but for its changes, which are taken back.

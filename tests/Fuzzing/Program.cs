@@ -37,8 +37,7 @@ switch (args)
         return 0;
     case ["run", var name, var folder, var seconds, var seed, .. var quiet] when quiet.Length < 2 && targets.TryGetValue(name, out Func<FuzzTarget>? make):
         TimeSpan time = Seconds(seconds);
-        new FuzzEngine(name, make(), folder, int.Parse(seed, CultureInfo.InvariantCulture)).Run(time, quiet is [var most] ? Seconds(most) : time);
-        return 0;
+        return new FuzzEngine(name, make(), folder, int.Parse(seed, CultureInfo.InvariantCulture)).Run(time, quiet is [var most] ? Seconds(most) : time) ? 0 : 1;
     case ["repro", var name, var path] when targets.TryGetValue(name, out Func<FuzzTarget>? make):
         try
         {

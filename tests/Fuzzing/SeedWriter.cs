@@ -1,10 +1,11 @@
+using System.IO.Compression;
 using CCImage.Containers.SparseBundle;
 using CCImage.Diagnostics;
 using CCImage.Sources;
 
 namespace CCImage.Fuzzing;
 
-/// <summary>Writes small images of a few files with our own writers, one of each kind, and the volume and the disk in them.</summary>
+/// <summary>Writes small images of a few files with our own writers, one of each kind, and the volume and the disk in them; and the tests' APFS container.</summary>
 internal static class SeedWriter
 {
     /// <summary>Writes the seeds.</summary>
@@ -23,6 +24,7 @@ internal static class SeedWriter
             Directory.Delete(source, recursive: true);
         }
 
+        Put(folder, "apfs", "ThreeVolumes", ReadApfs());
         Put(folder, "plist", "info", new SparseBundleInfo(1 << 30, 1 << 23, 1).ToPropertyList());
     }
 
@@ -56,12 +58,21 @@ internal static class SeedWriter
             image.Disk.Read(0, disk);
             Put(folder, "map", $"{format}", disk);
             DiskImage.FoundVolume volume = image.Volumes[0];
-            Put(folder, "hfs", $"{format}", disk[(int)volume.OffsetBytes..(int)(volume.OffsetBytes + volume.Volume.CapacityBytes)]);
+            byte[] bytes = disk[(int)volume.OffsetBytes..(int)(volume.OffsetBytes + volume.Volume.CapacityBytes)];
+            foreach (string target in (string[])["hfs", "hfs-resize"]) Put(folder, target, $"{format}", bytes);
         }
         finally
         {
             File.Delete(path);
         }
+    }
+
+    private static byte[] ReadApfs()
+    {
+        using var packed = new BrotliStream(typeof(SeedWriter).Assembly.GetManifestResourceStream("apfs-three-volumes.raw.br")!, CompressionMode.Decompress);
+        using var container = new MemoryStream();
+        packed.CopyTo(container);
+        return container.ToArray();
     }
 
     private static void Put(string folder, string target, string name, byte[] bytes)
