@@ -165,11 +165,11 @@ public sealed class DiskImage : IDisposable
     {
         try
         {
-            FoundVolume found = volume is int number ? FindByNumber(number) : FindReadable();
+            (FoundVolume found, int index) = volume is int number ? FindByNumber(number) : FindReadable();
             if (found.Fault is { } fault) throw fault;
-            return new ImageTree(Path, found.Volume.ReadTree(cancellation) ?? throw new ImageException(
-                ImageErrorId.UnsupportedFormat, $"Volume {found.Number} is {found.Volume.Kind}, whose files this version cannot read.",
-                remedy: "Choose an HFS+ volume, or attach the image on a Mac."));
+            return new ImageTree(Path, found.Volume.ReadTree(index, cancellation) ?? throw new ImageException(
+                ImageErrorId.UnsupportedFormat, $"Volume {found.Number + index} is {(found.Volume.Describe(found.Partition)[index].IsEncrypted ? "encrypted " : "")}{found.Volume.Kind}, whose files this version cannot read.",
+                remedy: "Choose another volume, or attach the image on a Mac."));
         }
         catch (ImageException e)
         {
@@ -316,18 +316,33 @@ public sealed class DiskImage : IDisposable
     }
 
     // A file system that holds several volumes has the numbers from its own up to the next one's.
-    private FoundVolume FindByNumber(int number) => _volumes.LastOrDefault(v => v.Number <= number && number < v.Number + v.Volume.Describe(v.Partition).Count)
-        ?? throw new ImageException(ImageErrorId.VolumeNotFound, $"The image has no volume {number}.", remedy: "Get-BackupImage lists the volumes.");
-
-    private FoundVolume FindReadable()
+    private (FoundVolume Found, int Index) FindByNumber(int number)
     {
-        FoundVolume[] readable = [.. _volumes.Where(v => v.Volume.Kind is VolumeKind.HfsPlus or VolumeKind.HfsPlusCaseSensitive)];
+        FoundVolume? found = _volumes.LastOrDefault(v => v.Number <= number && number < v.Number + v.Volume.Describe(v.Partition).Count);
+        return found is null
+            ? throw new ImageException(ImageErrorId.VolumeNotFound, $"The image has no volume {number}.", remedy: "Get-BackupImage lists the volumes.")
+            : (found, number - found.Number);
+    }
+
+    // Of a disk with a Mac's volume and another one (firmware's, in most cases) the Mac's is meant.
+    private (FoundVolume Found, int Index) FindReadable()
+    {
+        (FoundVolume Found, int Index)[] readable =
+        [
+            .. from found in _volumes
+               from index in Enumerable.Range(0, found.Volume.Describe(found.Partition).Count)
+               where found.Volume.HasReadableTree(index)
+               select (found, index),
+        ];
+        (FoundVolume Found, int Index)[] ofMacs = [.. readable.Where(r => r.Found.Volume.Kind is VolumeKind.HfsPlus or VolumeKind.HfsPlusCaseSensitive or VolumeKind.Apfs)];
+        if (ofMacs.Length > 0) readable = ofMacs;
+        if (readable.Length == 0 && _volumes.Find(v => v.Fault is not null) is { } damaged) return (damaged, 0);
         return readable.Length switch
         {
             1 => readable[0],
             0 => throw new ImageException(
                 ImageErrorId.VolumeNotFound, "The image holds no volume whose files can be read.",
-                remedy: "Only HFS+ volumes are read; Get-BackupImage lists what there is."),
+                remedy: "HFS+, APFS, exFAT and FAT are read, unless the file system itself is encrypted; Get-BackupImage lists what there is."),
             _ => throw new ImageException(
                 ImageErrorId.VolumeNotFound, $"The image holds {readable.Length} volumes that can be read.", remedy: "Name one by its number; Get-BackupImage lists them."),
         };

@@ -43,9 +43,15 @@ internal abstract class FileSystemVolume : IDisposable
     /// </summary>
     public abstract IEnumerable<StorageExtent> GetFreeExtents();
 
-    /// <summary>Reads the whole tree of files, or null when this version cannot list that file system.</summary>
+    /// <summary>Whether this version can read the files of a volume.</summary>
+    /// <param name="index">Which of those that <see cref="Describe"/> lists, from 0.</param>
+    public virtual bool HasReadableTree(int index) => false;
+
+    /// <summary>Reads the whole tree of files of a volume, or null where <see cref="HasReadableTree"/> says no.</summary>
+    /// <param name="index">Which of those that <see cref="Describe"/> lists, from 0.</param>
     /// <param name="cancellation">Ends it.</param>
-    public virtual SourceTree? ReadTree(CancellationToken cancellation = default) => null;
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    public virtual SourceTree? ReadTree(int index = 0, CancellationToken cancellation = default) => null;
 
     /// <summary>The facts for people. One, but for a file system that holds several volumes in one partition (APFS).</summary>
     /// <param name="partition">Number of the partition it lies in; 0 without a map.</param>

@@ -13,7 +13,7 @@ namespace CCImage.FileSystems.HfsPlus;
 /// <param name="totalBlocks">Blocks of the volume.</param>
 /// <param name="usage">The blocks that are used, sealed.</param>
 /// <param name="cancellation">Ends comparing.</param>
-internal sealed class BitmapChecker(HfsPlusFork bitmap, uint totalBlocks, BlockUsage usage, CancellationToken cancellation)
+internal sealed class BitmapChecker(ForkStorage bitmap, uint totalBlocks, BlockUsage usage, CancellationToken cancellation)
 {
     private const int PieceSize = 256 << 10;
 

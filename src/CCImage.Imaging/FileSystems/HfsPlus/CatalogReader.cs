@@ -307,7 +307,7 @@ internal sealed class CatalogReader(HfsPlusVolume volume)
     private string ReadLinkTarget(in CatalogFile record, long size)
     {
         if (size > MaximumLinkTarget) throw ImageException.Damaged($"A symbolic link claims a target of {size} bytes.", $"catalog B-tree, file {record.FileId}");
-        HfsPlusFork fork = volume.OpenFork(record.DataFork, record.FileId, ExtentsOverflow.DataFork, $"target of the symbolic link {record.FileId}");
+        ForkStorage fork = volume.OpenFork(record.DataFork, record.FileId, ExtentsOverflow.DataFork, $"target of the symbolic link {record.FileId}");
         byte[] bytes = new byte[size];
         fork.Read(0, bytes);
         return Encoding.UTF8.GetString(bytes);

@@ -160,7 +160,7 @@ internal sealed class HfsPlusChecker(HfsPlusVolume volume, ImageFindings finding
 
     private void CheckBitmap()
     {
-        HfsPlusFork bitmap;
+        ForkStorage bitmap;
         try
         {
             bitmap = volume.OpenFork(Header.AllocationFile, CatalogNodeId.AllocationFile, ExtentsOverflow.DataFork, "allocation file");

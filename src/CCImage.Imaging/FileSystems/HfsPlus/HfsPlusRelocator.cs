@@ -103,7 +103,7 @@ internal sealed class HfsPlusRelocator
     public void Write(Action<long> onMoved, CancellationToken cancellation)
     {
         (_onMoved, _moved) = (onMoved, 0);
-        HfsPlusFork bitmap = Open(_map.Allocation);
+        ForkStorage bitmap = Open(_map.Allocation);
         AllocationBits.Mark(bitmap, _new, used: true);
         try
         {
@@ -202,7 +202,7 @@ internal sealed class HfsPlusRelocator
 
     private void Render(BTreePlan tree, IReadOnlyList<BlockRange> place, CancellationToken cancellation)
     {
-        HfsPlusFork file = Open(place);
+        ForkStorage file = Open(place);
         byte[] node = new byte[tree.Kind.NodeSize];
         for (uint number = 0; number < tree.TotalNodes; number++)
         {
@@ -222,13 +222,13 @@ internal sealed class HfsPlusRelocator
         Storage.Write(place, Layout.AsBytes(ref info));
     }
 
-    private HfsPlusFork Open(IReadOnlyList<BlockRange> runs) => new(Storage, BytesOf(runs), [.. runs.Select(r => (r.Start * _map.BlockSize, r.Count * _map.BlockSize))]);
+    private ForkStorage Open(IReadOnlyList<BlockRange> runs) => new(Storage, BytesOf(runs), [.. runs.Select(r => (r.Start * _map.BlockSize, r.Count * _map.BlockSize))]);
 
     // As many bytes as the shorter of the two has.
     private void Copy(List<BlockRange> from, IReadOnlyList<BlockRange> to, CancellationToken cancellation)
     {
         if (from.Count == 0) return;
-        HfsPlusFork source = Open(from), target = Open(to);
+        ForkStorage source = Open(from), target = Open(to);
         byte[] piece = new byte[PieceSize];
         long length = Math.Min(source.Length, target.Length);
         for (long at = 0; at < length; at += PieceSize)
@@ -241,7 +241,7 @@ internal sealed class HfsPlusRelocator
     }
 
     // Zeros where nothing is stored need not be stored.
-    private void Write(HfsPlusFork target, long at, ReadOnlySpan<byte> bytes)
+    private void Write(ForkStorage target, long at, ReadOnlySpan<byte> bytes)
     {
         if (bytes.ContainsAnyExcept((byte)0) || target.GetExtents(at, bytes.Length).Any(e => e.Kind == ExtentKind.Data)) target.Write(at, bytes);
         _onMoved(_moved += bytes.Length);

@@ -83,7 +83,7 @@ internal sealed class HfsPlusResizer : VolumeResizer
 
         plan.Relocator?.Write(onMoved, cancellation);
         long before = _header.TotalBlocks, blocks = plan.Blocks;
-        HfsPlusFork bitmap = OpenBitmap(window, plan.AllocationFile);
+        ForkStorage bitmap = OpenBitmap(window, plan.AllocationFile);
         if (blocks > before) AllocationBits.Mark(bitmap, before, bitmap.Length * 8, used: false);
         AllocationBits.Mark(bitmap, before, before + plan.AddedBitmapBlocks, used: true);
         AllocationBits.Mark(bitmap, blocks - _reserved, blocks, used: true);
@@ -160,7 +160,7 @@ internal sealed class HfsPlusResizer : VolumeResizer
         ImageException.Unsupported("The allocation file of the volume is in too many pieces.", "Restore its files and back them up anew.");
 
     /// <summary>The whole allocation file on the window, also those of its extents that the volume does not know yet.</summary>
-    private HfsPlusFork OpenBitmap(BlockStorage window, in ForkData fork)
+    private ForkStorage OpenBitmap(BlockStorage window, in ForkData fork)
     {
         var runs = new List<(long Offset, long Length)>();
         for (int i = 0; i < HfsPlusConstants.ExtentsPerRecord && fork.Extents[i].BlockCount != 0; i++)

@@ -92,7 +92,7 @@ internal sealed class HfsPlusVolume : FileSystemVolume
     public override IEnumerable<StorageExtent> GetFreeExtents()
     {
         if (Has(VolumeAttributes.Inconsistent) || !Has(VolumeAttributes.Unmounted) || JournalMayHoldChanges()) yield break;
-        HfsPlusFork bitmap = OpenFork(Header.AllocationFile, CatalogNodeId.AllocationFile, ExtentsOverflow.DataFork, "allocation file");
+        ForkStorage bitmap = OpenFork(Header.AllocationFile, CatalogNodeId.AllocationFile, ExtentsOverflow.DataFork, "allocation file");
         if (bitmap.Length < Layout.DivideUp(Header.TotalBlocks, 8)) throw ImageException.Damaged("The allocation file is too short for the volume.", "volume header, allocation file");
         List<(long First, long Count)> runs = AllocationRuns.FreeOf(bitmap, Header.TotalBlocks);
         if (runs.Sum(r => r.Count) > Header.FreeBlocks) yield break;
@@ -116,7 +116,10 @@ internal sealed class HfsPlusVolume : FileSystemVolume
     public override VolumeResizer OpenResizer(CancellationToken cancellation) => new HfsPlusResizer(this, cancellation);
 
     /// <inheritdoc/>
-    public override SourceTree ReadTree(CancellationToken cancellation = default) => new CatalogReader(this).Read(cancellation);
+    public override bool HasReadableTree(int index) => true;
+
+    /// <inheritdoc/>
+    public override SourceTree ReadTree(int index = 0, CancellationToken cancellation = default) => new CatalogReader(this).Read(cancellation);
 
     /// <summary>Opens a fork.</summary>
     /// <param name="fork">Its size and first extents.</param>
@@ -124,7 +127,7 @@ internal sealed class HfsPlusVolume : FileSystemVolume
     /// <param name="forkType">Data or resource, as in the keys of the extents-overflow file.</param>
     /// <param name="what">What errors call it.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: extents outside the volume, or too few.</exception>
-    internal HfsPlusFork OpenFork(in ForkData fork, uint fileId, byte forkType, string what)
+    internal ForkStorage OpenFork(in ForkData fork, uint fileId, byte forkType, string what)
     {
         var runs = new ForkRuns(this, fork.LogicalSize, what);
         runs.Add(fork.Extents);
@@ -142,7 +145,7 @@ internal sealed class HfsPlusVolume : FileSystemVolume
     /// <param name="more">Further extent records, by the block of the fork they begin at.</param>
     /// <param name="what">What errors call it.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
-    internal HfsPlusFork OpenAttribute(in ForkData fork, IReadOnlyDictionary<uint, ExtentRecord> more, string what)
+    internal ForkStorage OpenAttribute(in ForkData fork, IReadOnlyDictionary<uint, ExtentRecord> more, string what)
     {
         var runs = new ForkRuns(this, fork.LogicalSize, what);
         runs.Add(fork.Extents);
@@ -326,7 +329,7 @@ internal sealed class HfsPlusVolume : FileSystemVolume
             return Blocks != before;
         }
 
-        public HfsPlusFork Open() => new(_owner._volume, _length, _runs);
+        public ForkStorage Open() => new(_owner._volume, _length, _runs);
 
         public ImageException TooShort() =>
             ImageException.Damaged($"A fork of {_length} bytes has extents of only {Blocks} blocks.", _what);

@@ -56,7 +56,7 @@ internal sealed class VolumeTree : SourceTree
         return _volume.OpenAttribute(fork.Fork, fork.More, $"attribute {attribute.Name} of {DisplayPath(entry)}");
     }
 
-    private HfsPlusFork Open(SourceEntry entry, in CatalogFile record, ForkKind fork) => fork == ForkKind.Data
+    private ForkStorage Open(SourceEntry entry, in CatalogFile record, ForkKind fork) => fork == ForkKind.Data
         ? _volume.OpenFork(record.DataFork, record.FileId, ExtentsOverflow.DataFork, $"data fork of {DisplayPath(entry)}")
         : _volume.OpenFork(record.ResourceFork, record.FileId, ExtentsOverflow.ResourceFork, $"resource fork of {DisplayPath(entry)}");
 
