@@ -64,23 +64,26 @@ public sealed partial class DiskImageTests : IDisposable
     }
 
     [CorpusFact]
-    public void EveryHfsPlusVolumeHoldsWhatSevenZipRead()
+    public void EveryVolumeHoldsWhatSevenZipRead()
     {
-        int trees = 0;
-        foreach (CorpusImage sample in CorpusImage.All.Where(s => IsReadable(s) && HfsCounts().IsMatch(s.Contents)))
+        var trees = new Dictionary<string, int>();
+        foreach (CorpusImage sample in CorpusImage.All.Where(IsReadable))
         {
             string name = sample.File.Replace(".gz", "", StringComparison.Ordinal);
             using DiskImage image = Open(sample);
-            var volume = (HfsPlusVolume)image.Volumes.Single(v => v.Volume is HfsPlusVolume).Volume;
-            HfsPlusReaderTests.AssertFreeSpace(volume, sample.File);
-            using SourceTree tree = image.ReadTree(null, default);
-            Assert.NotEmpty(tree.Root.Children);
-            if (!File.Exists(CorpusManifest.PathOf(name))) continue;
-            HfsPlusReaderTests.AssertHoldsTheManifest(tree, name);
-            trees++;
+            foreach (DiskImage.FoundVolume found in image.Volumes)
+            {
+                if (found.Volume is HfsPlusVolume volume) HfsPlusReaderTests.AssertFreeSpace(volume, sample.File);
+                if (!found.Volume.HasReadableTree(0)) continue;
+                using SourceTree tree = image.ReadTree(found.Number, default);
+                CorpusManifest? expected = File.Exists(CorpusManifest.PathOf(name)) ? CorpusManifest.Read(name).FirstOrDefault(m => m.Offset == found.OffsetBytes && m.Type.Length > 0) : null;
+                if (expected is null) continue;
+                HfsPlusReaderTests.AssertHoldsTheManifest(tree, name, expected);
+                trees[expected.Type] = trees.GetValueOrDefault(expected.Type) + 1;
+            }
         }
 
-        Assert.True(trees > 10, $"{trees} trees");
+        Assert.Equal("APFS 14, FAT 0, HFS 29", $"APFS {trees.GetValueOrDefault("APFS")}, FAT {trees.GetValueOrDefault("FAT")}, HFS {trees.GetValueOrDefault("HFS")}");
     }
 
     [CorpusFact]

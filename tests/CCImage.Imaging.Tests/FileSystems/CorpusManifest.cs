@@ -5,6 +5,9 @@ namespace CCImage.Tests.FileSystems;
 /// <param name="Links">Targets of symbolic links by path.</param>
 internal sealed record CorpusManifest(long Offset, long Length, IReadOnlyDictionary<string, string> Files, IReadOnlyDictionary<string, string> Links)
 {
+    /// <summary>What 7-Zip calls the file system; empty when it read none.</summary>
+    public string Type { get; private set; } = "";
+
     /// <summary>Reads the volumes of a manifest.</summary>
     /// <param name="image">Path of the image in the folder, without ".gz".</param>
     public static IReadOnlyList<CorpusManifest> Read(string image)
@@ -19,14 +22,15 @@ internal sealed record CorpusManifest(long Offset, long Length, IReadOnlyDiction
                 (files, links) = ([], []);
                 volumes.Add(new(ToLong(words[^5]), ToLong(words[^3]), files, links));
             }
+            else if (line.StartsWith("   7-Zip rc=0 ", StringComparison.Ordinal) && line.Split("Type = ") is [_, var type]) volumes[^1].Type = type.Split(' ')[0];
             else if (line.StartsWith("   7z  link -> ", StringComparison.Ordinal))
             {
                 string[] parts = line[15..].Split("  ", 2);
-                links[WithoutVolume(parts[1])] = parts[0];
+                links[PathIn(volumes[^1], parts[1])] = parts[0];
             }
             else if (line.StartsWith("   7z  ", StringComparison.Ordinal) && line.Length > 83 && line[71] == ' ')
             {
-                string path = WithoutVolume(line[7..].Split(' ', 2)[1].TrimStart().Split(' ', 2)[1]);
+                string path = PathIn(volumes[^1], line[7..].Split(' ', 2)[1].TrimStart().Split(' ', 2)[1]);
                 if (path is not (".journal" or ".journal_info_block")) files[path] = line[7..71]; // 7-Zip shows the journal, we do not
             }
         }
@@ -40,5 +44,6 @@ internal sealed record CorpusManifest(long Offset, long Length, IReadOnlyDiction
 
     private static long ToLong(string text) => long.Parse(text, System.Globalization.CultureInfo.InvariantCulture);
 
-    private static string WithoutVolume(string path) => path[(path.IndexOf('/') + 1)..];
+    // Of HFS+ it shows the root as a folder of the volume's name.
+    private static string PathIn(CorpusManifest volume, string path) => volume.Type == "HFS" ? path[(path.IndexOf('/') + 1)..] : path;
 }

@@ -2,6 +2,7 @@ using System.Runtime.CompilerServices;
 using System.Text;
 using CCImage.Binary;
 using CCImage.Diagnostics;
+using CCImage.Sources;
 using CCImage.Storage;
 
 namespace CCImage.FileSystems.Apfs;
@@ -16,10 +17,11 @@ internal sealed class ApfsContainer : FileSystemVolume
     private readonly Lazy<long?> _freeBytes;
 
     private readonly ulong _firstCopyClaim;
+    private readonly BlockStorage _window;
 
-    private ApfsContainer(ApfsBlocks blocks, ApfsContainerSuperblock superblock, ulong newestSeen, ulong firstCopy, ulong firstCopyClaim)
+    private ApfsContainer(BlockStorage window, ApfsBlocks blocks, ApfsContainerSuperblock superblock, ulong newestSeen, ulong firstCopy, ulong firstCopyClaim)
     {
-        (Blocks, Superblock, NewestTransaction, FirstCopyTransaction, _firstCopyClaim) = (blocks, superblock, newestSeen, firstCopy, firstCopyClaim);
+        (_window, Blocks, Superblock, NewestTransaction, FirstCopyTransaction, _firstCopyClaim) = (window, blocks, superblock, newestSeen, firstCopy, firstCopyClaim);
         _volumes = new(ReadVolumes);
         _freeBytes = new(ReadFreeBytes);
     }
@@ -108,6 +110,18 @@ internal sealed class ApfsContainer : FileSystemVolume
         {
             IsEncrypted = (v.Flags & ApfsConstants.VolumeUnencrypted) == 0,
         })];
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>Not of volumes that are encrypted or sealed. When no volume could be listed, reading says why.</remarks>
+    public override bool HasReadableTree(int index) => _volumes.Value.Count == 0 ? index == 0 && VolumeIds().Any() : IsReadable(_volumes.Value[index]);
+
+    /// <inheritdoc/>
+    public override SourceTree? ReadTree(int index = 0, CancellationToken cancellation = default)
+    {
+        if (!HasReadableTree(index)) return null;
+        ApfsVolumeSuperblock volume = ReadVolume(new(Blocks, Superblock.ObjectMapAddress, "container object map"), VolumeIds().ElementAt(index));
+        return IsReadable(volume) ? new ApfsTreeReader(new(Blocks, _window, volume, Transaction)).Read(cancellation) : null;
     }
 
     /// <inheritdoc/>
@@ -240,7 +254,7 @@ internal sealed class ApfsContainer : FileSystemVolume
         }
 
         if (newest.Object.TransactionId == 0) throw Damaged("It has no valid checkpoint.");
-        return new(newest.BlockCount == blocks.Count ? blocks : new(window, blocks.Size, newest.BlockCount), newest, newestSeen, firstCopy, first.Object.TransactionId);
+        return new(window, newest.BlockCount == blocks.Count ? blocks : new(window, blocks.Size, newest.BlockCount), newest, newestSeen, firstCopy, first.Object.TransactionId);
     }
 
     // A container that was resized has its new size in its checkpoint before block 0 tells of it.
@@ -250,6 +264,10 @@ internal sealed class ApfsContainer : FileSystemVolume
         && a.DescriptorBase == first.DescriptorBase && a.DescriptorBlocks == first.DescriptorBlocks;
 
     private static ImageException Damaged(string why) => ImageException.Damaged("The APFS container cannot be used. " + why, "container superblock in block 0");
+
+    private static bool IsReadable(in ApfsVolumeSuperblock volume) =>
+        (volume.Flags & ApfsConstants.VolumeUnencrypted) != 0 && (volume.IncompatibleFeatures & ApfsConstants.VolumeIsSealed) == 0
+        && (volume.RootTreeType & ApfsConstants.ObjectStorageMask) == 0;
 
     private static long Clamp(ulong count) => (long)Math.Min(count, long.MaxValue);
 

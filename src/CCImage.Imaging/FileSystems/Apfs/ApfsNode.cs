@@ -61,6 +61,14 @@ internal sealed class ApfsNode
         return _block.AsSpan(_end - back, size);
     }
 
+    /// <summary>A whole key of a tree whose keys have lengths.</summary>
+    /// <param name="index">Entry.</param>
+    public ReadOnlySpan<byte> Key(int index) => Key(index, IsFixed ? throw Damaged() : Field(index, 2));
+
+    /// <summary>A whole value of a tree whose values have lengths.</summary>
+    /// <param name="index">Entry.</param>
+    public ReadOnlySpan<byte> Value(int index) => Value(index, IsFixed ? throw Damaged() : Field(index, 6));
+
     /// <summary>The child of an index node: an address or an object id, as the tree has it.</summary>
     public ulong Child(int index)
     {

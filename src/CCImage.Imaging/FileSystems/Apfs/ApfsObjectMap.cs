@@ -8,8 +8,11 @@ internal sealed class ApfsObjectMap
     public const int KeySize = 16;
     public const int ValueSize = 16;
 
+    private const int MostKept = 256;
+
     private readonly ApfsBlocks _blocks;
     private readonly string _what;
+    private readonly Dictionary<ulong, ApfsNode> _kept = []; // a walk of a volume's tree asks the same nodes again and again
 
     /// <summary>Opens the map.</summary>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
@@ -22,7 +25,7 @@ internal sealed class ApfsObjectMap
     /// <summary>The fixed fields.</summary>
     public ApfsObjectMapHeader Header { get; }
 
-    /// <summary>The newest version of an object up to a transaction, or null.</summary>
+    /// <summary>The newest version of an object up to a transaction, or null. For one thread at a time.</summary>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
     public ApfsObjectMapValue? Find(ulong id, ulong transaction)
     {
@@ -30,13 +33,20 @@ internal sealed class ApfsObjectMap
         int parentLevel = -1;
         while (true)
         {
-            var node = new ApfsNode(_blocks.ReadObject(address, _what, 1, ApfsObjectType.BTreeRoot, ApfsObjectType.BTreeNode), _what);
+            ApfsNode node = Load(address);
             if (parentLevel >= 0 && node.Header.Level != parentLevel - 1) throw ImageException.Damaged($"A node of the {_what} is on the wrong level.", $"block {address}");
             int last = FindLast(node, id, transaction);
             if (last < 0) return null;
             if (node.IsLeaf) return ReadValue(node, last, id);
             (parentLevel, address) = (node.Header.Level, node.Child(last));
         }
+    }
+
+    private ApfsNode Load(ulong address)
+    {
+        if (_kept.TryGetValue(address, out ApfsNode? node)) return node;
+        if (_kept.Count == MostKept) _kept.Clear();
+        return _kept[address] = new(_blocks.ReadObject(address, _what, 1, ApfsObjectType.BTreeRoot, ApfsObjectType.BTreeNode), _what);
     }
 
     private static int FindLast(ApfsNode node, ulong id, ulong transaction)

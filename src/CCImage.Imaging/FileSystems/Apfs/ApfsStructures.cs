@@ -33,6 +33,12 @@ internal static class ApfsConstants
     /// <summary>A free slot that has no successor, and a slot that is not free, in the ring of the pool's bitmaps.</summary>
     public const ushort NoBitmapSlot = 0xFFFF;
     public const ulong VolumeUnencrypted = 1;
+
+    /// <summary>What changes how names are looked up, not where: compared without regard to case, or to how a name is composed. Keys of entries hold a hash then.</summary>
+    public const ulong VolumeHashesNames = 1 | 8;
+
+    /// <summary>Nodes have hashes instead of headers, and files extents in a tree of their own.</summary>
+    public const ulong VolumeIsSealed = 0x20;
     public const uint MapDeleted = 1;
     public const uint MapEncrypted = 4;
     public const uint MapNoHeader = 8;
@@ -309,6 +315,7 @@ internal struct ApfsVolumeSuperblock
 {
     [FieldOffset(0)] public ApfsObjectHeader Object;
     [FieldOffset(0x20)] public UInt32LE Magic;
+    [FieldOffset(0x38)] public UInt64LE IncompatibleFeatures;
     [FieldOffset(0x58)] public UInt64LE AllocatedBlocks;
     [FieldOffset(0x74)] public UInt32LE RootTreeType;
     [FieldOffset(0x78)] public UInt32LE ExtentTreeType;

@@ -4,7 +4,7 @@ using CCImage.Binary;
 using CCImage.Compression;
 using CCImage.Storage;
 
-namespace CCImage.FileSystems.HfsPlus;
+namespace CCImage.FileSystems;
 
 /// <summary>
 /// A file that the file system keeps compressed: flag UF_COMPRESSED, and the attribute <c>com.apple.decmpfs</c> with a header and, for small

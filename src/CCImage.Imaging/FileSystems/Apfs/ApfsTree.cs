@@ -1,0 +1,66 @@
+using CCImage.Sources;
+using CCImage.Storage;
+
+namespace CCImage.FileSystems.Apfs;
+
+/// <summary>What the records of an object tell, but for the names it has.</summary>
+internal sealed class ApfsFile
+{
+    /// <summary>The fixed fields.</summary>
+    public ApfsInode Inode { get; init; }
+
+    /// <summary>Bytes of its stream.</summary>
+    public long Size { get; init; }
+
+    /// <summary>The numbers of a device.</summary>
+    public uint Device { get; init; }
+
+    /// <summary>The 32 bytes, or null when they are all zero.</summary>
+    public byte[]? FinderInfo { get; set; }
+
+    /// <summary>Its target, of a link.</summary>
+    public string? LinkTarget { get; set; }
+
+    /// <summary>Its attributes; the resource fork is one of them here.</summary>
+    public List<ExtendedAttribute> Attributes { get; } = [];
+
+    /// <summary>What the extents of large attributes go by; null while there are none.</summary>
+    public Dictionary<string, ulong>? Streams { get; set; }
+
+    /// <summary>How its content is compressed; null when it is not.</summary>
+    public CompressedFile? Compressed { get; set; }
+}
+
+/// <summary>The files of an APFS volume. Valid as long as the storage the container was opened on.</summary>
+/// <param name="tree">Where the extents are.</param>
+/// <param name="root">The root folder.</param>
+/// <param name="files">The objects, by their numbers.</param>
+internal sealed class ApfsTree(ApfsFileTree tree, SourceEntry root, IReadOnlyDictionary<ulong, ApfsFile> files) : SourceTree
+{
+    /// <inheritdoc/>
+    public override SourceEntry Root => root;
+
+    /// <inheritdoc/>
+    /// <exception cref="ImageException">Also <see cref="ImageErrorId.ImageDamaged"/>, and <see cref="ImageErrorId.UnsupportedFormat"/> for a
+    /// file that the file system keeps compressed by a method that is not read.</exception>
+    public override BlockStorage OpenFork(SourceEntry entry, ForkKind fork)
+    {
+        if (entry.Kind != EntryKind.File || !files.TryGetValue((ulong)entry.NodeId, out ApfsFile? file))
+            throw new ImageException(ImageErrorId.SourceUnreadable, "The entry is no file of this volume.", DisplayPath(entry));
+        if (fork == ForkKind.Resource) return file.Compressed is { IsInResourceFork: true } ? new MemoryStorage([]) : OpenResourceFork(entry, file);
+        if (file.Compressed is not { } compressed) return tree.OpenStream(file.Inode.StreamId, file.Size, $"content of {DisplayPath(entry)}");
+        return compressed.Open(compressed.IsInResourceFork ? OpenResourceFork(entry, file) : null, $"compressed content of {DisplayPath(entry)}");
+    }
+
+    /// <inheritdoc/>
+    public override BlockStorage OpenAttribute(SourceEntry entry, ExtendedAttribute attribute)
+    {
+        if (attribute.Value is not null) return new MemoryStorage(attribute.Value);
+        if (!files.TryGetValue((ulong)entry.NodeId, out ApfsFile? file) || file.Streams is null || !file.Streams.TryGetValue(attribute.Name, out ulong stream))
+            throw new ImageException(ImageErrorId.SourceUnreadable, $"The entry has no attribute {attribute.Name}.", DisplayPath(entry));
+        return tree.OpenStream(stream, attribute.Size, $"attribute {attribute.Name} of {DisplayPath(entry)}");
+    }
+
+    private BlockStorage OpenResourceFork(SourceEntry entry, ApfsFile file) =>
+        file.Attributes.Find(a => a.Name == ApfsTreeReader.ResourceForkAttribute) is { } attribute ? OpenAttribute(entry, attribute) : new MemoryStorage([]);
+}

@@ -1,0 +1,258 @@
+using System.Buffers.Binary;
+using System.Runtime.CompilerServices;
+using System.Text;
+using CCImage.Binary;
+using CCImage.Sources;
+using CCImage.Storage;
+
+namespace CCImage.FileSystems.Apfs;
+
+/// <summary>
+/// Reads a whole volume into a tree: every record in one pass from leaf to leaf, then the folders from the root down. What the root does not lead to
+/// (files that were deleted while they were open, the system's private folders) is not shown. Not recursive.
+/// </summary>
+/// <param name="tree">The records.</param>
+internal sealed class ApfsTreeReader(ApfsFileTree tree)
+{
+    /// <summary>The attribute in which APFS keeps a resource fork.</summary>
+    public const string ResourceForkAttribute = "com.apple.ResourceFork";
+
+    private const string FinderInfoAttribute = "com.apple.FinderInfo";
+    private const int FinderInfoSize = 32;
+    private const int MaximumLinkTarget = 64 << 10; // macOS ends at 1,024 bytes
+
+    // Type bits of st_mode.
+    private const uint TypeMask = 0xF000, TypeFifo = 0x1000, TypeCharacter = 0x2000, TypeFolder = 0x4000, TypeBlock = 0x6000, TypeLink = 0xA000, TypeSocket = 0xC000;
+
+    // BSD flags (Apple's sys/stat.h): UF_COMPRESSED; SF_FIRMLINK and SF_DATALESS, which tell where a file lies, not what it is.
+    private const uint CompressedFlag = 0x20, FirmlinkFlag = 0x0080_0000, DatalessFlag = 0x4000_0000;
+
+    private readonly Dictionary<ulong, ApfsFile> _files = [];
+    private readonly Dictionary<ulong, List<(string Name, ulong FileId)>> _folders = [];
+
+    /// <summary>Reads the tree.</summary>
+    /// <param name="cancellation">Ends it.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>, <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
+    public ApfsTree Read(CancellationToken cancellation)
+    {
+        foreach (ApfsNode leaf in tree.ReadLeaves())
+        {
+            cancellation.ThrowIfCancellationRequested();
+            for (int i = 0; i < leaf.Count; i++) ReadRecord(leaf, i);
+        }
+
+        if (!_files.TryGetValue(ApfsFileConstants.RootFolder, out ApfsFile? root) || KindOf(root) != EntryKind.Directory)
+            throw ImageException.Damaged("The volume has no root folder.", "tree of files");
+        SourceEntry rootEntry = MakeEntry("", ApfsFileConstants.RootFolder, root);
+        Attach(rootEntry, cancellation);
+        return new ApfsTree(tree, rootEntry, _files);
+    }
+
+    private void ReadRecord(ApfsNode leaf, int index)
+    {
+        ulong head = ApfsFileTree.HeadOf(leaf, index), id = head & ApfsConstants.AddressMask;
+        switch ((ApfsRecordType)(head >> ApfsConstants.TypeShift))
+        {
+            case ApfsRecordType.Inode:
+                if (!_files.TryAdd(id, ReadInode(leaf.Value(index), id))) throw Damaged("There are two files of one number.", id);
+                break;
+            case ApfsRecordType.Attribute:
+                ReadAttribute(leaf, index, id);
+                break;
+            case ApfsRecordType.Entry:
+                ReadOnlySpan<byte> value = leaf.Value(index, sizeof(ulong));
+                if (value.IsEmpty) throw Damaged("An entry of a folder has no value.", id);
+                if (!_folders.TryGetValue(id, out List<(string Name, ulong FileId)>? entries)) _folders[id] = entries = [];
+                entries.Add((ReadEntryName(leaf.Key(index), id), BinaryPrimitives.ReadUInt64LittleEndian(value)));
+                break;
+        }
+    }
+
+    private static ApfsFile ReadInode(ReadOnlySpan<byte> value, ulong id)
+    {
+        int size = Unsafe.SizeOf<ApfsInode>();
+        if (value.Length < size) throw Damaged($"An inode has {value.Length} bytes.", id);
+        ReadOnlySpan<byte> finderInfo = FindField(value[size..], ApfsFileConstants.FinderInfoField, FinderInfoSize, id);
+        ReadOnlySpan<byte> stream = FindField(value[size..], ApfsFileConstants.StreamField, Unsafe.SizeOf<ApfsStream>(), id);
+        ReadOnlySpan<byte> device = FindField(value[size..], ApfsFileConstants.DeviceField, sizeof(uint), id);
+        return new ApfsFile
+        {
+            Inode = Layout.Read<ApfsInode>(value),
+            Size = stream.IsEmpty ? 0 : SizeOf(Layout.Read<ApfsStream>(stream), id),
+            Device = device.IsEmpty ? 0 : BinaryPrimitives.ReadUInt32LittleEndian(device),
+            FinderInfo = finderInfo.ContainsAnyExcept((byte)0) ? finderInfo[..FinderInfoSize].ToArray() : null,
+        };
+    }
+
+    // xf_blob_t: number of fields, bytes of their values; then the fields' types and sizes; then their values, each on a multiple of 8.
+    private static ReadOnlySpan<byte> FindField(ReadOnlySpan<byte> fields, byte type, int least, ulong id)
+    {
+        const int header = 4;
+        if (fields.Length < header) return [];
+        int count = BinaryPrimitives.ReadUInt16LittleEndian(fields), entry = Unsafe.SizeOf<ApfsExtendedField>(), at = header + (count * entry);
+        if (at > fields.Length) throw Damaged("The extended fields of an inode are cut short.", id);
+        for (int i = 0; i < count; i++)
+        {
+            ApfsExtendedField field = Layout.Read<ApfsExtendedField>(fields[(header + (i * entry))..]);
+            if (field.Size > fields.Length - at) throw Damaged("An extended field of an inode is cut short.", id);
+            if (field.Type == type) return field.Size >= least ? fields.Slice(at, field.Size) : throw Damaged($"An extended field of an inode has {(ushort)field.Size} bytes.", id);
+            at = Math.Min(fields.Length, at + ((field.Size + 7) & ~7));
+        }
+
+        return [];
+    }
+
+    private void ReadAttribute(ApfsNode leaf, int index, ulong id)
+    {
+        const int nameOffset = 10;
+        ReadOnlySpan<byte> key = leaf.Key(index);
+        if (key.Length < nameOffset) throw Damaged("The key of an attribute is cut short.", id);
+        string name = ReadName(key[nameOffset..], BinaryPrimitives.ReadUInt16LittleEndian(key[sizeof(ulong)..]), id);
+        ReadOnlySpan<byte> value = leaf.Value(index);
+        int header = Unsafe.SizeOf<ApfsAttributeValue>();
+        if (value.Length < header) throw Damaged($"The attribute {name} has no value.", id);
+        ApfsAttributeValue fixedPart = Layout.Read<ApfsAttributeValue>(value);
+        if (fixedPart.Length > value.Length - header) throw Damaged($"The value of the attribute {name} is cut short.", id);
+        value = value.Slice(header, fixedPart.Length);
+        if ((fixedPart.Flags & ApfsFileConstants.AttributeOfFileSystem) != 0 && name is not (ApfsFileConstants.LinkTargetAttribute or CompressedFile.AttributeName)) return;
+
+        // In the order of keys an inode precedes its attributes.
+        if (!_files.TryGetValue(id, out ApfsFile? file)) throw Damaged($"The attribute {name} belongs to no file.", id);
+        bool isInStream = (fixedPart.Flags & ApfsFileConstants.AttributeInStream) != 0;
+        if (isInStream && value.Length < Unsafe.SizeOf<ApfsAttributeStream>()) throw Damaged($"The attribute {name} has no stream.", id);
+        if (isInStream)
+        {
+            ApfsAttributeStream stream = Layout.Read<ApfsAttributeStream>(value);
+            Add(file, new(name, SizeOf(stream.Stream, id), null), id);
+            (file.Streams ??= [])[name] = stream.StreamId;
+        }
+        else Add(file, new(name, value.Length, value.ToArray()), id);
+    }
+
+    private static void Add(ApfsFile file, ExtendedAttribute attribute, ulong id)
+    {
+        if (attribute.Name == ApfsFileConstants.LinkTargetAttribute)
+        {
+            ReadOnlySpan<byte> target = attribute.Value;
+            int end = target.IndexOf((byte)0);
+            if (target.IsEmpty || end == 0 || target.Length > MaximumLinkTarget) throw Damaged("A symbolic link leads nowhere.", id);
+            file.LinkTarget = Encoding.UTF8.GetString(end < 0 ? target : target[..end]);
+        }
+        else if (attribute is { Name: FinderInfoAttribute, Value: { Length: FinderInfoSize } info }) file.FinderInfo = info.AsSpan().ContainsAnyExcept((byte)0) ? info : null;
+        else file.Attributes.Add(attribute);
+    }
+
+    private string ReadEntryName(ReadOnlySpan<byte> key, ulong folder)
+    {
+        int nameOffset = tree.HasHashedNames ? 12 : 10;
+        if (key.Length < nameOffset) throw Damaged("The key of a folder's entry is cut short.", folder);
+        int length = tree.HasHashedNames
+            ? (int)(BinaryPrimitives.ReadUInt32LittleEndian(key[sizeof(ulong)..]) & ApfsFileConstants.HashedNameLengthMask)
+            : BinaryPrimitives.ReadUInt16LittleEndian(key[sizeof(ulong)..]);
+        string name = ReadName(key[nameOffset..], length, folder);
+        return name is "." or ".." || name.Contains('/') ? throw Damaged("A folder has an entry whose name cannot be one.", folder) : name;
+    }
+
+    // UTF-8; the length counts the zero behind it.
+    private static string ReadName(ReadOnlySpan<byte> bytes, int length, ulong id)
+    {
+        if (length > bytes.Length) throw Damaged("A name is cut short.", id);
+        bytes = bytes[..length];
+        if (!bytes.IsEmpty && bytes[^1] == 0) bytes = bytes[..^1];
+        return bytes.IsEmpty || bytes.Contains((byte)0) ? throw Damaged("A name is empty, or has a zero.", id) : Encoding.UTF8.GetString(bytes);
+    }
+
+    // A folder has one place; other files as many as they have names.
+    private void Attach(SourceEntry root, CancellationToken cancellation)
+    {
+        var pending = new Stack<(ulong Id, SourceEntry Entry)>([(ApfsFileConstants.RootFolder, root)]);
+        var folders = new HashSet<ulong> { ApfsFileConstants.RootFolder };
+        var first = new Dictionary<ulong, SourceEntry>();
+        while (pending.TryPop(out (ulong Id, SourceEntry Entry) folder))
+        {
+            cancellation.ThrowIfCancellationRequested();
+            if (!_folders.TryGetValue(folder.Id, out List<(string Name, ulong FileId)>? entries)) continue;
+            foreach ((string name, ulong id) in entries)
+            {
+                if (!_files.TryGetValue(id, out ApfsFile? file)) throw Damaged($"The entry \"{name}\" leads to file {id}, which is not there.", folder.Id);
+                SourceEntry entry = MakeEntry(name, id, file);
+                folder.Entry.Add(entry);
+                if (entry.Kind == EntryKind.Directory)
+                {
+                    if (!folders.Add(id)) throw Damaged($"The folder \"{name}\" lies in two places.", id);
+                    pending.Push((id, entry));
+                }
+                else if (!first.TryAdd(id, entry)) entry.HardLinkId = first[id].HardLinkId = (long)id;
+            }
+        }
+    }
+
+    private SourceEntry MakeEntry(string name, ulong id, ApfsFile file)
+    {
+        ApfsInode inode = file.Inode;
+        EntryKind kind = KindOf(file);
+        uint flags = inode.BsdFlags & ~(FirmlinkFlag | DatalessFlag);
+        if (kind == EntryKind.File && (flags & CompressedFlag) != 0 && (file.Compressed ??= FindCompressed(file, id)) is not null) flags &= ~CompressedFlag;
+        bool isDevice = kind is EntryKind.CharacterDevice or EntryKind.BlockDevice;
+        bool isInFork = file.Compressed is { IsInResourceFork: true };
+        if (kind == EntryKind.SymbolicLink && file.LinkTarget is null) throw Damaged($"The symbolic link \"{name}\" leads nowhere.", id);
+        return new SourceEntry
+        {
+            Name = name,
+            Kind = kind,
+            Size = kind == EntryKind.File ? file.Compressed?.Size ?? file.Size : 0,
+            ResourceForkSize = kind == EntryKind.File && !isInFork ? file.Attributes.Find(a => a.Name == ResourceForkAttribute)?.Size ?? 0 : 0,
+            Mode = inode.Mode & SourceEntry.PermissionMask,
+            UserId = inode.OwnerId,
+            GroupId = inode.GroupId,
+            Flags = flags,
+
+            // sys/types.h: major() is the top byte, minor() the other three.
+            DeviceMajor = isDevice ? file.Device >> 24 : 0,
+            DeviceMinor = isDevice ? file.Device & 0xFF_FFFF : 0,
+            BirthTime = TimeOf(inode.CreateTime),
+            ModifyTime = TimeOf(inode.ModifyTime),
+            ChangeTime = TimeOf(inode.ChangeTime),
+            AccessTime = TimeOf(inode.AccessTime),
+            NodeId = (long)id,
+            LinkTarget = kind == EntryKind.SymbolicLink ? file.LinkTarget : null,
+            FinderInfo = file.FinderInfo,
+            Attributes = file.Attributes.Count == 0 ? [] : [.. file.Attributes.Where(a => IsShown(a, file))],
+        };
+    }
+
+    private static bool IsShown(ExtendedAttribute attribute, ApfsFile file) =>
+        attribute.Name != ResourceForkAttribute && (file.Compressed is null || attribute.Name != CompressedFile.AttributeName);
+
+    private CompressedFile? FindCompressed(ApfsFile file, ulong id)
+    {
+        if (file.Attributes.Find(a => a.Name == CompressedFile.AttributeName) is not { } attribute || attribute.Size > CompressedFile.MaximumAttributeSize) return null;
+        byte[]? value = attribute.Value;
+        if (value is null)
+        {
+            using BlockStorage stream = tree.OpenStream(file.Streams![attribute.Name], attribute.Size, $"attribute {attribute.Name} of file {id}");
+            value = new byte[attribute.Size];
+            stream.Read(0, value);
+        }
+
+        return CompressedFile.TryParse(value);
+    }
+
+    private static EntryKind KindOf(ApfsFile file) => (file.Inode.Mode & TypeMask) switch
+    {
+        TypeFolder => EntryKind.Directory,
+        TypeLink => EntryKind.SymbolicLink,
+        TypeFifo => EntryKind.Fifo,
+        TypeSocket => EntryKind.Socket,
+        TypeCharacter => EntryKind.CharacterDevice,
+        TypeBlock => EntryKind.BlockDevice,
+        _ => EntryKind.File,
+    };
+
+    private static UnixTime TimeOf(ulong nanoseconds) => new(Math.Max(unchecked((long)nanoseconds), long.MinValue + 1));
+
+    private static long SizeOf(in ApfsStream stream, ulong id) =>
+        stream.Size <= long.MaxValue ? (long)(ulong)stream.Size : throw Damaged($"A file claims {(ulong)stream.Size} bytes.", id);
+
+    private static ImageException Damaged(string problem, ulong id) => ImageException.Damaged(problem, $"tree of files, object {id}");
+}
