@@ -3,6 +3,7 @@ using System.Security.Cryptography;
 using System.Text;
 using CCImage.Diagnostics;
 using CCImage.FileSystems.Apfs;
+using CCImage.Sources;
 using CCImage.Storage;
 
 namespace CCImage.Tests.EndToEnd;
@@ -75,6 +76,7 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
         for (int volume = 0; volume < volumes; volume++) Read($"vol={volume}", Hashes(volume));
         foreach ((int volume, string name, string[] files) in _snapshots) Read($"vol={volume},snap={name}", files);
         Assert.Equal(expected, Run(raw, "set -e\n" + script, null).Split('\n', StringSplitOptions.RemoveEmptyEntries));
+        ReadOurselves(raw);
         if (_snapshots.Count == 0 && volumes == 1) ReadWith7Zip(raw); // it knows neither: what it shows then is an older state
 
         void Read(string options, string[] files)
@@ -114,6 +116,30 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
         (int exitCode, string output, string error) = host is null ? Oracle.Run("uml-apfs", raw, path) : Oracle.Run("uml-apfs", raw, path, host);
         Assert.True(exitCode == 0, output + error + script);
         return output;
+    }
+
+    /// <summary>The files of a tree as sha256sum lists those of a folder.</summary>
+    /// <param name="tree">The tree.</param>
+    public static IEnumerable<string> HashesOf(SourceTree tree)
+    {
+        foreach (SourceEntry entry in tree.Enumerate().Where(e => e.Kind == EntryKind.File))
+        {
+            using BlockStorage content = tree.OpenFork(entry, ForkKind.Data);
+            byte[] bytes = new byte[content.Length];
+            content.Read(0, bytes);
+            yield return $"{Convert.ToHexStringLower(SHA256.HashData(bytes))}  ./{entry.RelativePath}";
+        }
+    }
+
+    private void ReadOurselves(string raw)
+    {
+        using FileStorage storage = FileStorage.OpenRead(raw);
+        using ApfsContainer container = ApfsContainer.Open(storage);
+        for (int volume = 0; volume < volumes; volume++)
+        {
+            using SourceTree tree = container.ReadTree(volume)!;
+            Assert.Equal(Hashes(volume).Order(StringComparer.Ordinal), HashesOf(tree).Order(StringComparer.Ordinal));
+        }
     }
 
     private static string ReadScript(string options) =>
