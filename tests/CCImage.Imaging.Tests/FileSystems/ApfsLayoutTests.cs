@@ -63,9 +63,21 @@ public sealed class ApfsLayoutTests
 
     [Fact]
     public void Volume_superblock() => Check<ApfsVolumeSuperblock>(0x3C0,
-        ("Object", 0), ("Magic", 0x20), ("AllocatedBlocks", 0x58), ("RootTreeType", 0x74), ("ExtentTreeType", 0x78), ("SnapshotTreeType", 0x7C), ("ObjectMapAddress", 0x80),
+        ("Object", 0), ("Magic", 0x20), ("IncompatibleFeatures", 0x38), ("AllocatedBlocks", 0x58), ("RootTreeType", 0x74), ("ExtentTreeType", 0x78), ("SnapshotTreeType", 0x7C), ("ObjectMapAddress", 0x80),
         ("RootTreeId", 0x88), ("ExtentTreeId", 0x90), ("SnapshotTreeId", 0x98), ("FileCount", 0xB8), ("FolderCount", 0xC0),
         ("SnapshotCount", 0xD8), ("Identifier", 0xF0), ("Flags", 0x108), ("Name", 0x2C0));
+
+    [Fact]
+    public void Records_of_files()
+    {
+        Check<ApfsInode>(92, ("ParentId", 0), ("StreamId", 8), ("CreateTime", 16), ("ModifyTime", 24), ("ChangeTime", 32), ("AccessTime", 40),
+            ("BsdFlags", 68), ("OwnerId", 72), ("GroupId", 76), ("Mode", 80));
+        Check<ApfsExtendedField>(4, ("Type", 0), ("Size", 2));
+        Check<ApfsStream>(40, ("Size", 0));
+        Check<ApfsAttributeStream>(48, ("StreamId", 0), ("Stream", 8));
+        Check<ApfsFileExtent>(24, ("Length", 0), ("Address", 8));
+        Check<ApfsAttributeValue>(4, ("Flags", 0), ("Length", 2));
+    }
 
     private static void Check<T>(int size, params (string Field, int Offset)[] fields)
         where T : unmanaged

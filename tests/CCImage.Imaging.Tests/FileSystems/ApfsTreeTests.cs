@@ -4,6 +4,7 @@ using System.Security.Cryptography;
 using System.Text;
 using CCImage.Binary;
 using CCImage.Containers.SparseImage;
+using CCImage.Diagnostics;
 using CCImage.FileSystems.Apfs;
 using CCImage.Sources;
 using CCImage.Storage;
@@ -16,7 +17,7 @@ public sealed class ApfsTreeTests : IDisposable
 {
     private const int BlockSize = 4096;
     private const int TypeOffset = 24, SubtypeOffset = 28;
-    private const uint FileTree = 14; // OBJECT_TYPE_FSTREE
+    private const uint FileTree = 14, ExtentTree = 15; // OBJECT_TYPE_FSTREE, OBJECT_TYPE_BLOCKREFTREE
     private readonly TemporaryFolder _folder = new();
     private readonly SparseImageStorage _disk;
 
@@ -117,6 +118,23 @@ public sealed class ApfsTreeTests : IDisposable
         Assert.Contains(problem, Assert.Single(problems.Distinct()), StringComparison.Ordinal);
     }
 
+    // Found by fuzzing: growing moves the checkpoints, and what was there is free then.
+    [Fact]
+    public void A_file_in_an_area_of_the_container_is_damage()
+    {
+        Change(
+            (record, type, key, value) =>
+            {
+                BinaryPrimitives.WriteUInt64LittleEndian(key, 1 | (2UL << ApfsConstants.TypeShift)); // an extent at block 1, where the checkpoint descriptors are
+                return true;
+            },
+            ExtentTree);
+        using ApfsContainer container = ApfsContainer.Open(_disk);
+        var findings = new ImageFindings("container");
+        container.Check(findings, CancellationToken.None);
+        Assert.Contains(findings.ToList(), f => f.Message.Contains("keeps for itself", StringComparison.Ordinal) && f.Grade == ImageFindingGrade.Damaged);
+    }
+
     // Whatever stands in the nodes, with their checksums right: files are read, or it is damage.
     [Fact]
     public void Flipped_bits_under_a_right_checksum_never_do_more_than_damage()
@@ -188,9 +206,9 @@ public sealed class ApfsTreeTests : IDisposable
             while [ $i -lt 60 ]; do echo $i | dd of=large bs=4096 seek=$((i * 5)) conv=notrunc 2> /dev/null; echo $i > between$i; sync; i=$((i + 1)); done
             ln large sub-name; mkdir -p sub; ln large sub/other-name; ln -s ../large sub/link
             mkfifo fifo; mknod device c 3 7
-            chmod 4755 large; chown 501:20 large; touch -d '2001-02-03 04:05:06' large
-            setfattr -n user.small -v value large
-            setfattr -n user.big -v "$(seq -s , 1 2500)" large
+            chown 501:20 large; chmod 4755 large; touch -d '2001-02-03 04:05:06' large
+            setfattr -n osx.small -v value large
+            setfattr -n osx.big -v "$(seq -s , 1 2500)" large
             sync
             find . -type f -print0 | sort -z | xargs -0 sha256sum
             cd /; umount /mnt
@@ -259,7 +277,7 @@ public sealed class ApfsTreeTests : IDisposable
         Assert.Contains(problem, error.Problem, StringComparison.Ordinal);
     }
 
-    private IEnumerable<long> FindNodes()
+    private IEnumerable<long> FindNodes(uint tree = FileTree)
     {
         byte[] block = new byte[BlockSize];
         foreach (StorageExtent extent in _disk.GetExtents(0, _disk.Length).Where(e => e.Kind == ExtentKind.Data))
@@ -268,16 +286,16 @@ public sealed class ApfsTreeTests : IDisposable
             {
                 _disk.Read(at, block);
                 uint type = BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(TypeOffset)) & ApfsConstants.ObjectTypeMask;
-                if ((ApfsObjectType)type is not (ApfsObjectType.BTreeRoot or ApfsObjectType.BTreeNode) || BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(SubtypeOffset)) != FileTree) continue;
+                if ((ApfsObjectType)type is not (ApfsObjectType.BTreeRoot or ApfsObjectType.BTreeNode) || BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(SubtypeOffset)) != tree) continue;
                 if (ApfsBlocks.IsIntact(block)) yield return at;
             }
         }
     }
 
     // Changes the first record that is to be changed, in the newest version of its node (a snapshot has older ones), and gives the node its checksum.
-    private void Change(RecordChange change)
+    private void Change(RecordChange change, uint tree = FileTree)
     {
-        foreach (long at in FindNodes().OrderByDescending(TransactionOf))
+        foreach (long at in FindNodes(tree).OrderByDescending(TransactionOf))
         {
             byte[] block = new byte[BlockSize];
             _disk.Read(at, block);

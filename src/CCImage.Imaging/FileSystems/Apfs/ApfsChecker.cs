@@ -20,6 +20,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
     private readonly HashSet<ulong> _nodes = []; // of all trees: those of snapshots may share some
     private readonly Dictionary<ulong, ApfsCheckpointMapping> _ephemeral = [];
     private ApfsFreeSpace? _space;
+    private IReadOnlyList<(ulong First, ulong Count)> _ownAreas = [];
     private long _checked;
     private long _sealed;
     private long _faults;
@@ -85,6 +86,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
 
         space.Verify(cancellation);
         _space = space;
+        _ownAreas = container.OwnAreas(space.Manager);
         findings.Ok(Space, $"{(ulong)space.Manager.Main.FreeCount} of {(ulong)space.Manager.Main.BlockCount} blocks are free, in the bitmaps and by every count.");
         foreach (ulong block in space.OwnBlocks) MustBeUsed(block, 1, "block of the space manager");
         foreach ((ulong first, ulong count) in container.Reserved(space.Manager)) MustBeUsed(first, count, "reserved area");
@@ -186,6 +188,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
         if (_mappedBlocks > Blocks.Count) throw GaveUp("The object maps name more blocks than the container has.");
         byte[] content = Blocks.Read(value.Address, blocks, "object");
         MustBeUsed(value.Address, (ulong)blocks, "object");
+        MustBeApart(value.Address, (ulong)blocks, "object");
         bool isProved = (value.Flags & ApfsConstants.MapNoHeader) == 0 && ApfsBlocks.IsIntact(content);
         if (!isProved && (value.Flags & (ApfsConstants.MapNoHeader | ApfsConstants.MapEncrypted)) != 0)
         {
@@ -212,6 +215,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
             _extentBlocks += length;
             if (_extentBlocks > Blocks.Count) throw GaveUp("An extent tree names more blocks than the container has.");
             MustBeUsed(first, length, "extent of a file");
+            MustBeApart(first, length, "extent of a file");
         }
         else if ((container.Superblock.IncompatibleFeatures & ApfsConstants.IncompatibleFusion) == 0)
             throw ImageException.Damaged("An extent of a file leaves the container.", $"block {first}");
@@ -273,7 +277,16 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
 
     private void MustBeUsed(ulong first, ulong count, string what)
     {
-        if (_space?.FirstFree(first, count) is ulong free) Damaged(Objects, $"A {what} lies in a block that is marked free.", $"block {free}");
+        if (_space?.FirstFree(first, count) is ulong free) Damaged(Objects, $"A block that is marked free is in use ({what}).", $"block {free}");
+    }
+
+    // What a volume owns in an area of the container's own would be lost when that is written, or moved.
+    private void MustBeApart(ulong first, ulong count, string what)
+    {
+        foreach ((ulong start, ulong length) in _ownAreas)
+        {
+            if (first < start + length && start < first + count) Damaged(Objects, $"An {what} lies in an area that the container keeps for itself.", $"block {Math.Max(first, start)}");
+        }
     }
 
     // Blocks have one owner each: sums that exceed the container end the check, which would otherwise read what is named again and again.

@@ -227,16 +227,25 @@ internal sealed class ApfsContainer : FileSystemVolume
     /// <summary>Blocks that are never free whatever the bitmaps say.</summary>
     internal IReadOnlyList<(ulong First, ulong Count)> Reserved(ApfsSpaceManager manager)
     {
-        var ranges = new List<(ulong First, ulong Count)>
+        var ranges = new List<(ulong First, ulong Count)>(OwnAreas(manager))
         {
-            (0, 1), (Superblock.DescriptorBase, Superblock.DescriptorBlocks), (Superblock.DataBase, Superblock.DataBlocks),
-            (manager.PoolBase, manager.PoolBlocks), (manager.PoolBitmapBase, manager.PoolBitmapBlocks),
             (Superblock.BlockedOut.Start, Superblock.BlockedOut.Count), (Superblock.KeyLocker.Start, Superblock.KeyLocker.Count),
             (Superblock.MediaKeyLocker.Start, Superblock.MediaKeyLocker.Count), (Superblock.EfiJumpstart, 1),
         };
         ranges.RemoveAll(r => !Blocks.Contains(r.First, r.Count));
         ranges.Sort();
         return ranges;
+    }
+
+    /// <summary>Where the container keeps its checkpoints and the space manager's own blocks: nothing of a volume lies there.</summary>
+    internal IReadOnlyList<(ulong First, ulong Count)> OwnAreas(ApfsSpaceManager manager)
+    {
+        (ulong First, ulong Count)[] areas =
+        [
+            (0, 1), (Superblock.DescriptorBase, Superblock.DescriptorBlocks), (Superblock.DataBase, Superblock.DataBlocks),
+            (manager.PoolBase, manager.PoolBlocks), (manager.PoolBitmapBase, manager.PoolBitmapBlocks),
+        ];
+        return Array.FindAll(areas, a => Blocks.Contains(a.First, a.Count));
     }
 
     private static ApfsContainer FindNewest(BlockStorage window, ApfsBlocks blocks, ApfsContainerSuperblock first)
