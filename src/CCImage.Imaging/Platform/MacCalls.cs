@@ -72,6 +72,9 @@ internal static partial class MacCalls
     public static partial int SetAttributesAt(
         SafeFileHandle folder, string name, in MacAttributeList wanted, ReadOnlySpan<UnixTimeSpec> values, nuint size, uint options);
 
+    [LibraryImport("libc", EntryPoint = "setattrlistat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int SetAttributesAt(SafeFileHandle folder, string name, in MacAttributeList wanted, ReadOnlySpan<uint> values, nuint size, uint options);
+
     // sys/acl.h
     [LibraryImport("libc", EntryPoint = "acl_get_fd_np", SetLastError = true)]
     public static partial nint GetAccessList(SafeFileHandle file, int type);
