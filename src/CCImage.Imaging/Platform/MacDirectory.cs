@@ -73,7 +73,7 @@ internal sealed class MacDirectory : UnixDirectory
     /// <inheritdoc/>
     public override HostStat GetStat(string name)
     {
-        Check(MacCalls.StatAt(Handle, name, s_numbers.AtNoFollow, out MacStat stat));
+        Check(MacCalls.StatAt(Handle, name, out MacStat stat));
         return stat.ToHostStat();
     }
 
