@@ -328,6 +328,8 @@ internal sealed class MacDirectory : UnixDirectory
 
     private byte[] ReadAttribute(SafeFileHandle file, string name, nint size)
     {
+        // Without room the call would answer with a size, which may have become another.
+        if (size == 0) return [];
         byte[] value = new byte[size];
         nint length = CheckLength(MacCalls.GetAttribute(file, name, value, (nuint)value.Length, 0, 0));
         return length == size ? value : value[..(int)length];
