@@ -111,6 +111,7 @@ public static class ImageMount
             ImageErrorId.MountFailed, "macOS does not tell which images are attached.", path, remedy: "Eject it in Finder, or with Disk Utility.");
         AttachedImage image = attached.FirstOrDefault(i => i.IsAt(path))
             ?? throw new ImageException(ImageErrorId.ImageNotMounted, "The image is not attached.", path);
+        bool isMountPoint = image.IsMountedAt(path);
         try
         {
             tools.Detach(image, force, cancellation);
@@ -121,7 +122,7 @@ public static class ImageMount
         }
 
         // Named as the caller did, unless that was a mount point, which is gone now.
-        return new(image.MountPoints.Contains(path) ? image.Path : path, image.Device, image.MountPoints);
+        return new(isMountPoint ? image.Path : path, image.Device, image.MountPoints);
     }
 
     /// <summary>

@@ -13,6 +13,10 @@ internal static class Oracle
         "uml-hfsplus" => new[] { "linux.uml", "cpio", "busybox" }.All(t => FindExactly(t) is not null) ? Path.Combine(Folder, tool) : null,
         "strace" => s_strace.Value,
         "mount.exfat-fuse" => File.Exists("/dev/fuse") && s_hasLoopDevices.Value ? FindExactly(tool) : null,
+
+        // macOS has both, for devices only: newfs_hfs puts /dev before every name, and fsck_hfs asks what it opened for the size of its blocks
+        // (newfs_hfs.c and fsck_hfs.c of Apple's hfs). There the tests of PowerShell check volumes on attached images.
+        "fsck_hfs" or "newfs_hfs" when OperatingSystem.IsMacOS() => null,
         _ => FindExactly(tool),
     };
 

@@ -99,6 +99,7 @@ Describe 'macOS'' metadata' -Tag MacOS {
         & /usr/bin/ditto --hfsCompression (Join-Path $folder 'plain') (Join-Path $folder 'compressed')
         & /usr/bin/touch -t 201802030405.06 (Join-Path $folder 'file')
         & /usr/bin/chflags hidden,uchg (Join-Path $folder 'file')
+        & /usr/bin/chflags -h hidden (Join-Path $folder 'link')
 
         $image = (New-BackupImage $folder (Join-Path $TestDrive 'metadata.dmg')).Path
         $restored = Join-Path $TestDrive 'restored metadata'
@@ -112,9 +113,12 @@ Describe 'macOS'' metadata' -Tag MacOS {
         @($expected -match '^\S+ com\.apple\.ResourceFork (01 02 )+') | Should -HaveCount 2
         @($expected -match '^\S+ com\.example\.test 61 20') | Should -HaveCount 3
         @($expected -match '^file stat .* 0X8002$') | Should -HaveCount 1
+        @($expected -match '^link stat .* 0X8000$') | Should -HaveCount 1
     }
 
     It 'comes back from the image' { Get-Metadata $restored | Should -Be $expected }
+
+    It 'keeps a locked file with two names one file' { & /usr/bin/stat -f '%l' (Join-Path $restored 'file') | Should -Be 2 }
 
     It 'is what macOS reads in the volume' {
         $mounted = Mount-BackupImage $image -NoBrowse -PassThru

@@ -10,7 +10,8 @@ namespace CCImage.Mounting;
 /// <param name="MountPoints">Where its volumes are mounted.</param>
 internal sealed record AttachedImage(string Path, string Device, IReadOnlyList<string> MountPoints)
 {
-    private const string WholeDisk = "/dev/disk";
+    private const string Devices = "/dev/";
+    private const string WholeDisk = "disk";
 
     /// <summary>Reads what <c>hdiutil attach -plist</c> and <c>diskutil image attach --plist</c> answer; null when no device is in it.</summary>
     /// <param name="list">The property list: <c>system-entities</c>, an array of dictionaries with <c>dev-entry</c>, <c>mount-point</c>, <c>content-hint</c>.</param>
@@ -30,10 +31,14 @@ internal sealed record AttachedImage(string Path, string Device, IReadOnlyList<s
         return images;
     }
 
-    /// <summary>Whether this is an image, given by its path, a path to it over links, or where one of its volumes is mounted.</summary>
+    /// <summary>Whether this is an image, given by its path, or where one of its volumes is mounted; by a path over links too, as macOS names both without.</summary>
     /// <param name="path">A full path.</param>
-    public bool IsAt(string path) =>
-        Path == path || MountPoints.Contains(path) || (HostPlatform.IdentityOf(path) is { } identity && HostPlatform.IdentityOf(Path) == identity);
+    public bool IsAt(string path) => Path == path || IsMountedAt(path) || (HostPlatform.IdentityOf(path) is { } identity && HostPlatform.IdentityOf(Path) == identity);
+
+    /// <summary>Whether one of its volumes is mounted at a path.</summary>
+    /// <param name="path">A full path.</param>
+    public bool IsMountedAt(string path) =>
+        MountPoints.Contains(path) || (HostPlatform.IdentityOf(path) is { } identity && MountPoints.Any(mountPoint => HostPlatform.IdentityOf(mountPoint) == identity));
 
     private static AttachedImage? FromEntities(PropertyListDictionary parent, string path)
     {
@@ -44,19 +49,22 @@ internal sealed record AttachedImage(string Path, string Device, IReadOnlyList<s
         {
             if (node is not PropertyListDictionary entity) continue;
             if (entity.GetString("mount-point") is { Length: > 0 } mountPoint) mountPoints.Add(mountPoint);
-            if (entity.GetString("dev-entry") is not string entry || NumberOf(entry) is not long number) continue;
+            if (entity.GetString("dev-entry") is not string entry || NumberOf(entry) is not int number) continue;
 
             // An APFS container appears as a second whole disk, of a higher number; the image's own is the one with the partition map, or the first.
             bool hasMap = entity.GetString("content-hint")?.EndsWith("_scheme", StringComparison.Ordinal) == true;
             if (device is not null && (best.HasMap, -best.Number).CompareTo((hasMap, -number)) >= 0) continue;
-            (device, best) = (entry, (hasMap, number));
+            (device, best) = ($"{Devices}{WholeDisk}{number}", (hasMap, number));
         }
 
         return device is null ? null : new(path, device, mountPoints);
     }
 
-    // The number of a whole disk; null for a slice.
-    private static long? NumberOf(string entry) =>
-        entry.StartsWith(WholeDisk, StringComparison.Ordinal) && int.TryParse(entry.AsSpan(WholeDisk.Length), NumberStyles.None, CultureInfo.InvariantCulture, out int number)
+    // The number of a whole disk; null for a slice. hdiutil gives the path of the device, diskutil its name only.
+    private static int? NumberOf(string entry)
+    {
+        ReadOnlySpan<char> name = entry.StartsWith(Devices, StringComparison.Ordinal) ? entry.AsSpan(Devices.Length) : entry;
+        return name.StartsWith(WholeDisk, StringComparison.Ordinal) && int.TryParse(name[WholeDisk.Length..], NumberStyles.None, CultureInfo.InvariantCulture, out int number)
             ? number : null;
+    }
 }

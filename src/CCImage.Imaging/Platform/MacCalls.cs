@@ -10,20 +10,24 @@ namespace CCImage.Platform;
 internal static partial class MacCalls
 {
     // sys/fcntl.h: AT_FDCWD, AT_SYMLINK_NOFOLLOW
-    private const int CurrentFolder = -2;
-    private const int AtNoFollow = 0x20;
+    internal const int CurrentFolder = -2;
+    internal const int AtNoFollow = 0x20;
+
+    // AT_REALDEV, AT_FDONLY. The volumes of a startup disk form a group, of which plain stat gives one number of a device for both, as getattrlist(2) says
+    // under FSOPT_RETURN_REALDEV; only with the real one a volume can be told from the other. fstat(2) takes no flags.
+    internal const int AtRealDevice = 0x200;
+    internal const int AtFileOnly = 0x400;
 
     private static readonly bool s_isArm = RuntimeInformation.ProcessArchitecture == Architecture.Arm64;
 
     public static int VolumeStat(string path, out MacVolumeStat volume) => s_isArm ? VolumeStatArm(path, out volume) : VolumeStatIntel(path, out volume);
 
     public static int Stat(string path, bool followLink, out MacStat stat) =>
-        s_isArm ? StatPathArm(CurrentFolder, path, out stat, followLink ? 0 : AtNoFollow) : StatPathIntel(CurrentFolder, path, out stat, followLink ? 0 : AtNoFollow);
+        s_isArm ? StatPathArm(CurrentFolder, path, out stat, StatFlags(followLink)) : StatPathIntel(CurrentFolder, path, out stat, StatFlags(followLink));
 
-    public static int StatAt(SafeFileHandle folder, string name, int flags, out MacStat stat) =>
-        s_isArm ? StatAtArm(folder, name, out stat, flags) : StatAtIntel(folder, name, out stat, flags);
+    public static int StatAt(SafeFileHandle folder, string name, out MacStat stat) => StatAt(folder, name, out stat, StatFlags(followLink: false));
 
-    public static int Stat(SafeFileHandle file, out MacStat stat) => s_isArm ? StatFileArm(file, out stat) : StatFileIntel(file, out stat);
+    public static int Stat(SafeFileHandle file, out MacStat stat) => StatAt(file, "", out stat, AtFileOnly | AtRealDevice);
 
     public static nint OpenFolderStream(int descriptor) => s_isArm ? OpenFolderStreamArm(descriptor) : OpenFolderStreamIntel(descriptor);
 
@@ -36,6 +40,11 @@ internal static partial class MacCalls
     /// </summary>
     public static int CreateAt(SafeFileHandle folder, string name, int flags, uint mode) =>
         s_isArm ? CreateAtArm(folder, name, flags, 0, 0, 0, 0, 0, mode) : UnixCalls.CreateAt(folder, name, flags, mode);
+
+    private static int StatFlags(bool followLink) => AtRealDevice | (followLink ? 0 : AtNoFollow);
+
+    private static int StatAt(SafeFileHandle folder, string name, out MacStat stat, int flags) =>
+        s_isArm ? StatAtArm(folder, name, out stat, flags) : StatAtIntel(folder, name, out stat, flags);
 
     [LibraryImport("libc", EntryPoint = "pathconf", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial nint PathConfiguration(string path, int name);
@@ -71,6 +80,9 @@ internal static partial class MacCalls
     [LibraryImport("libc", EntryPoint = "setattrlistat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int SetAttributesAt(
         SafeFileHandle folder, string name, in MacAttributeList wanted, ReadOnlySpan<UnixTimeSpec> values, nuint size, uint options);
+
+    [LibraryImport("libc", EntryPoint = "setattrlistat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int SetAttributesAt(SafeFileHandle folder, string name, in MacAttributeList wanted, ReadOnlySpan<uint> values, nuint size, uint options);
 
     // sys/acl.h
     [LibraryImport("libc", EntryPoint = "acl_get_fd_np", SetLastError = true)]
@@ -111,12 +123,6 @@ internal static partial class MacCalls
 
     [LibraryImport("libc", EntryPoint = "fstatat$INODE64", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int StatAtIntel(SafeFileHandle folder, string name, out MacStat stat, int flags);
-
-    [LibraryImport("libc", EntryPoint = "fstat", SetLastError = true)]
-    private static partial int StatFileArm(SafeFileHandle file, out MacStat stat);
-
-    [LibraryImport("libc", EntryPoint = "fstat$INODE64", SetLastError = true)]
-    private static partial int StatFileIntel(SafeFileHandle file, out MacStat stat);
 
     [LibraryImport("libc", EntryPoint = "fdopendir", SetLastError = true)]
     private static partial nint OpenFolderStreamArm(int descriptor);

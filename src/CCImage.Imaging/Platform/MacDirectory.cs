@@ -73,7 +73,7 @@ internal sealed class MacDirectory : UnixDirectory
     /// <inheritdoc/>
     public override HostStat GetStat(string name)
     {
-        Check(MacCalls.StatAt(Handle, name, s_numbers.AtNoFollow, out MacStat stat));
+        Check(MacCalls.StatAt(Handle, name, out MacStat stat));
         return stat.ToHostStat();
     }
 
@@ -201,14 +201,12 @@ internal sealed class MacDirectory : UnixDirectory
     /// <inheritdoc/>
     public override void SetFlags(HostNode node, uint flags)
     {
-        using SafeFileHandle? own = node.File is null ? OpenItself(node.Name) : null;
-        SafeFileHandle file = node.File ?? own!;
         flags &= MacStat.SettableFlags;
-        if (MacCalls.SetFlags(file, flags) == 0) return;
+        if (flags == 0 || ChangeFlags(node, flags) == 0) return;
 
         // Only root sets the system's flags; those of the user are not to be lost with them.
         int error = Marshal.GetLastPInvokeError();
-        if ((flags & MacStat.UserFlags) != 0 && (flags & ~MacStat.UserFlags) != 0) Check(MacCalls.SetFlags(file, flags & MacStat.UserFlags));
+        if ((flags & MacStat.UserFlags) != 0 && (flags & ~MacStat.UserFlags) != 0) Check(ChangeFlags(node, flags & MacStat.UserFlags));
         throw Failure(error);
     }
 
@@ -250,6 +248,18 @@ internal sealed class MacDirectory : UnixDirectory
 
     private SafeFileHandle OpenItself(string name) =>
         new(Check(UnixCalls.OpenAt(Handle, name, NonBlocking | OpenLinkItself | CloseOnExec)), ownsHandle: true);
+
+    // By its name nothing has to be opened: by now its mode or its list may forbid that, and to open a device may have effects.
+    private int ChangeFlags(HostNode node, uint flags)
+    {
+        if (node.File is not null) return MacCalls.SetFlags(node.File, flags);
+        var wanted = new MacAttributeList { Common = MacAttributeList.Flags };
+        int result = MacCalls.SetAttributesAt(Handle, node.Name, wanted, [flags], sizeof(uint), MacAttributeList.NoFollow);
+
+        // Of a file system without flags chflags(2) tells, but not setattrlist(2).
+        if (result == 0 && (GetStat(node.Name).Flags & flags) == 0) throw Failure(NotSupported);
+        return result;
+    }
 
     // In ascending order.
     private string[] ReadAttributeNames(SafeFileHandle file)
@@ -318,6 +328,8 @@ internal sealed class MacDirectory : UnixDirectory
 
     private byte[] ReadAttribute(SafeFileHandle file, string name, nint size)
     {
+        // Without room the call would answer with a size, which may have become another.
+        if (size == 0) return [];
         byte[] value = new byte[size];
         nint length = CheckLength(MacCalls.GetAttribute(file, name, value, (nuint)value.Length, 0, 0));
         return length == size ? value : value[..(int)length];

@@ -136,6 +136,9 @@ internal struct MacAttributeList
     /// <summary>ATTR_CMN_BKUPTIME.</summary>
     public const uint BackupTime = 0x2000;
 
+    /// <summary>ATTR_CMN_FLAGS.</summary>
+    public const uint Flags = 0x40000;
+
     /// <summary>FSOPT_NOFOLLOW.</summary>
     public const uint NoFollow = 1;
 

@@ -19,6 +19,7 @@ internal sealed class EntryRestorer(
 {
     private readonly HashSet<SourceEntry> _existing = [];
     private readonly Dictionary<long, SourceEntry> _firstNames = [];
+    private readonly HashSet<SourceEntry> _flagless = [];
 
     /// <summary>Folders that were there before: few.</summary>
     public IReadOnlySet<SourceEntry> Existing => _existing;
@@ -58,6 +59,14 @@ internal sealed class EntryRestorer(
         {
             throw failures.ErrorOf(entry, e);
         }
+    }
+
+    /// <summary>Sets the flags of a file with several names, once all of them are made; of any other entry nothing happens.</summary>
+    /// <param name="folder">The folder it lies in.</param>
+    /// <param name="entry">The entry.</param>
+    public void SetLateFlags(HostDirectory folder, SourceEntry entry)
+    {
+        if (_flagless.Remove(entry)) metadata.SetFlags(folder, entry, new(entry.Name));
     }
 
     private bool MakeFolder(HostDirectory folder, SourceEntry entry, HashSet<HostIdentity> made)
@@ -122,8 +131,10 @@ internal sealed class EntryRestorer(
                 Place(folder, name, entry);
                 isComplete = true;
 
-                // Last, for a file with a flag can no longer be renamed; by its name, for its handle had to be closed for the renaming.
-                metadata.SetFlags(folder, entry, new(entry.Name));
+                // Last, for a file with a flag can no longer be renamed; by its name, for its handle had to be closed for the renaming. Nor does a Mac
+                // give a file that is locked by one a further name (KAUTH_VNODE_LINKTARGET).
+                if (entry.HardLinkId == 0) metadata.SetFlags(folder, entry, new(entry.Name));
+                else _flagless.Add(entry);
             }
             catch (UnreadableContentException e)
             {
@@ -189,6 +200,7 @@ internal sealed class EntryRestorer(
         HostStat stat = folder.GetStat(entry.Name);
         made.Add(stat.Identity);
         metadata.SetMetadata(folder, entry, new(entry.Name), stat);
+        metadata.SetFlags(folder, entry, new(entry.Name));
         return true;
     }
 
@@ -204,6 +216,7 @@ internal sealed class EntryRestorer(
         HostStat stat = folder.GetStat(entry.Name);
         made.Add(stat.Identity);
         metadata.SetMetadata(folder, entry, new(entry.Name), stat);
+        metadata.SetFlags(folder, entry, new(entry.Name));
         return true;
     }
 

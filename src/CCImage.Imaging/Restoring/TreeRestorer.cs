@@ -126,7 +126,7 @@ internal sealed class TreeRestorer
         }
     }
 
-    // The second pass: down to make the links, and on the way up the metadata of what was left behind.
+    // The second pass: down to make the links and to lock what has several names, and on the way up the metadata of what was left behind.
     private void FinishFolders()
     {
         using var path = new HostPath(_platform.OpenDirectory(_options.DestinationPath));
@@ -180,6 +180,7 @@ internal sealed class TreeRestorer
         HashSet<HostIdentity>? made = null;
         foreach (SourceEntry child in entry.Children)
         {
+            _entry.SetLateFlags(folder, child);
             if (child.Kind != EntryKind.SymbolicLink || !_selection.IsTaken(child)) continue;
             _cancellation.ThrowIfCancellationRequested();
             made ??= IdentitiesOf(folder, entry);

@@ -51,6 +51,7 @@ public sealed class ImageMountTests : IDisposable
     [InlineData(MacTexts.AttachedApfs, "/dev/disk9", "/Volumes/One|/Volumes/Two")]
     [InlineData(MacTexts.AttachedApfsLow, "/dev/disk9", "/Volumes/One|/Volumes/Two")]
     [InlineData(MacTexts.AttachedWhole, "/dev/disk5", "/Volumes/Whole")]
+    [InlineData(MacTexts.AttachedByDiskutil, "/dev/disk25", "/Volumes/One")]
     public void The_answer_tells_device_and_mount_points(string answer, string device, string mountPoints)
     {
         var tools = new RecordingTools().On("hdiutil attach", answer).On("diskutil image attach --help", "", 1, MacTexts.DiskutilWithoutImages);
@@ -156,6 +157,26 @@ public sealed class ImageMountTests : IDisposable
             () => ImageMount.Detach(_folder["other"], false, Mac().On("hdiutil info", info), SilentObserver.Instance, CancellationToken.None)).Id);
         Assert.Equal(ImageErrorId.MountFailed, Assert.Throws<ImageException>(
             () => ImageMount.Detach(path, false, Mac().On("hdiutil info", "", 1), SilentObserver.Instance, CancellationToken.None)).Id);
+    }
+
+    [LinuxFact]
+    public void A_mount_point_is_found_by_a_path_over_links()
+    {
+        // macOS tells /private/tmp/mount where the user says /tmp/mount.
+        string path = Make(BackupImageFormat.Sparse, null), mountPoint = _folder["private", "mount"];
+        Directory.CreateDirectory(mountPoint);
+        Directory.CreateSymbolicLink(_folder["tmp"], _folder["private"]);
+        string info = MacTexts.Info((path, "/dev/disk8", mountPoint));
+        foreach (string given in (string[])[_folder["tmp", "mount"], mountPoint + "/"])
+        {
+            RecordingTools tools = Mac().On("hdiutil info", info).On("diskutil eject", _ =>
+            {
+                Directory.Delete(mountPoint);
+                return new(0, [], "");
+            });
+            Assert.Equal(path, ImageMount.Detach(given, force: false, tools, SilentObserver.Instance, CancellationToken.None).Path);
+            Directory.CreateDirectory(mountPoint);
+        }
     }
 
     [Fact]

@@ -64,6 +64,16 @@ internal static class MacTexts
         </array></dict></plist>
         """;
 
+    /// <summary>diskutil image attach --plist: devices by their names alone, and hints in words.</summary>
+    public const string AttachedByDiskutil = Head + """
+        <dict><key>system-entities</key><array>
+          <dict><key>content-hint</key><string>GUID_partition_scheme</string><key>dev-entry</key><string>disk25</string></dict>
+          <dict><key>content-hint</key><string>Apple_APFS</string><key>dev-entry</key><string>disk25s1</string></dict>
+          <dict><key>content-hint</key><string>Apple_APFS_Container</string><key>dev-entry</key><string>disk26</string></dict>
+          <dict><key>content-hint</key><string>Apple_APFS_Volume</string><key>dev-entry</key><string>disk26s1</string><key>mount-point</key><string>/Volumes/One</string></dict>
+        </array></dict></plist>
+        """;
+
     /// <summary>A property list without a device.</summary>
     public const string AttachedNothing = Head + "<dict><key>system-entities</key><array/></dict></plist>";
 

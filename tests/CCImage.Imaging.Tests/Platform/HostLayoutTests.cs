@@ -115,6 +115,42 @@ public class HostLayoutTests
     [Fact]
     public void Mac_flags_that_can_be_set() => Assert.Equal(0x0017FF1Fu, MacStat.SettableFlags);
 
+    /// <summary>macOS SDK, sys/fcntl.h and sys/attr.h: the numbers of the calls that take a folder and a name.</summary>
+    [Fact]
+    public void Mac_numbers_of_calls()
+    {
+        Assert.Equal((-2, 0x20, 0x200, 0x400), (MacCalls.CurrentFolder, MacCalls.AtNoFollow, MacCalls.AtRealDevice, MacCalls.AtFileOnly));
+        Assert.Equal((0x200u, 0x2000u, 0x40000u, 1u), (MacAttributeList.CreationTime, MacAttributeList.BackupTime, MacAttributeList.Flags, MacAttributeList.NoFollow));
+        Assert.Equal(0x1100000, MacDirectory.OpenFolderFlags); // O_RDONLY | O_DIRECTORY | O_CLOEXEC
+        Assert.Equal((0x100, 0xFFFFu), (MacAccessList.Extended, MacStat.UserFlags));
+    }
+
+    /// <summary>macOS SDK, sys/errno.h: the numbers that mean something else than on Linux, and some that are the same.</summary>
+    [Fact]
+    public void Mac_error_numbers()
+    {
+        (int Error, HostFailure Failure)[] expected =
+        [
+            (1, HostFailure.AccessDenied), // EPERM
+            (2, HostFailure.NotFound), // ENOENT
+            (13, HostFailure.AccessDenied), // EACCES
+            (17, HostFailure.AlreadyExists), // EEXIST
+            (20, HostFailure.NotADirectory), // ENOTDIR
+            (27, HostFailure.FileTooLarge), // EFBIG
+            (28, HostFailure.NoSpace), // ENOSPC
+            (30, HostFailure.ReadOnly), // EROFS
+            (45, HostFailure.NotSupported), // ENOTSUP
+            (62, HostFailure.SymbolicLink), // ELOOP
+            (63, HostFailure.BadName), // ENAMETOOLONG
+            (69, HostFailure.NoSpace), // EDQUOT
+            (78, HostFailure.NotSupported), // ENOSYS
+            (84, HostFailure.Other), // EOVERFLOW
+            (92, HostFailure.BadName), // EILSEQ
+            (102, HostFailure.NotSupported), // EOPNOTSUPP
+        ];
+        Assert.Equal(expected, expected.Select(e => (e.Error, MacDirectory.FailureOf(e.Error).Failure)));
+    }
+
     /// <summary>sys/time.h: timespec, the same on both.</summary>
     [Fact]
     public void Timespec() => Assert.Equal(16, Unsafe.SizeOf<UnixTimeSpec>());

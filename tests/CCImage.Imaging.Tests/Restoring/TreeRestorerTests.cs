@@ -363,7 +363,21 @@ public class TreeRestorerTests
         }));
         var calls = new List<string>();
         Restore(tree, folder["out"], platform: new NotingPlatform(calls));
-        Assert.Equal(["aaa", "zzz", "mode", $"times {TestTree.SomeTime}", HostAttributes.AccessListName, "flags"], calls);
+        Assert.Equal(["aaa", "zzz", "mode", $"times {TestTree.SomeTime}", HostAttributes.AccessListName, "flags of guarded"], calls);
+    }
+
+    // A Mac gives a file that is locked by a flag no further name; links and nodes have flags like anything else.
+    [LinuxFact]
+    public void Flags_are_set_after_the_last_name_of_a_file_and_on_links_and_nodes_too()
+    {
+        using var folder = new TemporaryFolder();
+        SourceEntry Locked(string name) => new() { Name = name, Kind = EntryKind.File, Mode = 0x1A4, Flags = 2, HardLinkId = 1 };
+        using var tree = new LiteralTree(
+            LiteralTree.File("a", "", Locked), new(new() { Name = "link", Kind = EntryKind.SymbolicLink, LinkTarget = "a", Flags = 0x8000 }, [], null),
+            new(new() { Name = "pipe", Kind = EntryKind.Fifo, Mode = 0x1A4, Flags = 0x8000 }, [], null), LiteralTree.File("twin", "", Locked));
+        var calls = new List<string>();
+        Assert.Empty(Restore(tree, folder["out"], platform: new NotingPlatform(calls)).Warnings);
+        Assert.Equal(["flags of pipe", "name", "flags of a", "flags of link"], calls.Where(c => c == "name" || c.StartsWith("flags", StringComparison.Ordinal)));
     }
 
     [Fact]
@@ -440,7 +454,13 @@ public class TreeRestorerTests
 
             public override void SetTimes(HostNode node, in HostStat stat) => Note(node, $"times {stat.BackupTime}");
 
-            public override void SetFlags(HostNode node, uint flags) => Note(node, "flags");
+            public override void SetFlags(HostNode node, uint flags) => Note(node, $"flags of {node.Name}");
+
+            public override void CreateLink(string name, HostDirectory folder, string existing)
+            {
+                calls.Add("name");
+                base.CreateFile(name).Dispose();
+            }
 
             protected override HostDirectory Decorate(HostDirectory folder) => new NotingDirectory(folder, calls);
 
