@@ -127,12 +127,15 @@ internal static class DiskReading
                     if (entry.ResourceForkSize > 0) ReadSome(tree.OpenFork(entry, ForkKind.Resource));
                     foreach (ExtendedAttribute attribute in entry.Attributes) ReadSome(tree.OpenAttribute(entry, attribute));
                 }
-                catch (ImageException e) when (e.Id == ImageErrorId.UnsupportedFormat || (e.Id == ImageErrorId.ImageDamaged && !mustBeReadable))
+                catch (ImageException e) when (e.Id == ImageErrorId.UnsupportedFormat || (e.Id == ImageErrorId.ImageDamaged && (!mustBeReadable || IsContent(e))))
                 {
                 }
             }
         }
     }
+
+    // What a file holds is nobody's to judge but who reads it.
+    private static bool IsContent(ImageException e) => e.Place?.StartsWith("compressed content", StringComparison.Ordinal) == true;
 
     private static void ReadSome(BlockStorage content)
     {

@@ -14,6 +14,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
     private const string Checkpoint = "APFS checkpoint";
     private const string Space = "APFS space manager";
     private const string Objects = "APFS objects";
+    private const string Files = "APFS files";
     private const int MostObjectBytes = 1 << 20;
     private const int MostFaults = 1000; // then nothing can be learned from the rest, and hostile trees must end
 
@@ -148,6 +149,8 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
         Guard(Objects, () => CheckObjectMap(address, $"object map of volume '{name}'", snapshots));
         var map = new ApfsObjectMap(Blocks, address, "volume object map");
         CheckFileTree(volume, map, container.Transaction, $"volume '{name}'");
+        if (container.OpenFileTree(volume) is { } files)
+            Guard(Files, () => findings.Ok(Files, $"The {new ApfsTreeReader(files).Check(cancellation)} files and folders of volume '{name}' are in order."));
         if (IsPhysical(volume.ExtentTreeType)) WalkTree(volume.ExtentTreeId, "extent tree", CheckExtents);
         if (!IsPhysical(volume.SnapshotTreeType)) return;
         WalkTree(volume.SnapshotTreeId, "snapshot tree", (leaf, index) =>

@@ -121,8 +121,13 @@ internal sealed class ApfsContainer : FileSystemVolume
     {
         if (!HasReadableTree(index)) return null;
         ApfsVolumeSuperblock volume = ReadVolume(new(Blocks, Superblock.ObjectMapAddress, "container object map"), VolumeIds().ElementAt(index));
-        return IsReadable(volume) ? new ApfsTreeReader(new(Blocks, _window, volume, Transaction)).Read(cancellation) : null;
+        return OpenFileTree(volume) is { } tree ? new ApfsTreeReader(tree).Read(cancellation) : null;
     }
+
+    /// <summary>The records of a volume's files, or null when the volume is encrypted or sealed.</summary>
+    /// <param name="volume">The volume.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    internal ApfsFileTree? OpenFileTree(in ApfsVolumeSuperblock volume) => IsReadable(volume) ? new(Blocks, _window, volume, Transaction) : null;
 
     /// <inheritdoc/>
     public override VolumeResizer OpenResizer(CancellationToken cancellation) => new ApfsGrower(this, cancellation);
@@ -274,8 +279,9 @@ internal sealed class ApfsContainer : FileSystemVolume
 
     private static ImageException Damaged(string why) => ImageException.Damaged("The APFS container cannot be used. " + why, "container superblock in block 0");
 
-    private static bool IsReadable(in ApfsVolumeSuperblock volume) =>
-        (volume.Flags & ApfsConstants.VolumeUnencrypted) != 0 && (volume.IncompatibleFeatures & ApfsConstants.VolumeIsSealed) == 0
+    // The second device of a Fusion container is not here.
+    private bool IsReadable(in ApfsVolumeSuperblock volume) =>
+        (Superblock.IncompatibleFeatures & ApfsConstants.IncompatibleFusion) == 0 && (volume.Flags & ApfsConstants.VolumeUnencrypted) != 0 && (volume.IncompatibleFeatures & ApfsConstants.VolumeIsSealed) == 0
         && (volume.RootTreeType & ApfsConstants.ObjectStorageMask) == 0;
 
     private static long Clamp(ulong count) => (long)Math.Min(count, long.MaxValue);

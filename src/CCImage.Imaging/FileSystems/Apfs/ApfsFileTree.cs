@@ -71,20 +71,33 @@ internal sealed class ApfsFileTree
         long end = 0;
         foreach ((ApfsNode leaf, int index) in Find(id, ApfsRecordType.Extent))
         {
-            ulong at = BinaryPrimitives.ReadUInt64LittleEndian(leaf.Key(index, 16)[8..]);
-            ReadOnlySpan<byte> value = leaf.Value(index, 24);
-            if (value.IsEmpty) throw ImageException.Damaged("An extent of a file has no value.", place);
-            ApfsFileExtent extent = Layout.Read<ApfsFileExtent>(value);
-            ulong length = extent.Length & ApfsFileConstants.ExtentLengthMask;
-            if (at != (ulong)end || length == 0 || length % (uint)_blocks.Size != 0 || length > (ulong)(long.MaxValue - end))
-                throw ImageException.Damaged($"The extents of a file do not follow each other: {length} bytes at {at}, behind {end}.", place);
-            bool isHole = extent.Address == 0;
-            if (!isHole && !_blocks.Contains(extent.Address, length / (uint)_blocks.Size)) throw ImageException.Damaged("An extent of a file leaves the container.", place);
-            runs.Add((isHole ? ForkStorage.Hole : (long)(ulong)extent.Address * _blocks.Size, (long)length));
-            end += (long)length;
+            (long Offset, long Length) run = ReadExtent(leaf, index, end, place);
+            runs.Add(run);
+            end += run.Length;
         }
 
         return end >= size ? new ForkStorage(Storage, size, runs) : throw ImageException.Damaged($"A file of {size} bytes has extents for {end}.", place);
+    }
+
+    /// <summary>Reads an extent.</summary>
+    /// <param name="leaf">Its leaf.</param>
+    /// <param name="index">Its record.</param>
+    /// <param name="end">Where the one before it ends, in bytes of the stream.</param>
+    /// <param name="place">What errors call it.</param>
+    /// <returns>Where it lies in the container, or <see cref="ForkStorage.Hole"/>, and its length, both in bytes.</returns>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    public (long Offset, long Length) ReadExtent(ApfsNode leaf, int index, long end, string place)
+    {
+        ulong at = BinaryPrimitives.ReadUInt64LittleEndian(leaf.Key(index, 16)[8..]);
+        ReadOnlySpan<byte> value = leaf.Value(index, 24);
+        if (value.IsEmpty) throw ImageException.Damaged("An extent of a file has no value.", place);
+        ApfsFileExtent extent = Layout.Read<ApfsFileExtent>(value);
+        ulong length = extent.Length & ApfsFileConstants.ExtentLengthMask;
+        if (at != (ulong)end || length == 0 || length % (uint)_blocks.Size != 0 || length > (ulong)(long.MaxValue - end))
+            throw ImageException.Damaged($"The extents of a file do not follow each other: {length} bytes at {at}, behind {end}.", place);
+        if (extent.Address == 0) return (ForkStorage.Hole, (long)length);
+        if (!_blocks.Contains(extent.Address, length / (uint)_blocks.Size)) throw ImageException.Damaged("An extent of a file leaves the container.", place);
+        return ((long)(ulong)extent.Address * _blocks.Size, (long)length);
     }
 
     /// <summary>The first word of a key: object and type.</summary>

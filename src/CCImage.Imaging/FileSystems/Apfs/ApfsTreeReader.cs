@@ -28,7 +28,10 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
     private const uint CompressedFlag = 0x20, FirmlinkFlag = 0x0080_0000, DatalessFlag = 0x4000_0000;
 
     private readonly Dictionary<ulong, ApfsFile> _files = [];
+    private readonly Dictionary<ulong, long> _streamEnds = []; // only when extents are to be checked
     private readonly Dictionary<ulong, List<(string Name, ulong FileId)>> _folders = [];
+
+    private bool _checksExtents;
 
     /// <summary>Reads the tree.</summary>
     /// <param name="cancellation">Ends it.</param>
@@ -48,6 +51,32 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
         return new ApfsTree(tree, rootEntry, _files);
     }
 
+    /// <summary>Reads the tree, and proves that extents hold what every file and attribute claims. The content of files of the cloud is not here.</summary>
+    /// <param name="cancellation">Ends it.</param>
+    /// <returns>Files and folders that the root leads to, itself not among them.</returns>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>, <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
+    public long Check(CancellationToken cancellation)
+    {
+        _checksExtents = true;
+        using ApfsTree read = Read(cancellation);
+        foreach ((ulong id, ApfsFile file) in _files)
+        {
+            if ((file.Inode.BsdFlags & DatalessFlag) == 0) MustHold(id, file.Inode.StreamId, file.Size);
+            if (file.Streams is null) continue;
+            foreach (ExtendedAttribute attribute in file.Attributes)
+            {
+                if (file.Streams.TryGetValue(attribute.Name, out ulong stream)) MustHold(id, stream, attribute.Size);
+            }
+        }
+
+        return read.Enumerate().LongCount() - 1;
+    }
+
+    private void MustHold(ulong id, ulong stream, long size)
+    {
+        if (_streamEnds.GetValueOrDefault(stream) < size) throw Damaged($"A stream of {size} bytes has extents for {_streamEnds.GetValueOrDefault(stream)}.", id);
+    }
+
     private void ReadRecord(ApfsNode leaf, int index)
     {
         ulong head = ApfsFileTree.HeadOf(leaf, index), id = head & ApfsConstants.AddressMask;
@@ -58,6 +87,10 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
                 break;
             case ApfsRecordType.Attribute:
                 ReadAttribute(leaf, index, id);
+                break;
+            case ApfsRecordType.Extent when _checksExtents:
+                long end = _streamEnds.GetValueOrDefault(id);
+                _streamEnds[id] = end + tree.ReadExtent(leaf, index, end, $"tree of files, object {id}").Length;
                 break;
             case ApfsRecordType.Entry:
                 ReadOnlySpan<byte> value = leaf.Value(index, sizeof(ulong));
