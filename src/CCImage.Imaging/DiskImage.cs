@@ -342,7 +342,7 @@ public sealed class DiskImage : IDisposable
             1 => readable[0],
             0 => throw new ImageException(
                 ImageErrorId.VolumeNotFound, "The image holds no volume whose files can be read.",
-                remedy: "HFS+ and APFS volumes are read, unless the file system itself is encrypted; Get-BackupImage lists what there is."),
+                remedy: "HFS+, APFS and FAT volumes are read, unless the file system itself is encrypted; Get-BackupImage lists what there is."),
             _ => throw new ImageException(
                 ImageErrorId.VolumeNotFound, $"The image holds {readable.Length} volumes that can be read.", remedy: "Name one by its number; Get-BackupImage lists them."),
         };

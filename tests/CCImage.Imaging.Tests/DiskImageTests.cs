@@ -83,7 +83,7 @@ public sealed partial class DiskImageTests : IDisposable
             }
         }
 
-        Assert.Equal("APFS 14, FAT 0, HFS 29", $"APFS {trees.GetValueOrDefault("APFS")}, FAT {trees.GetValueOrDefault("FAT")}, HFS {trees.GetValueOrDefault("HFS")}");
+        Assert.Equal("APFS 14, FAT 18, HFS 29", $"APFS {trees.GetValueOrDefault("APFS")}, FAT {trees.GetValueOrDefault("FAT")}, HFS {trees.GetValueOrDefault("HFS")}");
     }
 
     [CorpusFact]
@@ -138,8 +138,11 @@ public sealed partial class DiskImageTests : IDisposable
         Assert.Equal(image.Describe().FreeBytes, image.GetFreeExtents().Sum(e => e.Length));
         Assert.Equal(ImageErrorId.VolumeNotFound, Assert.Throws<ImageException>(() => image.ReadTree(null, default)).Id);
         Assert.Equal(ImageErrorId.VolumeNotFound, Assert.Throws<ImageException>(() => image.ReadTree(3, default)).Id);
-        ImageException error = Assert.Throws<ImageException>(() => image.ReadTree(1, default));
-        Assert.Equal((ImageErrorId.UnsupportedFormat, image.Path), (error.Id, error.Path));
+        using SourceTree tree = image.ReadTree(1, default);
+        Assert.Contains(tree.Root.Children, e => e.Name == "README.txt");
+        using DiskImage classic = DiskImage.Open(Path.Combine(CorpusLocation.Folder!, "rizinorg__rizin-testbins/hfs.img"));
+        ImageException error = Assert.Throws<ImageException>(() => classic.ReadTree(1, default));
+        Assert.Equal((ImageErrorId.UnsupportedFormat, classic.Path), (error.Id, error.Path));
     }
 
     [CorpusFact]

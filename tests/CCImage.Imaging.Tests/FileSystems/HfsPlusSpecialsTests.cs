@@ -194,7 +194,9 @@ public sealed class HfsPlusSpecialsTests
         using MemoryStorage disk = Corpus.OpenRaw("balena-io-modules__etcher-sdk/etcher-test.img.gz");
         using FileSystemVolume fat = VolumeDetection.Open(new WindowStorage(disk, 128 * 512, 2048 * 512), out _);
         Assert.Equal((VolumeKind.Fat12, "NEW VOLUME", 2048L * 512), (fat.Kind, fat.Name, fat.CapacityBytes));
-        Assert.Null(fat.ReadTree());
+        Assert.True(fat.HasReadableTree(0));
+        Assert.False(hfs.HasReadableTree(0));
+        Assert.Null(hfs.ReadTree());
     }
 
     private static byte[] Read(BlockStorage storage)

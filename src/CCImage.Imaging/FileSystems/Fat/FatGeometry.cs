@@ -149,6 +149,10 @@ internal sealed record FatGeometry
         return IsCluster(fat32.RootCluster) ? null : $"its root directory is said to begin in cluster {fat32.RootCluster}";
     }
 
+    /// <summary>Where a cluster begins, in bytes from the start of the volume.</summary>
+    /// <param name="cluster">A cluster that exists.</param>
+    public long OffsetOf(uint cluster) => HeapOffset + ((cluster - ClusterRuns.First) * (long)ClusterSize);
+
     /// <summary>Whether a cluster exists.</summary>
     /// <param name="cluster">Its number.</param>
     public bool IsCluster(uint cluster) => cluster >= ClusterRuns.First && cluster - ClusterRuns.First < ClusterCount;

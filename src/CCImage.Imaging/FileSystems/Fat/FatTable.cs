@@ -33,6 +33,11 @@ internal sealed class FatTable(BlockStorage volume, FatGeometry geometry, int nu
         }
     }
 
+    /// <summary>Reads a part of the table.</summary>
+    /// <param name="first">The first entry; an even number.</param>
+    /// <param name="entries">To be filled; all of them exist.</param>
+    public void Read(uint first, Span<uint> entries) => Read(first, entries, new byte[entries.Length * sizeof(uint)]);
+
     /// <summary>Runs of free clusters, ascending; two may touch.</summary>
     public IEnumerable<(long First, long Count)> FreeRuns()
     {
@@ -80,6 +85,34 @@ internal sealed class FatTable(BlockStorage volume, FatGeometry geometry, int nu
                 VolumeKind.Fat16 => BinaryPrimitives.ReadUInt16LittleEndian(bytes[(i * 2)..]),
                 _ => BinaryPrimitives.ReadUInt32LittleEndian(bytes[(i * 4)..]) & 0x0FFFFFFF, // the upper four bits are not the table's
             };
+        }
+    }
+}
+
+/// <summary>Entries of a table one after the other, as chains have them: a part of the table is kept. For one thread.</summary>
+/// <param name="table">The table.</param>
+internal sealed class FatTableWindow(FatTable table)
+{
+    private const uint Size = 2048;
+
+    private readonly uint[] _entries = new uint[Size];
+    private long _first = -1;
+
+    /// <summary>One entry.</summary>
+    /// <param name="index">A cluster that exists.</param>
+    public uint this[uint index]
+    {
+        get
+        {
+            uint first = index / Size * Size;
+            if (first != _first)
+            {
+                _first = -1;
+                table.Read(first, _entries.AsSpan(0, (int)Math.Min(Size, table.EntryCount - first)));
+                _first = first;
+            }
+
+            return _entries[index - first];
         }
     }
 }

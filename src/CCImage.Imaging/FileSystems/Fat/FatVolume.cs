@@ -1,5 +1,6 @@
 using CCImage.Binary;
 using CCImage.Diagnostics;
+using CCImage.Sources;
 using CCImage.Storage;
 
 namespace CCImage.FileSystems.Fat;
@@ -64,7 +65,7 @@ internal sealed class FatVolume : FileSystemVolume
         long? difference = FindTableDifference();
         if (difference is long at) findings.Damaged(Table, "The two FATs differ: the chains of files are in doubt.", $"FATs from byte {at} on");
         else if (_geometry is { TableCount: > 1, IsMirrored: true }) findings.Ok(Table, "The FATs are equal.");
-        cancellation.ThrowIfCancellationRequested();
+        CheckFiles(findings, cancellation);
         if (_geometry.Fat32 is not { } fat32) return;
         if (_table[fat32.RootCluster] == 0) findings.Damaged(Table, "The root directory's first cluster is marked as free.", $"cluster {fat32.RootCluster}");
         if (IsOnePlaceForTwo) findings.Damaged("FAT boot sector", $"It puts its copy and the information sector into one place, sector {fat32.BackupSector}.", "boot sector");
@@ -73,6 +74,12 @@ internal sealed class FatVolume : FileSystemVolume
         if (IsBackup(backup)) findings.Ok("FAT boot sector", "The copy of the boot sector is equal to it.");
         else findings.Repairable("FAT boot sector", "The copy of the boot sector differs from the boot sector in use.", $"byte {backup} of the partition");
     }
+
+    /// <inheritdoc/>
+    public override bool HasReadableTree(int index) => true;
+
+    /// <inheritdoc/>
+    public override SourceTree ReadTree(int index = 0, CancellationToken cancellation = default) => new FatTreeReader(_volume, _geometry, _table).Read(cancellation);
 
     /// <inheritdoc/>
     public override VolumeResizer OpenResizer(CancellationToken cancellation) => new FixedVolumeResizer(this);
@@ -103,6 +110,41 @@ internal sealed class FatVolume : FileSystemVolume
 
         if (mended.Count > 0) _volume.Flush();
         return mended;
+    }
+
+    // That every folder can be read, and every file has a chain as long as it is.
+    private void CheckFiles(ImageFindings findings, CancellationToken cancellation)
+    {
+        const string What = "FAT files";
+        const int MostFaults = 20;
+        int faults = 0;
+        long entries = -1;
+        try
+        {
+            using SourceTree tree = ReadTree(0, cancellation);
+            foreach (SourceEntry entry in tree.Enumerate())
+            {
+                cancellation.ThrowIfCancellationRequested();
+                entries++;
+                if (entry.Kind != EntryKind.File) continue;
+                try
+                {
+                    tree.OpenFork(entry, ForkKind.Data).Dispose();
+                }
+                catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged)
+                {
+                    findings.Damaged(What, e);
+                    if (++faults == MostFaults) return;
+                }
+            }
+        }
+        catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged)
+        {
+            findings.Damaged(What, e);
+            return;
+        }
+
+        if (faults == 0) findings.Ok(What, $"The {entries} files and folders have chains as long as they are.");
     }
 
     private static bool IsInformation(in FatInformation information) =>
@@ -213,8 +255,7 @@ internal sealed class FatVolume : FileSystemVolume
     {
         for (long read = 0; read < LargestDirectory && _geometry.IsCluster(cluster); read += _geometry.ClusterSize)
         {
-            long offset = _geometry.HeapOffset + ((cluster - ClusterRuns.First) * (long)_geometry.ClusterSize);
-            if (TryFindLabel(offset, _geometry.ClusterSize, out string? label)) return label;
+            if (TryFindLabel(_geometry.OffsetOf(cluster), _geometry.ClusterSize, out string? label)) return label;
             cluster = _table[cluster];
         }
 
