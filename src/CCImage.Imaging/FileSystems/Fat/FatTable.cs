@@ -36,7 +36,8 @@ internal sealed class FatTable(BlockStorage volume, FatGeometry geometry, int nu
     /// <summary>Reads a part of the table.</summary>
     /// <param name="first">The first entry; an even number.</param>
     /// <param name="entries">To be filled; all of them exist.</param>
-    public void Read(uint first, Span<uint> entries) => Read(first, entries, new byte[entries.Length * sizeof(uint)]);
+    /// <param name="buffer">Four bytes for each.</param>
+    public void Read(uint first, Span<uint> entries, Span<byte> buffer) => Read((long)first, entries, buffer);
 
     /// <summary>Runs of free clusters, ascending; two may touch.</summary>
     public IEnumerable<(long First, long Count)> FreeRuns()
@@ -93,9 +94,11 @@ internal sealed class FatTable(BlockStorage volume, FatGeometry geometry, int nu
 /// <param name="table">The table.</param>
 internal sealed class FatTableWindow(FatTable table)
 {
-    private const uint Size = 2048;
+    private const uint Size = 512;
 
-    private readonly uint[] _entries = new uint[Size];
+    // Not before they are needed: most files have one cluster.
+    private uint[] _entries = [];
+    private byte[] _buffer = [];
     private long _first = -1;
 
     /// <summary>One entry.</summary>
@@ -108,7 +111,8 @@ internal sealed class FatTableWindow(FatTable table)
             if (first != _first)
             {
                 _first = -1;
-                table.Read(first, _entries.AsSpan(0, (int)Math.Min(Size, table.EntryCount - first)));
+                if (_entries.Length == 0) (_entries, _buffer) = (new uint[Size], new byte[Size * sizeof(uint)]);
+                table.Read(first, _entries.AsSpan(0, (int)Math.Min(Size, table.EntryCount - first)), _buffer);
                 _first = first;
             }
 

@@ -29,7 +29,7 @@ internal sealed class FatTree(BlockStorage volume, FatGeometry geometry, FatTabl
             long offset = geometry.OffsetOf(cluster);
             if (runs.Count > 0 && runs[^1].Offset + runs[^1].Length == offset) runs[^1] = (runs[^1].Offset, runs[^1].Length + geometry.ClusterSize);
             else runs.Add((offset, geometry.ClusterSize));
-            cluster = window[cluster];
+            if (held + geometry.ClusterSize < entry.Size) cluster = window[cluster];
         }
 
         return new ForkStorage(volume, entry.Size, runs);
