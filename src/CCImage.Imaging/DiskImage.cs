@@ -324,19 +324,19 @@ public sealed class DiskImage : IDisposable
             : (found, number - found.Number);
     }
 
-    // Of a disk with a Mac's volume and another one (firmware's, in most cases) the Mac's is meant.
+    // Of a disk with a Mac's volume and another one (firmware's, in most cases) the Mac's is meant, also when it is damaged or encrypted: never is another
+    // one taken for it.
     private (FoundVolume Found, int Index) FindReadable()
     {
+        FoundVolume[] candidates = [.. _volumes.Where(v => v.Volume.Kind is VolumeKind.HfsPlus or VolumeKind.HfsPlusCaseSensitive or VolumeKind.Apfs)];
+        if (candidates.Length == 0) candidates = [.. _volumes];
         (FoundVolume Found, int Index)[] readable =
         [
-            .. from found in _volumes
+            .. from found in candidates
                from index in Enumerable.Range(0, found.Volume.Describe(found.Partition).Count)
-               where found.Volume.HasReadableTree(index)
+               where found.Fault is not null || found.Volume.HasReadableTree(index)
                select (found, index),
         ];
-        (FoundVolume Found, int Index)[] ofMacs = [.. readable.Where(r => r.Found.Volume.Kind is VolumeKind.HfsPlus or VolumeKind.HfsPlusCaseSensitive or VolumeKind.Apfs)];
-        if (ofMacs.Length > 0) readable = ofMacs;
-        if (readable.Length == 0 && _volumes.Find(v => v.Fault is not null) is { } damaged) return (damaged, 0);
         return readable.Length switch
         {
             1 => readable[0],

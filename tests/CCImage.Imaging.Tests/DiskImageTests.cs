@@ -1,3 +1,4 @@
+using System.Buffers.Binary;
 using System.Security;
 using System.Text.RegularExpressions;
 using CCImage.Encryption;
@@ -6,6 +7,7 @@ using CCImage.Partitions;
 using CCImage.Sources;
 using CCImage.Storage;
 using CCImage.Tests.FileSystems;
+using CCImage.Tests.HfsPlus;
 
 namespace CCImage.Tests;
 
@@ -175,6 +177,43 @@ public sealed partial class DiskImageTests : IDisposable
         Assert.Empty(image.GetFreeExtents());
         ImageException error = Assert.Throws<ImageException>(() => image.ReadTree(null, default));
         Assert.Equal((ImageErrorId.ImageDamaged, path), (error.Id, error.Path));
+    }
+
+    // A partition of the firmware beside a Mac's volume: its files must never pass for those of the Mac's.
+    [OracleFact("mkfs.fat")]
+    public void AMacsVolumeIsMeantEvenWhenItIsDamaged()
+    {
+        const int sector = 512, fatSectors = 4096;
+        using VolumeFile hfs = VolumeFile.Write([TestTree.File("of the Mac")]);
+        string path = Path.Combine(_folder, "two.dmg"), fat = Path.Combine(_folder, "fat");
+        using (FileStream file = File.Create(fat)) file.SetLength(fatSectors * sector);
+        Oracle.RunForBytes("mkfs.fat", fat);
+        byte[] volume = File.ReadAllBytes(hfs.Path);
+        byte[] disk = new byte[((1 + fatSectors) * sector) + volume.Length];
+        Entry(0, 0xEF, 1, fatSectors);
+        Entry(1, 0xAF, 1 + fatSectors, volume.Length / sector);
+        (disk[510], disk[511]) = (0x55, 0xAA);
+        File.ReadAllBytes(fat).CopyTo(disk, sector);
+        volume.CopyTo(disk, (1 + fatSectors) * sector);
+        File.WriteAllBytes(path, disk);
+        using (DiskImage image = DiskImage.Open(path))
+        using (SourceTree tree = image.ReadTree(null, default)) Assert.Equal("of the Mac", Assert.Single(tree.Root.Children).Name);
+        foreach (int header in new[] { ((1 + fatSectors) * sector) + 1024, disk.Length - 1024 }) disk.AsSpan(header + 40, 4).Fill(3); // the block size of both headers
+        File.WriteAllBytes(path, disk);
+        using (DiskImage image = DiskImage.Open(path))
+        {
+            Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => image.ReadTree(null, default)).Id);
+            using SourceTree tree = image.ReadTree(1, default);
+            Assert.Empty(tree.Root.Children);
+        }
+
+        void Entry(int number, byte type, int first, int count)
+        {
+            Span<byte> entry = disk.AsSpan(446 + (number * 16), 16);
+            entry[4] = type;
+            BinaryPrimitives.WriteInt32LittleEndian(entry[8..], first);
+            BinaryPrimitives.WriteInt32LittleEndian(entry[12..], count);
+        }
     }
 
     [GeneratedRegex(@"HFS\+[^;]*bs=(\d+) blocks=(\d+) free=(\d+) files=(\d+) dirs=(\d+)")]

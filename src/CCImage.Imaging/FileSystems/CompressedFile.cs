@@ -104,7 +104,7 @@ internal sealed class CompressedFile
                     break;
             }
         }
-        catch (ImageException e) when (e.Place is null)
+        catch (ImageException e) when (e.Place != place)
         {
             throw ImageException.Damaged($"A block of a compressed file does not decompress: {e.Problem}", place, innerException: e);
         }

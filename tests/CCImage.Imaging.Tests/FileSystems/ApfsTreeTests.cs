@@ -118,6 +118,27 @@ public sealed class ApfsTreeTests : IDisposable
         Assert.Contains(problem, Assert.Single(problems.Distinct()), StringComparison.Ordinal);
     }
 
+    [Fact]
+    public void Content_in_the_cloud_is_no_damage()
+    {
+        Change((record, type, key, value) =>
+        {
+            if (type != ApfsRecordType.Inode || (BinaryPrimitives.ReadUInt16LittleEndian(value[80..]) & 0xF000) != 0x8000) return false;
+            BinaryPrimitives.WriteUInt32LittleEndian(value[68..], ApfsFileConstants.DatalessFlag);
+            return true;
+        });
+        using ApfsContainer container = ApfsContainer.Open(_disk);
+        var problems = new HashSet<ImageErrorId>();
+        for (int volume = 0; volume < ApfsSample.Volumes; volume++)
+        {
+            using SourceTree tree = container.ReadTree(volume)!;
+            foreach (SourceEntry file in tree.Enumerate().Where(e => e.Kind == EntryKind.File))
+                if (Record.Exception(() => Read(tree, file)) is ImageException e) problems.Add(e.Id);
+        }
+
+        Assert.Equal([ImageErrorId.UnsupportedFormat], problems);
+    }
+
     // Found by fuzzing: growing moves the checkpoints, and what was there is free then.
     [Fact]
     public void A_file_in_an_area_of_the_container_is_damage()

@@ -27,6 +27,9 @@ internal static class ApfsFileConstants
     public const byte StreamField = 8;
     public const byte DeviceField = 14;
 
+    /// <summary>SF_DATALESS (Apple's sys/stat.h): the content is in the cloud.</summary>
+    public const uint DatalessFlag = 0x4000_0000;
+
     public const string LinkTargetAttribute = "com.apple.fs.symlink";
 }
 

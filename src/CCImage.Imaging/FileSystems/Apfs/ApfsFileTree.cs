@@ -16,6 +16,7 @@ internal sealed class ApfsFileTree
     private readonly Lock _loading = new();
     private readonly Dictionary<ulong, ApfsNode> _kept = [];
     private readonly ApfsBlocks _blocks;
+    private readonly BlockStorage _storage;
     private readonly ApfsObjectMap _map;
     private readonly ulong _root;
     private readonly ulong _transaction;
@@ -28,13 +29,10 @@ internal sealed class ApfsFileTree
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
     public ApfsFileTree(ApfsBlocks blocks, BlockStorage storage, in ApfsVolumeSuperblock volume, ulong transaction)
     {
-        (_blocks, Storage, _root, _transaction) = (blocks, storage, volume.RootTreeId, transaction);
+        (_blocks, _storage, _root, _transaction) = (blocks, storage, volume.RootTreeId, transaction);
         _map = new(blocks, volume.ObjectMapAddress, "volume object map");
         HasHashedNames = (volume.IncompatibleFeatures & ApfsConstants.VolumeHashesNames) != 0;
     }
-
-    /// <summary>The container's bytes.</summary>
-    public BlockStorage Storage { get; }
 
     /// <summary>Whether keys of folder entries have a hash of the name.</summary>
     public bool HasHashedNames { get; }
@@ -76,7 +74,7 @@ internal sealed class ApfsFileTree
             end += run.Length;
         }
 
-        return end >= size ? new ForkStorage(Storage, size, runs) : throw ImageException.Damaged($"A file of {size} bytes has extents for {end}.", place);
+        return end >= size ? new ForkStorage(_storage, size, runs) : throw ImageException.Damaged($"A file of {size} bytes has extents for {end}.", place);
     }
 
     /// <summary>Reads an extent.</summary>

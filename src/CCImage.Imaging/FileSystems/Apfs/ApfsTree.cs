@@ -48,6 +48,12 @@ internal sealed class ApfsTree(ApfsFileTree tree, SourceEntry root, IReadOnlyDic
         if (entry.Kind != EntryKind.File || !files.TryGetValue((ulong)entry.NodeId, out ApfsFile? file))
             throw new ImageException(ImageErrorId.SourceUnreadable, "The entry is no file of this volume.", DisplayPath(entry));
         if (fork == ForkKind.Resource) return file.Compressed is { IsInResourceFork: true } ? new MemoryStorage([]) : OpenResourceFork(entry, file);
+        if ((file.Inode.BsdFlags & ApfsFileConstants.DatalessFlag) != 0 && entry.Size > 0)
+        {
+            throw ImageException.Unsupported(
+                "The content of the file is in the cloud: the volume has its name only.", "Download it on the Mac, and back it up again.", $"content of {DisplayPath(entry)}");
+        }
+
         if (file.Compressed is not { } compressed) return tree.OpenStream(file.Inode.StreamId, file.Size, $"content of {DisplayPath(entry)}");
         return compressed.Open(compressed.IsInResourceFork ? OpenResourceFork(entry, file) : null, $"compressed content of {DisplayPath(entry)}");
     }

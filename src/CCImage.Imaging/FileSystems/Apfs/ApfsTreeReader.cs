@@ -24,8 +24,8 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
     // Type bits of st_mode.
     private const uint TypeMask = 0xF000, TypeFifo = 0x1000, TypeCharacter = 0x2000, TypeFolder = 0x4000, TypeBlock = 0x6000, TypeLink = 0xA000, TypeSocket = 0xC000;
 
-    // BSD flags (Apple's sys/stat.h): UF_COMPRESSED; SF_FIRMLINK and SF_DATALESS, which tell where a file lies, not what it is.
-    private const uint CompressedFlag = 0x20, FirmlinkFlag = 0x0080_0000, DatalessFlag = 0x4000_0000;
+    // BSD flags (Apple's sys/stat.h): UF_COMPRESSED; SF_FIRMLINK, which tells like SF_DATALESS where a file lies, not what it is.
+    private const uint CompressedFlag = 0x20, FirmlinkFlag = 0x0080_0000;
 
     private readonly Dictionary<ulong, ApfsFile> _files = [];
     private readonly Dictionary<ulong, long> _streamEnds = []; // only when extents are to be checked
@@ -61,7 +61,7 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
         using ApfsTree read = Read(cancellation);
         foreach ((ulong id, ApfsFile file) in _files)
         {
-            if ((file.Inode.BsdFlags & DatalessFlag) == 0) MustHold(id, file.Inode.StreamId, file.Size);
+            if ((file.Inode.BsdFlags & ApfsFileConstants.DatalessFlag) == 0) MustHold(id, file.Inode.StreamId, file.Size);
             if (file.Streams is null) continue;
             foreach (ExtendedAttribute attribute in file.Attributes)
             {
@@ -224,7 +224,7 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
     {
         ApfsInode inode = file.Inode;
         EntryKind kind = KindOf(file);
-        uint flags = inode.BsdFlags & ~(FirmlinkFlag | DatalessFlag);
+        uint flags = inode.BsdFlags & ~(FirmlinkFlag | ApfsFileConstants.DatalessFlag);
         if (kind == EntryKind.File && (flags & CompressedFlag) != 0 && (file.Compressed ??= FindCompressed(file, id)) is not null) flags &= ~CompressedFlag;
         bool isDevice = kind is EntryKind.CharacterDevice or EntryKind.BlockDevice;
         bool isInFork = file.Compressed is { IsInResourceFork: true };

@@ -33,12 +33,6 @@ internal sealed class FatTable(BlockStorage volume, FatGeometry geometry, int nu
         }
     }
 
-    /// <summary>Reads a part of the table.</summary>
-    /// <param name="first">The first entry; an even number.</param>
-    /// <param name="entries">To be filled; all of them exist.</param>
-    /// <param name="buffer">Four bytes for each.</param>
-    public void Read(uint first, Span<uint> entries, Span<byte> buffer) => Read((long)first, entries, buffer);
-
     /// <summary>Runs of free clusters, ascending; two may touch.</summary>
     public IEnumerable<(long First, long Count)> FreeRuns()
     {
@@ -69,7 +63,11 @@ internal sealed class FatTable(BlockStorage volume, FatGeometry geometry, int nu
         }
     }
 
-    private void Read(long first, Span<uint> entries, Span<byte> buffer)
+    /// <summary>Reads a part of the table.</summary>
+    /// <param name="first">The first entry; an even number.</param>
+    /// <param name="entries">To be filled; all of them exist.</param>
+    /// <param name="buffer">Four bytes for each.</param>
+    public void Read(long first, Span<uint> entries, Span<byte> buffer)
     {
         Span<byte> bytes = buffer[..(int)(geometry.BytesOf(first + entries.Length) - geometry.BytesOf(first))];
         if (!ClusterRuns.ReadTable(volume, _offset + geometry.BytesOf(first), bytes))
