@@ -263,7 +263,7 @@ public sealed class DiskImage : IDisposable
             FileSystemVolume volume = VolumeDetection.Open(new WindowStorage(disk, offset, length), out ImageException? fault);
             if (volume.Kind == VolumeKind.Unknown) continue;
             volumes.Add(new(number, partition, offset, volume, fault));
-            number += volume.Describe(partition).Count;
+            number += volume.VolumeCount;
             taken = offset + length;
         }
 
@@ -318,7 +318,7 @@ public sealed class DiskImage : IDisposable
     // A file system that holds several volumes has the numbers from its own up to the next one's.
     private (FoundVolume Found, int Index) FindByNumber(int number)
     {
-        FoundVolume? found = _volumes.LastOrDefault(v => v.Number <= number && number < v.Number + v.Volume.Describe(v.Partition).Count);
+        FoundVolume? found = _volumes.LastOrDefault(v => v.Number <= number && number < v.Number + v.Volume.VolumeCount);
         return found is null
             ? throw new ImageException(ImageErrorId.VolumeNotFound, $"The image has no volume {number}.", remedy: "Get-BackupImage lists the volumes.")
             : (found, number - found.Number);
@@ -333,7 +333,7 @@ public sealed class DiskImage : IDisposable
         (FoundVolume Found, int Index)[] readable =
         [
             .. from found in candidates
-               from index in Enumerable.Range(0, found.Volume.Describe(found.Partition).Count)
+               from index in Enumerable.Range(0, found.Volume.VolumeCount)
                where found.Fault is not null || found.Volume.HasReadableTree(index)
                select (found, index),
         ];
@@ -342,7 +342,7 @@ public sealed class DiskImage : IDisposable
             1 => readable[0],
             0 => throw new ImageException(
                 ImageErrorId.VolumeNotFound, "The image holds no volume whose files can be read.",
-                remedy: "HFS+, APFS and FAT volumes are read, unless the file system itself is encrypted; Get-BackupImage lists what there is."),
+                remedy: "HFS+, APFS, exFAT and FAT volumes are read, unless the file system itself is encrypted; Get-BackupImage lists what there is."),
             _ => throw new ImageException(
                 ImageErrorId.VolumeNotFound, $"The image holds {readable.Length} volumes that can be read.", remedy: "Name one by its number; Get-BackupImage lists them."),
         };

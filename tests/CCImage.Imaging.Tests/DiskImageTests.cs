@@ -88,6 +88,24 @@ public sealed partial class DiskImageTests : IDisposable
         Assert.Equal("APFS 14, FAT 18, HFS 29", $"APFS {trees.GetValueOrDefault("APFS")}, FAT {trees.GetValueOrDefault("FAT")}, HFS {trees.GetValueOrDefault("HFS")}");
     }
 
+    // 7-Zip reads no exFAT: names are The Sleuth Kit's.
+    [CorpusFact]
+    public void TheExFatVolumeHoldsWhatIsListed()
+    {
+        const string name = "chocol4te__sparsebundle-utils/gpt-exfat.sparsebundle";
+        using DiskImage image = Open(CorpusImage.All.Single(s => s.File == name));
+        using SourceTree tree = image.ReadTree(null, default);
+        string[] listed =
+        [
+            .. from line in File.ReadLines(CorpusManifest.PathOf(name))
+               let path = line.Split(":\t")
+               where path.Length == 2 && line.StartsWith("   tsk ", StringComparison.Ordinal) && !path[1].StartsWith('$') && !path[1].EndsWith("(Volume Label Entry)", StringComparison.Ordinal)
+               select path[1],
+        ];
+        Assert.Equal(listed.Order(StringComparer.Ordinal), tree.Enumerate().Skip(1).Select(e => e.RelativePath).Order(StringComparer.Ordinal));
+        Assert.Equal((3, 1), (image.Describe().Volumes[0].FileCount, image.Describe().Volumes[0].FolderCount));
+    }
+
     [CorpusFact]
     public void EncryptedImagesAreDescribedWithoutTheirPassphrase()
     {

@@ -81,8 +81,9 @@ internal sealed class FuzzEngine(string name, FuzzTarget target, string folder, 
         _current = sample;
         Coverage.Counters.Clear();
         string? finding = null, detail = null;
-        long allocated = GC.GetTotalAllocatedBytes(), start = Stopwatch.GetTimestamp();
-        Volatile.Write(ref _startedAt, start);
+        long allocated = GC.GetTotalAllocatedBytes();
+        TimeSpan start = Environment.CpuUsage.TotalTime; // of the processor: other targets may run beside this one
+        Volatile.Write(ref _startedAt, start.Ticks);
         try
         {
             sample.Reads = [.. target.Run(input).Where(r => r.Length is > 0 and <= 8192).Distinct().Take(2048)];
@@ -96,12 +97,12 @@ internal sealed class FuzzEngine(string name, FuzzTarget target, string folder, 
         }
 
         Volatile.Write(ref _startedAt, 0);
-        TimeSpan taken = Stopwatch.GetElapsedTime(start);
+        TimeSpan taken = Environment.CpuUsage.TotalTime - start;
         allocated = GC.GetTotalAllocatedBytes() - allocated;
-        if (finding is null && taken > s_mostTime) finding = detail = $"slow ({taken.TotalSeconds:F0} s)";
+        if (finding is null && taken > s_mostTime && !isSeed) finding = detail = $"slow ({taken.TotalSeconds:F0} s)";
         if (finding is null && allocated > MostMemory && !isSeed) finding = detail = $"memory ({allocated >> 27} x 128 MB)";
         if (finding is not null) Report(sample, finding, detail!);
-        if ((LearnsSomething() || isSeed) && taken < s_mostTime / 2) _samples.Add(sample);
+        if (isSeed || (LearnsSomething() && taken < s_mostTime / 2)) _samples.Add(sample);
     }
 
     private bool LearnsSomething()
@@ -153,7 +154,7 @@ internal sealed class FuzzEngine(string name, FuzzTarget target, string folder, 
         {
             Thread.Sleep(500);
             long start = Volatile.Read(ref _startedAt);
-            if (start == 0 || Stopwatch.GetElapsedTime(start) < s_hang) continue;
+            if (start == 0 || (Environment.CpuUsage.TotalTime.Ticks - start) < s_hang.Ticks) continue;
             Report(_current!, "hang", $"more than {s_hang.TotalSeconds} s");
             Environment.Exit(3);
         }

@@ -22,10 +22,10 @@ internal abstract class FileSystemVolume : IDisposable
     /// <summary>Free bytes, from the file system's own count, or null when this version cannot read it.</summary>
     public abstract long? FreeBytes { get; }
 
-    /// <summary>Files, or null when not kept as a number.</summary>
+    /// <summary>Files, or null when not known.</summary>
     public virtual long? FileCount => null;
 
-    /// <summary>Folders, the root not counted, or null when not kept as a number.</summary>
+    /// <summary>Folders, the root not counted, or null when not known.</summary>
     public virtual long? FolderCount => null;
 
     /// <summary>Whether the file system keeps a journal.</summary>
@@ -43,6 +43,9 @@ internal abstract class FileSystemVolume : IDisposable
     /// </summary>
     public abstract IEnumerable<StorageExtent> GetFreeExtents();
 
+    /// <summary>How many volumes it holds: one, but for a file system that holds several in one partition (APFS). One also when they cannot be listed.</summary>
+    public virtual int VolumeCount => 1;
+
     /// <summary>Whether this version can read the files of a volume.</summary>
     /// <param name="index">Which of those that <see cref="Describe"/> lists, from 0.</param>
     public virtual bool HasReadableTree(int index) => false;
@@ -53,7 +56,7 @@ internal abstract class FileSystemVolume : IDisposable
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
     public virtual SourceTree? ReadTree(int index = 0, CancellationToken cancellation = default) => null;
 
-    /// <summary>The facts for people. One, but for a file system that holds several volumes in one partition (APFS).</summary>
+    /// <summary>The facts for people, of each volume.</summary>
     /// <param name="partition">Number of the partition it lies in; 0 without a map.</param>
     public virtual IReadOnlyList<BackupImageVolume> Describe(int partition) =>
         [new(Name, Kind, partition, CapacityBytes, CapacityBytes - FreeBytes, FreeBytes, FileCount, FolderCount, IsJournaled) { IsEncrypted = IsEncrypted }];

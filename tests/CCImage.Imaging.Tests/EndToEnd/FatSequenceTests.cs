@@ -3,13 +3,14 @@ using System.Text;
 using CCImage.Containers.SparseBundle;
 using CCImage.Containers.SparseImage;
 using CCImage.Diagnostics;
+using CCImage.Sources;
 using CCImage.Storage;
 
 namespace CCImage.Tests.EndToEnd;
 
 /// <summary>
 /// Seeded sequences on images of FAT and exFAT volumes: mtools, a driver in user space or the Linux kernel fills and deletes, we compact and grow, and after each step
-/// 7-Zip or that driver reads the files, and the file system's own checker and ours read the rest.
+/// 7-Zip or that driver and we read the files, and the file system's own checker and ours read the rest.
 /// </summary>
 public sealed class FatSequenceTests : IDisposable
 {
@@ -114,11 +115,23 @@ public sealed class FatSequenceTests : IDisposable
             byte[] bytes = new byte[disk.Disk.Length];
             disk.Disk.Read(0, bytes);
             File.WriteAllBytes(raw, bytes);
+            using SourceTree tree = disk.ReadTree(null, CancellationToken.None);
+            AssertHolds(tree.Root.Children.Select(f => (f.Name, HashOf(tree, f))));
+            Assert.Equal((_files.Count, 0), (disk.Describe().Volumes![0].FileCount, disk.Describe().Volumes![0].FolderCount));
         }
 
-        Assert.Equal(
-            _files.OrderBy(f => f.Key, StringComparer.Ordinal).Select(f => (f.Key, f.Value)),
-            foreigner.Read(raw).OrderBy(f => f.Name, StringComparer.Ordinal));
+        AssertHolds(foreigner.Read(raw));
+
+        void AssertHolds(IEnumerable<(string Name, string Hash)> files) => Assert.Equal(
+            _files.OrderBy(f => f.Key, StringComparer.Ordinal).Select(f => (f.Key, f.Value)), files.OrderBy(f => f.Name, StringComparer.Ordinal));
+    }
+
+    private static string HashOf(SourceTree tree, SourceEntry file)
+    {
+        using BlockStorage content = tree.OpenFork(file, ForkKind.Data);
+        byte[] bytes = new byte[content.Length];
+        content.Read(0, bytes);
+        return Convert.ToHexStringLower(SHA256.HashData(bytes));
     }
 
     private static List<(string Name, string Hash)> HashesIn(string folder) =>

@@ -94,6 +94,24 @@ public sealed class ApfsTests : IDisposable
         }
     }
 
+    // Found by fuzzing: it was copied to block 0 by a repair, and nothing could be read any more.
+    [CorpusFact]
+    public void A_checkpoint_data_area_that_cannot_be_is_found()
+    {
+        byte[] bytes = new byte[Corpus.OpenRaw(Small).Length];
+        Corpus.OpenRaw(Small).Read(0, bytes);
+        int newest;
+        using (ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes)))
+            newest = (int)(container.Superblock.DescriptorBase + ((container.Superblock.DescriptorIndex + (ulong)container.Superblock.DescriptorLength - 1) % container.Superblock.DescriptorBlocks));
+        Span<byte> block = bytes.AsSpan(newest * 4096, 4096);
+        block[0x6F] = 0x40;
+        BinaryPrimitives.WriteUInt64LittleEndian(block, Fletcher64.Compute(block[8..]));
+        using (ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes))) Assert.Equal(ImageFindingGrade.Damaged, Check(container).Worst);
+        block[0x6F] = 0x80;
+        BinaryPrimitives.WriteUInt64LittleEndian(block, Fletcher64.Compute(block[8..]));
+        Assert.Equal(ImageErrorId.UnsupportedFormat, Assert.Throws<ImageException>(() => ApfsContainer.Open(new MemoryStorage(bytes))).Id);
+    }
+
     [OracleFact("apfsck")]
     public void Zeroing_what_is_free_changes_nothing_for_another_checker()
     {

@@ -3,6 +3,7 @@ using System.Text;
 using CCImage.Diagnostics;
 using CCImage.FileSystems;
 using CCImage.FileSystems.ExFat;
+using CCImage.Sources;
 using CCImage.Storage;
 
 namespace CCImage.Tests.FileSystems;
@@ -54,6 +55,124 @@ public sealed class ExFatDirectoryTests
         ImageFinding[] findings = [.. Findings()];
         Assert.All(findings, f => Assert.Equal(ImageFindingGrade.Ok, f.Grade));
         Assert.Contains(findings, f => f.Message == "50 entries in 3 directories fit their checksums.");
+    }
+
+    [OracleFact("mkfs.exfat", "fls", "icat")]
+    public void FilesAreReadAsOthersReadThem()
+    {
+        uint[] clusters = [110, 111, 112, 120, 131, 122, .. Enumerable.Range(200, 45).Select(i => (uint)i)];
+        foreach (uint cluster in clusters) TestTree.Noise(Cluster, (int)cluster).CopyTo(_disk, At(cluster));
+        using var folder = new TemporaryFolder();
+        File.WriteAllBytes(folder["image"], _disk);
+        var expected = new Dictionary<string, string>();
+        foreach (string line in Encoding.UTF8.GetString(Oracle.RunForBytes("fls", "-r", "-p", folder["image"])).Split('\n'))
+        {
+            // "r/r 1234:	Folder/f1"
+            if (line.Split(":\t") is not [var node, var name] || !node.StartsWith("r/r", StringComparison.Ordinal) || name.StartsWith('$') || name.EndsWith("(Volume Label Entry)", StringComparison.Ordinal)) continue;
+            expected[name] = Convert.ToHexString(Oracle.RunForBytes("icat", folder["image"], node[4..]));
+        }
+
+        Assert.Equal(48, expected.Count);
+        using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(_disk), out _);
+        using SourceTree tree = volume.ReadTree()!;
+        SourceEntry[] files = [.. tree.Enumerate().Where(e => e.Kind == EntryKind.File)];
+        Assert.Equal(expected.OrderBy(f => f.Key, StringComparer.Ordinal), files.ToDictionary(f => f.RelativePath, f => Convert.ToHexString(Read(tree, f))).OrderBy(f => f.Key, StringComparer.Ordinal));
+        Assert.Equal((48, 2), (volume.FileCount, volume.FolderCount));
+    }
+
+    [OracleFact("mkfs.exfat")]
+    public void WhatWasNeverWrittenReadsAsZeros()
+    {
+        foreach (uint cluster in (uint[])[110, 111, 112, 120, 131, 122]) _disk.AsSpan(At(cluster), Cluster).Fill(7);
+        foreach ((string name, int length, int[] written) in new[] { ("file with a long name, in three entries.txt", (2 * Cluster) + 1, new[] { 0, 1, Cluster, Cluster + 5 }), ("chained", (3 * Cluster) - 5, [0, 10, Cluster, (2 * Cluster) + 7]) })
+        {
+            foreach (int valid in written)
+            {
+                int set = SetOf(100, name);
+                BinaryPrimitives.WriteInt64LittleEndian(_disk.AsSpan(set + 40), valid);
+                PutChecksum(_disk.AsSpan(set));
+                using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(_disk), out _);
+                using SourceTree tree = volume.ReadTree()!;
+                byte[] content = Read(tree, tree.Enumerate().Single(e => e.Name == name)), expected = new byte[length];
+                expected.AsSpan(0, valid).Fill(7);
+                Assert.Equal(expected, content);
+            }
+        }
+    }
+
+    [OracleFact("mkfs.exfat")]
+    public void AttributesAndTimesAreKept()
+    {
+        int set = SetOf(_root, "empty");
+        _disk[set + 4] = 0x03; // read-only, hidden
+        BinaryPrimitives.WriteUInt32LittleEndian(_disk.AsSpan(set + 8), (41u << 25) | (3 << 21) | (15 << 16) | (13 << 11) | (45 << 5) | 29); // 2021-03-15 13:45:58
+        (_disk[set + 20], _disk[set + 22]) = (151, 0x80 | (256 - 18 & 0x7F)); // + 1.51 s; 4:30 behind UTC
+        BinaryPrimitives.WriteUInt32LittleEndian(_disk.AsSpan(set + 12), (41u << 25) | (3 << 21) | (15 << 16));
+        _disk[set + 23] = 0x80 | 4; // an hour ahead
+        PutChecksum(_disk.AsSpan(set));
+        using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(_disk), out _);
+        using SourceTree tree = volume.ReadTree()!;
+        SourceEntry file = tree.Enumerate().Single(e => e.Name == "empty");
+        Assert.Equal((0x124u, 0x8000u, 0L), (file.Mode, file.Flags, file.Size));
+        Assert.Equal(new DateTimeOffset(2021, 3, 15, 18, 15, 59, 510, TimeSpan.Zero), file.BirthTime.ToDateTimeOffset());
+        Assert.Equal(new DateTimeOffset(2021, 3, 14, 23, 0, 0, TimeSpan.Zero), file.ModifyTime.ToDateTimeOffset());
+        Assert.Equal(new DateTimeOffset(new DateTime(2025, 10, 23, 0, 0, 0, DateTimeKind.Local)), file.AccessTime.ToDateTimeOffset()); // of no known offset
+        Assert.Equal(EntryKind.Directory, tree.Enumerate().Single(e => e.Name == "Deeper").Kind);
+    }
+
+    // What the check calls damaged cannot be read either, but for single files.
+    [OracleFact("mkfs.exfat")]
+    public void WhatIsDamagedIsNotRead()
+    {
+        AssertUnreadable(SetOf(_root, "empty") + 64 + 2, 1, null); // a name: the checksum tells
+        AssertUnreadable(_fat + (140 * 4), 142 ^ 141, null); // the second cluster of a folder; what was found there is zeros, so its end comes too early
+        AssertUnreadable(_fat + (120 * 4), 1, "chained"); // leads nowhere
+        AssertUnreadable(_fat + (131 * 4), 122 ^ 120, "chained"); // in a circle
+
+        void AssertUnreadable(int at, int change, string? file)
+        {
+            _disk[at] ^= (byte)change;
+            using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(_disk), out _);
+            Assert.Contains(Findings(), f => f.Grade == ImageFindingGrade.Damaged);
+            Assert.Equal(file is null, volume.FileCount is null);
+            ImageException error = Assert.Throws<ImageException>(() =>
+            {
+                using SourceTree tree = volume.ReadTree()!;
+                Assert.NotNull(file);
+                _ = Read(tree, tree.Enumerate().Single(e => e.Name == file));
+            });
+            Assert.Equal(ImageErrorId.ImageDamaged, error.Id);
+            if (file is not null) Assert.Contains(file, error.Place, StringComparison.Ordinal);
+            _disk[at] ^= (byte)change;
+        }
+    }
+
+    [OracleFact("mkfs.exfat")]
+    public void FilesAreCountedAsLongAsThatIsLittleWork()
+    {
+        using var folder = new TemporaryFolder();
+        using (FileStream file = File.Create(folder["image"])) file.SetLength(64 << 20);
+        Assert.Equal(0, Oracle.Run("mkfs.exfat", "-c", "4K", folder["image"]).ExitCode);
+        byte[] disk = File.ReadAllBytes(folder["image"]);
+        int heap = BitConverter.ToInt32(disk, 88) * 512, fat = BitConverter.ToInt32(disk, 80) * 512;
+        uint root = BitConverter.ToUInt32(disk, 96);
+
+        // A root directory of deleted entries, the first cluster as it is.
+        int rootAt = heap + (((int)root - 2) * Cluster);
+        for (int at = rootAt; at < rootAt + Cluster; at += 32)
+            if (disk[at] == 0) disk[at] = 0x05;
+        uint last = root;
+        for (uint next = 5000; next < 7500; last = next++)
+        {
+            BinaryPrimitives.WriteUInt32LittleEndian(disk.AsSpan(fat + ((int)last * 4)), next);
+            BinaryPrimitives.WriteUInt32LittleEndian(disk.AsSpan(fat + ((int)next * 4)), uint.MaxValue);
+            for (int i = 0; i < Cluster; i += 32) disk[heap + (((int)next - 2) * Cluster) + i] = 0x05;
+            if (next is not (6000 or 7499)) continue;
+            using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(disk), out _);
+            Assert.Equal(next == 6000 ? (0, 0) : (null, null), (volume.FileCount, volume.FolderCount));
+            using SourceTree tree = volume.ReadTree()!;
+            Assert.Empty(tree.Root.Children);
+        }
     }
 
     [OracleFact("mkfs.exfat")]
@@ -141,6 +260,14 @@ public sealed class ExFatDirectoryTests
         var findings = new ImageFindings("image");
         volume.Check(findings, CancellationToken.None);
         return findings.ToList();
+    }
+
+    private static byte[] Read(SourceTree tree, SourceEntry file)
+    {
+        using BlockStorage content = tree.OpenFork(file, ForkKind.Data);
+        byte[] bytes = new byte[content.Length];
+        content.Read(0, bytes);
+        return bytes;
     }
 
     private int At(uint cluster) => _heap + (((int)cluster - 2) * Cluster);

@@ -44,6 +44,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
 
     private void CheckSuperblocks()
     {
+        if (!Blocks.Contains(container.Superblock.DataBase, container.Superblock.DataBlocks)) Damaged(Checkpoint, "The checkpoint data area lies outside of the container.", "container superblock");
         if (container.IsFirstCopyRepairable) findings.Repairable(Checkpoint, "The checksum of the copy of the container superblock in block 0 is wrong.", "block 0");
         else if (container.FirstCopyTransaction == 0) Damaged(Checkpoint, "The checksum of the container superblock in block 0 is wrong.", "block 0");
         else if (container.FirstCopyTransaction > container.Transaction)

@@ -83,12 +83,13 @@ internal sealed class ApfsContainer : FileSystemVolume
             throw Damaged($"It claims blocks of {size} bytes.");
         if (first.BlockCount == 0 || first.BlockCount > (ulong)window.Length / size)
             throw Damaged($"It claims {(ulong)first.BlockCount} blocks of {size} bytes where there are {window.Length} bytes.");
-        if (((first.DescriptorBlocks | first.DataBlocks) & ApfsConstants.IsScattered) != 0)
-            throw new ImageException(ImageErrorId.UnsupportedFormat, "The checkpoint areas of the APFS container are not contiguous, which this version does not read.", place: "block 0");
+        MustBeContiguous(first);
         var blocks = new ApfsBlocks(window, (int)size, first.BlockCount);
         if (first.DescriptorBlocks == 0 || first.DescriptorBlocks > MostDescriptorBlocks || !blocks.Contains(first.DescriptorBase, first.DescriptorBlocks))
             throw Damaged("Its checkpoint descriptor area lies outside.");
-        return FindNewest(window, blocks, first);
+        ApfsContainer container = FindNewest(window, blocks, first);
+        MustBeContiguous(container.Superblock); // it need not say what block 0 does
+        return container;
     }
 
     /// <inheritdoc/>
@@ -100,6 +101,9 @@ internal sealed class ApfsContainer : FileSystemVolume
         foreach ((ulong first, ulong count) in space.FreeRuns(Reserved(space.Manager)))
             yield return new((long)first * Blocks.Size, (long)count * Blocks.Size, ExtentKind.Unused);
     }
+
+    /// <inheritdoc/>
+    public override int VolumeCount => Math.Max(1, _volumes.Value.Count);
 
     /// <inheritdoc/>
     public override IReadOnlyList<BackupImageVolume> Describe(int partition)
@@ -251,6 +255,12 @@ internal sealed class ApfsContainer : FileSystemVolume
             (manager.PoolBase, manager.PoolBlocks), (manager.PoolBitmapBase, manager.PoolBitmapBlocks),
         ];
         return Array.FindAll(areas, a => Blocks.Contains(a.First, a.Count));
+    }
+
+    private static void MustBeContiguous(in ApfsContainerSuperblock superblock)
+    {
+        if (((superblock.DescriptorBlocks | superblock.DataBlocks) & ApfsConstants.IsScattered) != 0)
+            throw new ImageException(ImageErrorId.UnsupportedFormat, "The checkpoint areas of the APFS container are not contiguous, which this version does not read.", place: "container superblock");
     }
 
     private static ApfsContainer FindNewest(BlockStorage window, ApfsBlocks blocks, ApfsContainerSuperblock first)

@@ -140,8 +140,9 @@ internal struct ExFatLabelText
     private UInt16LE _first;
 }
 
-/// <summary>Types of entries, and fields of the first entry of a file or directory (0x85).</summary>
-internal static class ExFatFileEntry
+/// <summary>The first entry of a file or directory (0x85, 32 bytes), and types of entries.</summary>
+[StructLayout(LayoutKind.Sequential, Pack = 1)]
+internal struct ExFatFileEntry
 {
     /// <summary>Bit of a type: the entry is in use.</summary>
     public const byte InUse = 0x80;
@@ -164,8 +165,35 @@ internal static class ExFatFileEntry
     /// <summary>Fifteen units of the name.</summary>
     public const byte Name = 0xC1;
 
-    /// <summary>Of the attributes, at byte 4: a directory.</summary>
-    public const ushort DirectoryAttribute = 0x10;
+    public byte Type;
+
+    /// <summary>How many follow.</summary>
+    public byte SecondaryCount;
+
+    /// <summary>Of all entries of the set.</summary>
+    public UInt16LE Checksum;
+
+    /// <summary>See <see cref="DosMetadata"/>.</summary>
+    public UInt16LE Attributes;
+
+    public UInt16LE Reserved1;
+
+    // Times as FAT has them, the date in the higher half.
+    public UInt32LE Created;
+    public UInt32LE Modified;
+    public UInt32LE Accessed;
+
+    /// <summary>Hundredths of a second, up to 199.</summary>
+    public byte CreatedHundredths;
+
+    public byte ModifiedHundredths;
+
+    /// <summary>Quarters of an hour ahead of UTC in seven bits with a sign; bit 7: it is known.</summary>
+    public byte CreatedOffset;
+
+    public byte ModifiedOffset;
+    public byte AccessedOffset;
+    public ExFatReserved Reserved2;
 }
 
 /// <summary>Where a file lies (0xC0, 32 bytes).</summary>

@@ -2,27 +2,29 @@ using System.Buffers.Binary;
 using System.Runtime.InteropServices;
 using CCImage.Binary;
 using CCImage.Diagnostics;
+using CCImage.Sources;
 using CCImage.Storage;
 
 namespace CCImage.FileSystems.ExFat;
 
 /// <summary>An exFAT volume: name, free space, and a check of its boot regions, allocation bitmap, up-case table and directories. Source: docs/formats/exfat.md.</summary>
-internal sealed class ExFatVolume : FileSystemVolume
+internal sealed class ExFatVolume : CountedVolume
 {
-    private const uint BadCluster = 0xFFFFFFF7, EndOfChain = 0xFFFFFFFF;
-    private const long LargestDirectory = 256 << 20;
+    private const uint BadCluster = 0xFFFFFFF7;
     private const int MostUpCaseBytes = 2 * 65536; // a unit for each of UTF-16, not compressed
     private const int Chunk = 256 << 10;
 
     private readonly BlockStorage _volume;
     private readonly ExFatBootSector _boot;
-    private readonly long _clusterSize;
+    private readonly CachedStorage _fat;
+    private readonly ExFatClusters _clusters;
     private readonly Lazy<Root> _root;
     private readonly Lazy<long?> _freeClusters;
 
     private ExFatVolume(BlockStorage volume, ExFatBootSector boot)
     {
-        (_volume, _boot, _clusterSize) = (volume, boot, 1L << (boot.SectorShift + boot.ClusterShift));
+        (_volume, _boot, _fat) = (volume, boot, new(volume, maximumBytes: Chunk));
+        _clusters = new(volume, _fat, boot);
         _root = new(ReadRoot);
         _freeClusters = new(CountFree);
     }
@@ -39,11 +41,9 @@ internal sealed class ExFatVolume : FileSystemVolume
 
     /// <inheritdoc/>
     /// <remarks>Counted in the bitmap; null when it cannot be read.</remarks>
-    public override long? FreeBytes => _freeClusters.Value * _clusterSize;
+    public override long? FreeBytes => _freeClusters.Value * _clusters.Size;
 
     private int SectorSize => 1 << _boot.SectorShift;
-
-    private long HeapOffset => (long)(uint)_boot.HeapOffset << _boot.SectorShift;
 
     private ExFatFlags Flags => (ExFatFlags)(ushort)_boot.Flags;
 
@@ -76,7 +76,7 @@ internal sealed class ExFatVolume : FileSystemVolume
         if (!ExFatBootRegion.IsValid(ExFatBootRegion.Read(_volume, SectorSize, isBackup: false))) return [];
         Root root = _root.Value;
         if (root.Fault is not null || root.Bitmap is not { } bitmap || FindUnmarked(root, bitmap) is not null) return [];
-        return ClusterRuns.ToExtents(WithoutBad(FreeRuns(bitmap)), HeapOffset, _clusterSize);
+        return ClusterRuns.ToExtents(WithoutBad(FreeRuns(bitmap)), _clusters.HeapOffset, _clusters.Size);
     }
 
     /// <inheritdoc/>
@@ -99,6 +99,9 @@ internal sealed class ExFatVolume : FileSystemVolume
     }
 
     /// <inheritdoc/>
+    protected override SourceTree? TryReadTree(long mostBytes, CancellationToken cancellation) => new ExFatTreeReader(_volume, _clusters).TryRead(mostBytes, cancellation);
+
+    /// <inheritdoc/>
     public override VolumeResizer OpenResizer(CancellationToken cancellation) => new FixedVolumeResizer(this);
 
     /// <inheritdoc/>
@@ -110,6 +113,13 @@ internal sealed class ExFatVolume : FileSystemVolume
         _volume.Write(isMainValid ? main.Length : 0, isMainValid ? main : backup);
         _volume.Flush();
         return [isMainValid ? "The copy of the exFAT boot region was restored." : "The exFAT boot region was restored from its copy."];
+    }
+
+    /// <inheritdoc/>
+    protected override void Dispose(bool disposing)
+    {
+        if (disposing) _fat.Dispose();
+        base.Dispose(disposing);
     }
 
     private static string? FaultOf(in ExFatBootSector boot, long length)
@@ -125,10 +135,8 @@ internal sealed class ExFatVolume : FileSystemVolume
         if (boot.FatOffset < 2 * ExFatBootRegion.Sectors || fatEnd > boot.HeapOffset || fatBytes < (clusters + (long)ClusterRuns.First) * 4)
             return "its FAT lies where it cannot be, or is too short";
         if ((uint)boot.HeapOffset + ((ulong)clusters << boot.ClusterShift) > boot.VolumeLength) return "its clusters reach behind its end";
-        return IsCluster(boot.RootCluster, clusters) ? null : $"its root directory is said to begin in cluster {boot.RootCluster}";
+        return boot.RootCluster >= ClusterRuns.First && boot.RootCluster - ClusterRuns.First < clusters ? null : $"its root directory is said to begin in cluster {boot.RootCluster}";
     }
-
-    private static bool IsCluster(uint cluster, uint count) => cluster >= ClusterRuns.First && cluster - ClusterRuns.First < count;
 
     private void CheckBootRegions(ImageFindings findings)
     {
@@ -161,15 +169,13 @@ internal sealed class ExFatVolume : FileSystemVolume
 
     private void CheckDirectories(ImageFindings findings, Root root, Bitmap bitmap, CancellationToken cancellation)
     {
-        // Chains are followed entry by entry, mostly through neighbours.
-        using var fat = new CachedStorage(_volume, Chunk / 4);
-        long fatOffset = EntryOffset(0), stored = _volume.GetExtents(fatOffset, (_boot.ClusterCount + (long)ClusterRuns.First) * 4).Where(e => e.Kind == ExtentKind.Data).Sum(e => e.Length);
+        long fatOffset = _clusters.EntryOffset(0), stored = _volume.GetExtents(fatOffset, (_boot.ClusterCount + (long)ClusterRuns.First) * 4).Where(e => e.Kind == ExtentKind.Data).Sum(e => e.Length);
         List<(uint First, uint Count)> own = [.. bitmap.Runs];
-        if (root.UpCase is { } upCase && IsCluster(upCase.FirstCluster, _boot.ClusterCount) && upCase.Length <= MostUpCaseBytes)
+        if (root.UpCase is { } upCase && _clusters.Contains(upCase.FirstCluster) && upCase.Length <= MostUpCaseBytes)
         {
             try
             {
-                own.AddRange(Chain(upCase.FirstCluster, Layout.DivideUp((long)(ulong)upCase.Length, _clusterSize), "up-case table").Select(c => (c, 1u)));
+                own.AddRange(_clusters.Chain(upCase.FirstCluster, _clusters.CountFor((long)(ulong)upCase.Length), "up-case table").Select(c => (c, 1u)));
             }
             catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged)
             {
@@ -177,19 +183,17 @@ internal sealed class ExFatVolume : FileSystemVolume
             }
         }
 
-        new ExFatDirectoryChecker(
-            _boot.ClusterCount, _clusterSize, (cluster, offset, buffer) => _volume.Read(OffsetOf(cluster) + offset, buffer),
-            (first, most, what) => Chain(first, most, what, fat), chainBudget: (stored / 4) + 1).Check(_boot.RootCluster, own, FreeRuns(bitmap), findings, cancellation);
+        new ExFatDirectoryChecker(_clusters, chainBudget: (stored / 4) + 1).Check(own, FreeRuns(bitmap), findings, cancellation);
     }
 
     private byte[] ReadUpCase(in ExFatStreamEntry entry)
     {
         byte[] table = new byte[(int)(ulong)entry.Length];
         int done = 0;
-        foreach (uint cluster in Chain(entry.FirstCluster, Layout.DivideUp(table.Length, _clusterSize), "up-case table"))
+        foreach (uint cluster in _clusters.Chain(entry.FirstCluster, _clusters.CountFor(table.Length), "up-case table"))
         {
-            int part = (int)Math.Min(_clusterSize, table.Length - done);
-            _volume.Read(OffsetOf(cluster), table.AsSpan(done, part));
+            int part = (int)Math.Min(_clusters.Size, table.Length - done);
+            _volume.Read(_clusters.OffsetOf(cluster), table.AsSpan(done, part));
             done += part;
         }
 
@@ -203,36 +207,6 @@ internal sealed class ExFatVolume : FileSystemVolume
         return IsMatch(region) && (ulong)other.VolumeLength == _boot.VolumeLength && (uint)other.FatOffset == _boot.FatOffset && (uint)other.FatLength == _boot.FatLength
             && (uint)other.HeapOffset == _boot.HeapOffset && (uint)other.ClusterCount == _boot.ClusterCount && (uint)other.RootCluster == _boot.RootCluster
             && other.SectorShift == _boot.SectorShift && other.ClusterShift == _boot.ClusterShift && other.FatCount == _boot.FatCount;
-    }
-
-    private long OffsetOf(uint cluster) => HeapOffset + ((cluster - ClusterRuns.First) * _clusterSize);
-
-    private long EntryOffset(uint cluster)
-    {
-        bool isSecond = (Flags & ExFatFlags.SecondFat) != 0 && _boot.FatCount > 1;
-        return (((long)(uint)_boot.FatOffset + (isSecond ? (long)(uint)_boot.FatLength : 0)) << _boot.SectorShift) + (cluster * 4L);
-    }
-
-    private uint Next(uint cluster, BlockStorage volume)
-    {
-        Span<byte> entry = stackalloc byte[4];
-        volume.Read(EntryOffset(cluster), entry);
-        return BinaryPrimitives.ReadUInt32LittleEndian(entry);
-    }
-
-    // The clusters of a chain. One that runs in a circle comes back to a cluster that is kept at every power of two (R. P. Brent).
-    private IEnumerable<uint> Chain(uint first, long most, string what, BlockStorage? volume = null)
-    {
-        uint cluster = first, kept = first;
-        long keepAt = 1;
-        for (long count = 0; cluster != EndOfChain; count++)
-        {
-            if (!IsCluster(cluster, _boot.ClusterCount)) throw ImageException.Damaged($"The chain of the {what} leads to cluster {cluster}.", "FAT");
-            if (count == most || (count > 0 && cluster == kept)) throw ImageException.Damaged($"The chain of the {what} is longer than it can be, or runs in a circle.", "FAT");
-            if (count == keepAt) (kept, keepAt) = (cluster, keepAt * 2);
-            yield return cluster;
-            cluster = Next(cluster, volume ?? _volume);
-        }
     }
 
     private Root ReadRoot()
@@ -252,12 +226,12 @@ internal sealed class ExFatVolume : FileSystemVolume
 
     private void ScanRoot(Root root)
     {
-        byte[] entries = new byte[(int)Math.Min(_clusterSize, Chunk)];
-        foreach (uint cluster in Chain(_boot.RootCluster, Math.Max(LargestDirectory / _clusterSize, 1), "root directory"))
+        byte[] entries = new byte[(int)Math.Min(_clusters.Size, Chunk)];
+        foreach (uint cluster in _clusters.OfRoot())
         {
-            for (long at = 0; at < _clusterSize; at += entries.Length)
+            for (long at = 0; at < _clusters.Size; at += entries.Length)
             {
-                _volume.Read(OffsetOf(cluster) + at, entries);
+                _volume.Read(_clusters.OffsetOf(cluster) + at, entries);
                 if (ScanEntries(entries, root)) return;
             }
         }
@@ -301,9 +275,9 @@ internal sealed class ExFatVolume : FileSystemVolume
         const string What = "allocation bitmap";
         if (entry.Length < (ulong)BitmapBytes || entry.Length > (ulong)CapacityBytes)
             throw ImageException.Damaged($"The allocation bitmap has {entry.Length} bytes where {BitmapBytes} are needed.", What);
-        long clusters = Layout.DivideUp((long)(ulong)entry.Length, _clusterSize), found = 0;
+        long clusters = _clusters.CountFor((long)(ulong)entry.Length), found = 0;
         var runs = new List<(uint First, uint Count)>();
-        foreach (uint cluster in Chain(entry.FirstCluster, clusters, What))
+        foreach (uint cluster in _clusters.Chain(entry.FirstCluster, clusters, What))
         {
             found++;
             if (runs.Count > 0 && runs[^1] is var (first, count) && first + (long)count == cluster) runs[^1] = (first, count + 1);
@@ -320,11 +294,11 @@ internal sealed class ExFatVolume : FileSystemVolume
         long done = 0;
         foreach ((uint first, uint count) in bitmap.Runs)
         {
-            long length = count * _clusterSize;
+            long length = count * _clusters.Size;
             for (long at = 0; at < length && done < BitmapBytes;)
             {
                 int part = (int)Math.Min(Math.Min(buffer.Length, length - at), BitmapBytes - done);
-                ClusterRuns.ReadTable(_volume, OffsetOf(first) + at, buffer.AsSpan(0, part));
+                ClusterRuns.ReadTable(_volume, _clusters.OffsetOf(first) + at, buffer.AsSpan(0, part));
                 yield return ((done * 8) + ClusterRuns.First, buffer.AsMemory(0, part));
                 (at, done) = (at + part, done + part);
             }
@@ -386,7 +360,7 @@ internal sealed class ExFatVolume : FileSystemVolume
             for (long at = first; at < first + count;)
             {
                 int part = (int)Math.Min(entries.Length / 4, first + count - at);
-                if (ClusterRuns.ReadTable(_volume, EntryOffset((uint)at), entries.AsSpan(0, part * 4)))
+                if (ClusterRuns.ReadTable(_volume, _clusters.EntryOffset((uint)at), entries.AsSpan(0, part * 4)))
                 {
                     ReadOnlySpan<uint> table = MemoryMarshal.Cast<byte, uint>(entries.AsSpan(0, part * 4));
                     bad.Clear();
@@ -414,7 +388,7 @@ internal sealed class ExFatVolume : FileSystemVolume
     private uint? FindUnmarked(Root root, Bitmap bitmap)
     {
         IEnumerable<(uint First, uint Count)> own = [(_boot.RootCluster, 1), .. bitmap.Runs];
-        if (root.UpCase is { } upCase && IsCluster(upCase.FirstCluster, _boot.ClusterCount)) own = own.Append((upCase.FirstCluster, 1u));
+        if (root.UpCase is { } upCase && _clusters.Contains(upCase.FirstCluster)) own = own.Append((upCase.FirstCluster, 1u));
         (uint First, uint Count)[] ranges = [.. own.OrderBy(r => r.First)];
         int next = 0;
         foreach ((long first, long count) in FreeRuns(bitmap))

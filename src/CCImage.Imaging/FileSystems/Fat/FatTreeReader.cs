@@ -18,8 +18,6 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
     private const int LargestFolder = 65536 * FatDirectoryEntry.Size;
     private const int NamePiece = 13; // UTF-16 units in an entry of a long name
     private const int MostPieces = 20;
-    private const byte ReadOnlyAttribute = 0x01, HiddenAttribute = 0x02, FolderAttribute = 0x10;
-    private const uint UserHidden = 0x8000; // sys/stat.h: UF_HIDDEN
 
     // The upper half of code page 437, which is what short names are in unless somebody chose another: the volume does not tell.
     private const string UpperCharacters =
@@ -34,11 +32,13 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
     private byte _checksum;
 
     /// <summary>Reads the tree.</summary>
+    /// <param name="mostBytes">How much of directories is read.</param>
     /// <param name="cancellation">Ends it.</param>
+    /// <returns>The tree; null when there is more of it.</returns>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
-    public FatTree Read(CancellationToken cancellation)
+    public FatTree? TryRead(long mostBytes, CancellationToken cancellation)
     {
-        var root = new SourceEntry { Name = "", Kind = EntryKind.Directory, Mode = 0x1ED }; // 0755
+        var root = new SourceEntry { Name = "", Kind = EntryKind.Directory, Mode = DosMetadata.ModeOf(DosMetadata.Directory) };
         var pending = new Stack<(SourceEntry Folder, uint Cluster)>([(root, geometry.Fat32?.RootCluster ?? 0u)]);
         while (pending.TryPop(out (SourceEntry Folder, uint Cluster) next))
         {
@@ -46,6 +46,7 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
             _piecesLeft = -1;
             foreach ((long offset, byte[] bytes) in ReadFolder(next.Folder, next.Cluster))
             {
+                if ((mostBytes -= bytes.Length) < 0) return null;
                 if (ReadEntries(offset, bytes, next.Folder, pending)) break;
             }
         }
@@ -102,20 +103,20 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
 
     private void Add(long place, in FatDirectoryEntry entry, string name, SourceEntry folder, Stack<(SourceEntry Folder, uint Cluster)> pending)
     {
-        if (name.Length == 0 || name is "." or ".." || name.AsSpan().ContainsAny('/', '\0'))
+        if (!DosMetadata.IsName(name))
             throw ImageException.Damaged($"The folder \"{folder.RelativePath}\" has an entry whose name cannot be one.", $"FAT directory, byte {place}");
-        bool isFolder = (entry.Attributes & FolderAttribute) != 0;
+        bool isFolder = (entry.Attributes & DosMetadata.Directory) != 0;
         uint cluster = entry.ClusterLow | (geometry.Fat32 is null ? 0u : (uint)entry.ClusterHigh << 16);
         var made = new SourceEntry
         {
             Name = name,
             Kind = isFolder ? EntryKind.Directory : EntryKind.File,
             Size = isFolder ? 0 : (uint)entry.Length,
-            Mode = isFolder ? 0x1EDu : (entry.Attributes & ReadOnlyAttribute) != 0 ? 0x124u : 0x1A4u, // 0755, 0444, 0644
-            Flags = (entry.Attributes & HiddenAttribute) != 0 ? UserHidden : 0,
-            BirthTime = TimeOf(entry.CreateDate, entry.CreateTime, entry.CreateTenths),
-            ModifyTime = TimeOf(entry.WriteDate, entry.WriteTime, 0),
-            AccessTime = TimeOf(entry.AccessDate, 0, 0),
+            Mode = DosMetadata.ModeOf(entry.Attributes),
+            Flags = DosMetadata.FlagsOf(entry.Attributes),
+            BirthTime = DosMetadata.TimeOf(entry.CreateDate, entry.CreateTime, entry.CreateTenths),
+            ModifyTime = DosMetadata.TimeOf(entry.WriteDate, entry.WriteTime),
+            AccessTime = DosMetadata.TimeOf(entry.AccessDate, 0),
             NodeId = place,
         };
         folder.Add(made);
@@ -170,13 +171,5 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
         if (bytes.Length == 8 && bytes[0] == 0x05) text[0] = UpperCharacters[FatDirectoryEntry.Deleted - 0x80]; // stands for a character that would mean "deleted"
         string trimmed = new string(text).TrimEnd(' ');
         return isLower ? trimmed.ToLowerInvariant() : trimmed;
-    }
-
-    private static UnixTime TimeOf(ushort date, ushort time, byte hundredths)
-    {
-        int year = 1980 + (date >> 9), month = (date >> 5) & 15, day = date & 31, hour = time >> 11, minute = (time >> 5) & 63, second = (time & 31) * 2;
-        if (month is < 1 or > 12 || day < 1 || day > DateTime.DaysInMonth(year, month) || hour > 23 || minute > 59 || second > 58 || hundredths > 199) return UnixTime.None;
-        var local = new DateTime(year, month, day, hour, minute, second, DateTimeKind.Unspecified);
-        return UnixTime.From(new DateTimeOffset(local.AddMilliseconds(hundredths * 10), TimeZoneInfo.Local.GetUtcOffset(local)));
     }
 }

@@ -6,7 +6,7 @@ using CCImage.Storage;
 namespace CCImage.FileSystems.Fat;
 
 /// <summary>A volume of FAT12, FAT16 or FAT32: name and free space, and a check of what is stored twice. Source: docs/formats/fat.md.</summary>
-internal sealed class FatVolume : FileSystemVolume
+internal sealed class FatVolume : CountedVolume
 {
     private const long LargestDirectory = 65536L * FatDirectoryEntry.Size;
 
@@ -76,10 +76,7 @@ internal sealed class FatVolume : FileSystemVolume
     }
 
     /// <inheritdoc/>
-    public override bool HasReadableTree(int index) => true;
-
-    /// <inheritdoc/>
-    public override SourceTree ReadTree(int index = 0, CancellationToken cancellation = default) => new FatTreeReader(_volume, _geometry, _table).Read(cancellation);
+    protected override SourceTree? TryReadTree(long mostBytes, CancellationToken cancellation) => new FatTreeReader(_volume, _geometry, _table).TryRead(mostBytes, cancellation);
 
     /// <inheritdoc/>
     public override VolumeResizer OpenResizer(CancellationToken cancellation) => new FixedVolumeResizer(this);
