@@ -88,6 +88,7 @@ internal static class Oracle
             RedirectStandardInput = true,
             StandardOutputEncoding = Encoding.UTF8,
         };
+        start.Environment["LC_ALL"] = "C.UTF-8"; // names and messages do not depend on the machine
         foreach (string argument in arguments) start.ArgumentList.Add(argument);
         Process process = Process.Start(start)!;
         process.StandardInput.Close();

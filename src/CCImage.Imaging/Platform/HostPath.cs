@@ -1,8 +1,8 @@
 namespace CCImage.Platform;
 
 /// <summary>
-/// A walk through folders of any depth: a chain of open folders from a start to where one stands. Only so many are held open at once; the
-/// others are reached again from below by <c>..</c>, and taken only when they still are the same folders.
+/// A walk through folders of any depth: a chain of open folders from a start to where one stands. Only so many are held open at once, and
+/// those in which another volume begins; the others are reached again from below by <c>..</c>, and taken only when they still are the same folders.
 /// </summary>
 internal sealed class HostPath : IDisposable
 {
@@ -29,8 +29,15 @@ internal sealed class HostPath : IDisposable
         HostDirectory folder = Current.OpenDirectory(name);
         _chain.Add((folder, folder.Stat.Identity));
         if (_chain.Count - _firstOpen <= MaximumOpen) return;
-        _chain[_firstOpen].Folder!.Dispose();
-        _chain[_firstOpen] = (null, _chain[_firstOpen].Identity);
+        (HostDirectory? oldest, HostIdentity identity) = _chain[_firstOpen];
+
+        // From another volume .. need not lead back: not from the folder that a Mac's firmlink leads to, nor from one that is unmounted meanwhile.
+        if (_chain[_firstOpen + 1].Identity.Device == identity.Device)
+        {
+            oldest!.Dispose();
+            _chain[_firstOpen] = (null, identity);
+        }
+
         _firstOpen++;
     }
 

@@ -36,6 +36,9 @@ internal interface IHostPlatform
     /// <param name="name">A single name.</param>
     string? ObjectionToName(string name);
 
+    /// <summary>Takes for equal what a volume of this system may take for one name.</summary>
+    IEqualityComparer<string> NameComparer => StringComparer.OrdinalIgnoreCase;
+
     /// <summary>Where the system keeps passphrases of disk images; null where it knows of none.</summary>
     IKeychain? Keychain => null;
 }

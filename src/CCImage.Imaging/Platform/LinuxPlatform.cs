@@ -11,6 +11,9 @@ internal sealed class LinuxPlatform : IHostPlatform
     public bool IsPrivileged => Environment.IsPrivilegedProcess;
 
     /// <inheritdoc/>
+    public IEqualityComparer<string> NameComparer => StringComparer.Ordinal;
+
+    /// <inheritdoc/>
     public HostVolume GetVolume(string path)
     {
         path = Path.GetFullPath(path);

@@ -19,6 +19,9 @@ internal sealed class MacPlatform : IHostPlatform
     public bool IsPrivileged => Environment.IsPrivilegedProcess;
 
     /// <inheritdoc/>
+    public IEqualityComparer<string> NameComparer { get; } = new MacNameComparer();
+
+    /// <inheritdoc/>
     public IKeychain Keychain { get; } = new MacKeychain();
 
     /// <inheritdoc/>

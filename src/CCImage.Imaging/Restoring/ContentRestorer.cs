@@ -12,9 +12,10 @@ namespace CCImage.Restoring;
 /// <param name="warnings">Hears of resource forks that the host does not take.</param>
 /// <param name="observer">Hears of progress, in bytes.</param>
 /// <param name="totalBytes">Bytes of all that is to be restored.</param>
+/// <param name="maximumFileSize">Bytes that a file can have there, where it is known.</param>
 /// <param name="cancellation">Ends it.</param>
 internal sealed class ContentRestorer(
-    SourceTree tree, RestoreFailures failures, RestoreWarnings warnings, IImagingObserver observer, long totalBytes, CancellationToken cancellation)
+    SourceTree tree, RestoreFailures failures, RestoreWarnings warnings, IImagingObserver observer, long totalBytes, long? maximumFileSize, CancellationToken cancellation)
 {
     private const int BufferSize = 1 << 20;
 
@@ -28,9 +29,11 @@ internal sealed class ContentRestorer(
     /// <param name="content">Its content.</param>
     /// <param name="file">The new file, open.</param>
     /// <exception cref="UnreadableContentException">The content cannot be read.</exception>
+    /// <exception cref="HostException"><see cref="HostFailure.FileTooLarge"/>.</exception>
     public void WriteContent(SourceEntry entry, BlockStorage content, SafeFileHandle file)
     {
         long length = content.Length, written = 0;
+        if (length > maximumFileSize) throw TooLarge(null);
         using IEnumerator<StorageExtent> extents = content.GetExtents(0, length).GetEnumerator();
         while (FromSource(extents.MoveNext))
         {
@@ -104,11 +107,18 @@ internal sealed class ContentRestorer(
         {
             write();
         }
+        catch (ArgumentOutOfRangeException e)
+        {
+            throw TooLarge(e); // so the runtime says it of a length that is set
+        }
         catch (Exception e) when (FileErrors.IsFileError(e))
         {
-            throw FileErrors.Map(e, failures.HostPathOf(entry), writing: true);
+            ImageException error = FileErrors.Map(e, failures.HostPathOf(entry), writing: true);
+            throw error.Id == ImageErrorId.DestinationFileSizeLimit ? TooLarge(e) : error;
         }
     }
+
+    private static HostException TooLarge(Exception? e) => new(HostFailure.FileTooLarge, "The file system there does not allow a file of this size.", e);
 }
 
 /// <summary>The source failed, not the destination: one file is lost, the restore goes on.</summary>

@@ -41,7 +41,7 @@ internal sealed class TreeRestorer
         _warnings = new(observer);
         _failures = new(options.DestinationPath);
         _metadata = new(tree, _warnings);
-        _contents = new(tree, _failures, _warnings, observer, _selection.TotalBytes, cancellation);
+        _contents = new(tree, _failures, _warnings, observer, _selection.TotalBytes, MaximumFileSizeAt(options.DestinationPath, platform), cancellation);
         _entry = new(tree, options, platform, _destination, _contents, _metadata, _failures, _warnings);
     }
 
@@ -81,6 +81,19 @@ internal sealed class TreeRestorer
         {
             throw new ImageException(
                 ImageErrorId.DestinationUnwritable, $"The destination folder cannot be made or opened: {e.Message}", path, innerException: e);
+        }
+    }
+
+    // Only to spare the writing of what will not fit: that nothing is known of a volume hinders no restore.
+    private static long? MaximumFileSizeAt(string path, IHostPlatform platform)
+    {
+        try
+        {
+            return platform.GetVolume(path).MaximumFileSize;
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return null;
         }
     }
 

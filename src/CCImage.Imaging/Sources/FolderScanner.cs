@@ -30,8 +30,7 @@ public sealed class FolderScanner
     {
         (_rootPath, _options, _platform, _observer, _cancellation) = (rootPath, options, platform, observer, cancellation);
         _patterns = new(options.Exclude);
-        StringComparer comparer = OperatingSystem.IsLinux() ? StringComparer.Ordinal : StringComparer.OrdinalIgnoreCase;
-        _excludedNames = new(comparer);
+        _excludedNames = new(platform.NameComparer);
         foreach (string path in options.ExcludePaths) ExcludePath(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)));
     }
 

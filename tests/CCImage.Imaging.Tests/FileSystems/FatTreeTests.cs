@@ -71,6 +71,9 @@ public sealed class FatTreeTests : IDisposable
         Assert.Contains("which cannot be", Read(inner + 27, 0xF0)?.Problem, StringComparison.Ordinal); // outside
         Assert.Contains("whose name cannot be one", Read(file, (byte)'/')?.Problem, StringComparison.Ordinal);
         Assert.Contains("has clusters for", Read(file + 29, 0xFF)?.Problem, StringComparison.Ordinal); // 64 KiB that nobody wrote
+        Assert.Contains("and all clusters have", Read(file + 31, 0x10)?.Problem, StringComparison.Ordinal); // 256 MiB
+        int first = BitConverter.ToUInt16(good, file + 26), table = BitConverter.ToUInt16(good, 14) * 512;
+        Assert.Contains("in a circle", Read(table + ((first + 4) * 2), (byte)(first + 2))?.Problem, StringComparison.Ordinal);
         Assert.Null(Read(0, good[0]));
 
         ImageException? Read(int at, byte value)

@@ -104,7 +104,11 @@ public sealed class HostPlaces : IDisposable
                     HasHoles = OperatingSystem.IsLinux(),
                 };
             case Memory:
-                return new() { Platform = HostPlatform.Current, Folder = Directory.CreateDirectory($"/dev/shm/ccimage-{Guid.NewGuid():N}").FullName, FileSystemType = "tmpfs" };
+                return new()
+                {
+                    Platform = HostPlatform.Current, Folder = Directory.CreateDirectory($"/dev/shm/ccimage-{Guid.NewGuid():N}").FullName, FileSystemType = "tmpfs",
+                    HasAttributes = Environment.OSVersion.Version >= new Version(6, 6), // a user's: since that version of Linux
+                };
             case Ext4:
                 return new() { Platform = HostPlatform.Current, Folder = Mount("mkfs.ext4", ["-q", "-F", "-b", "4096"], (image, folder) => Oracle.Run("mount", "-o", "loop", image, folder)), FileSystemType = "ext4" };
             case Fat:

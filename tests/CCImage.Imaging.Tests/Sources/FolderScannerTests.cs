@@ -62,6 +62,19 @@ public class FolderScannerTests
         Assert.Equal(["other", "other/x.dmg", "out"], Paths(tree));
     }
 
+    // HFS+ lists names decomposed, whatever form they were given in.
+    [Fact]
+    public void An_image_in_its_own_source_is_left_out_by_either_form_of_its_name()
+    {
+        using var folder = new TemporaryFolder();
+        Directory.CreateDirectory(folder["src"]);
+        foreach (string name in new[] { "Mu\u0308ll.dmg", "Mu\u0308ll.dmg.partial", "Mull.dmg" }) File.WriteAllText(folder["src", name], "");
+        var mac = new PosedPlatform { NameComparer = new MacNameComparer() };
+        using HostTree tree = FolderScanner.Scan(folder["src"], new() { ExcludePaths = [folder["src", "m\u00FCll.dmg"] ] }, mac, SilentObserver.Instance, CancellationToken.None);
+        Assert.Equal(["Mull.dmg"], Paths(tree));
+        Assert.True(mac.NameComparer.Equals("\uD800", "\uD800"));
+    }
+
     [LinuxFact]
     public void Links_are_never_followed_and_the_root_may_be_one()
     {
@@ -396,6 +409,8 @@ public class FolderScannerTests
         public Func<string, HostStat, HostStat> Change { get; init; } = (_, stat) => stat;
 
         public string[] Firmlinks { get; init; } = [];
+
+        public IEqualityComparer<string> NameComparer { get; init; } = HostPlatform.Current.NameComparer;
 
         public UnixTime BackupTime { get; init; } = UnixTime.None;
 
