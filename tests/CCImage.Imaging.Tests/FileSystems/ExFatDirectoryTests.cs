@@ -124,12 +124,14 @@ public sealed class ExFatDirectoryTests
     [OracleFact("mkfs.exfat")]
     public void WhatIsDamagedIsNotRead()
     {
-        AssertUnreadable(SetOf(_root, "empty") + 64 + 2, 1, null); // a name: the checksum tells
+        int set = SetOf(_root, "empty");
+        AssertUnreadable(set + 64 + 2, 1, null); // a name: the checksum tells
+        AssertUnreadable(set, 0x80, null, $"byte {set + 32} of the volume"); // no first entry of the set
         AssertUnreadable(_fat + (140 * 4), 142 ^ 141, null); // the second cluster of a folder; what was found there is zeros, so its end comes too early
         AssertUnreadable(_fat + (120 * 4), 1, "chained"); // leads nowhere
         AssertUnreadable(_fat + (131 * 4), 122 ^ 120, "chained"); // in a circle
 
-        void AssertUnreadable(int at, int change, string? file)
+        void AssertUnreadable(int at, int change, string? file, string? place = null)
         {
             _disk[at] ^= (byte)change;
             using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(_disk), out _);
@@ -142,7 +144,7 @@ public sealed class ExFatDirectoryTests
                 _ = Read(tree, tree.Enumerate().Single(e => e.Name == file));
             });
             Assert.Equal(ImageErrorId.ImageDamaged, error.Id);
-            if (file is not null) Assert.Contains(file, error.Place, StringComparison.Ordinal);
+            Assert.Contains(place ?? file ?? "", error.Place, StringComparison.Ordinal);
             _disk[at] ^= (byte)change;
         }
     }

@@ -68,11 +68,12 @@ internal sealed class ExFatDirectoryReader(ExFatClusters clusters)
                     }
                     else
                     {
-                        if (filled > 0 || isSecondary) yield return Incomplete(filled > 0 ? first : index, place);
+                        long here = clusters.OffsetOf(cluster) + at + i;
+                        if (filled > 0 || isSecondary) yield return filled > 0 ? Incomplete(first, place) : Incomplete(index, here);
                         filled = 0;
                         if (type == ExFatStreamEntry.End) yield break;
                         if (!isInUse || isSecondary || !IsSet(type)) continue;
-                        (first, place, wanted) = (index, clusters.OffsetOf(cluster) + at + i, (1 + buffer[i + 1]) * EntrySize);
+                        (first, place, wanted) = (index, here, (1 + buffer[i + 1]) * EntrySize);
                         if (wanted > set.Length)
                         {
                             yield return new(first, place, $"A set claims {buffer[i + 1]} more entries where 18 are the most.", null);

@@ -28,16 +28,16 @@ internal sealed class FatTree(BlockStorage volume, FatGeometry geometry, FatTabl
 
     private List<(long Offset, long Length)> RunsOf(SourceEntry entry, uint cluster)
     {
-        string place = $"content of {DisplayPath(entry)}";
+        string Place() => $"content of {DisplayPath(entry)}";
         long held = 0, most = geometry.ClusterCount * geometry.ClusterSize, keepAt = geometry.ClusterSize;
-        if (entry.Size > most) throw ImageException.Damaged($"A file claims {entry.Size} bytes, and all clusters have {most}.", place);
+        if (entry.Size > most) throw ImageException.Damaged($"A file claims {entry.Size} bytes, and all clusters have {most}.", Place());
         var runs = new List<(long Offset, long Length)>();
 
         // A chain that runs in a circle comes back to a cluster that is kept at every power of two (R. P. Brent).
         for (uint kept = cluster; ; cluster = _window[cluster])
         {
-            if (!geometry.IsCluster(cluster)) throw ImageException.Damaged($"A file of {entry.Size} bytes has clusters for {held}.", place);
-            if (held > 0 && cluster == kept) throw ImageException.Damaged("The chain of a file runs in a circle.", place);
+            if (!geometry.IsCluster(cluster)) throw ImageException.Damaged($"A file of {entry.Size} bytes has clusters for {held}.", Place());
+            if (held > 0 && cluster == kept) throw ImageException.Damaged("The chain of a file runs in a circle.", Place());
             if (held == keepAt) (kept, keepAt) = (cluster, keepAt * 2);
             long offset = geometry.OffsetOf(cluster);
             if (runs.Count > 0 && runs[^1].Offset + runs[^1].Length == offset) runs[^1] = (runs[^1].Offset, runs[^1].Length + geometry.ClusterSize);
