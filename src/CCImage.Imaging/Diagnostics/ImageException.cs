@@ -98,6 +98,12 @@ public enum ImageErrorId
 
     /// <summary>The keychain is locked, or gives no access.</summary>
     KeychainRefused,
+
+    /// <summary>The image was made, but something of the source is not in it, or not as it was: what, say the warnings and the counts of the result.</summary>
+    BackedUpInPart,
+
+    /// <summary>Something that was to be restored was not, or not as the image has it: what, say the warnings and the counts of the result.</summary>
+    RestoredInPart,
 }
 
 /// <summary>

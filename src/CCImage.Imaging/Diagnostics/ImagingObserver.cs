@@ -17,6 +17,9 @@ public enum ImagingWarningKind
 
     /// <summary>Advice about size, place or use.</summary>
     Advice,
+
+    /// <summary>Content that was to be copied could not be read any more: what stands in its place is not the file's content.</summary>
+    ContentLost,
 }
 
 /// <summary>Something the user should know that does not stop the job.</summary>

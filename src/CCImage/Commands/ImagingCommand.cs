@@ -119,6 +119,18 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         }
     }
 
+    /// <summary>
+    /// Writes what a job did. A result that is not whole is an error as well: one record a job, after the object, so that <c>$?</c>,
+    /// <c>-ErrorAction Stop</c> and the exit code of a process tell.
+    /// </summary>
+    /// <param name="result">The result, with its counts.</param>
+    /// <param name="shortfall">What it lacks; null when it is whole.</param>
+    private protected void WriteResult(object result, ImageException? shortfall)
+    {
+        WriteObject(result);
+        if (shortfall is not null) WriteError(ErrorMapping.ToRecord(shortfall, shortfall.Path));
+    }
+
     /// <summary>Ends the pipeline on every system but macOS, before anything is done.</summary>
     private protected void RequireMac()
     {
