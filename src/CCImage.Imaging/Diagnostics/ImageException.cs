@@ -145,6 +145,9 @@ public sealed class ImageException : Exception
     /// <summary>What to do about it.</summary>
     public string? Remedy { get; }
 
+    /// <summary>Whether what the image holds is the cause, and not the host, a passphrase or the caller: only then can the rest of the image be gone on with.</summary>
+    internal bool IsFaultOfContent => Id is ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch or ImageErrorId.UnsupportedFormat;
+
     /// <summary>The same exception with the path filled in, unless it already has one. Format code knows places; only the opener knows the path.</summary>
     /// <param name="path">The file concerned.</param>
     public ImageException WithPath(string path) => Path is null ? new(Id, Problem, path, Place, Remedy, this) : this;

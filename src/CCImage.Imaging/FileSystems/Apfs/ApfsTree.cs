@@ -1,3 +1,4 @@
+using CCImage.Diagnostics;
 using CCImage.Sources;
 using CCImage.Storage;
 
@@ -29,16 +30,29 @@ internal sealed class ApfsFile
 
     /// <summary>How its content is compressed; null when it is not.</summary>
     public CompressedFile? Compressed { get; set; }
+
+    /// <summary>Whether its content is compressed, and what says how is lost.</summary>
+    public bool IsContentLost { get; set; }
+
+    /// <summary>Whether a record of it is damaged, of an attribute in most cases.</summary>
+    public bool MayLackAttributes { get; set; }
 }
 
 /// <summary>The files of an APFS volume. Valid as long as the storage the container was opened on.</summary>
 /// <param name="tree">Where the extents are.</param>
 /// <param name="root">The root folder.</param>
 /// <param name="files">The objects, by their numbers.</param>
-internal sealed class ApfsTree(ApfsFileTree tree, SourceEntry root, IReadOnlyDictionary<ulong, ApfsFile> files) : SourceTree
+/// <param name="omissions">What the tree lacks.</param>
+internal sealed class ApfsTree(ApfsFileTree tree, SourceEntry root, IReadOnlyDictionary<ulong, ApfsFile> files, TreeOmissions omissions) : SourceTree
 {
     /// <inheritdoc/>
     public override SourceEntry Root => root;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<ImagingWarning> Omissions => omissions.ToList();
+
+    /// <inheritdoc/>
+    public override long OmittedCount => omissions.Count;
 
     /// <inheritdoc/>
     /// <exception cref="ImageException">Also <see cref="ImageErrorId.ImageDamaged"/>, and <see cref="ImageErrorId.UnsupportedFormat"/> for a
@@ -54,6 +68,7 @@ internal sealed class ApfsTree(ApfsFileTree tree, SourceEntry root, IReadOnlyDic
                 "The content of the file is in the cloud: the volume has its name only.", "Download it on the Mac, and back it up again.", $"content of {DisplayPath(entry)}");
         }
 
+        if (file.IsContentLost) throw CompressedFile.HeaderLost($"content of {DisplayPath(entry)}");
         if (file.Compressed is not { } compressed) return tree.OpenStream(file.Inode.StreamId, file.Size, $"content of {DisplayPath(entry)}");
         return compressed.Open(compressed.IsInResourceFork ? OpenResourceFork(entry, file) : null, $"compressed content of {DisplayPath(entry)}");
     }

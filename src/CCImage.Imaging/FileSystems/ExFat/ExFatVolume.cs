@@ -216,7 +216,7 @@ internal sealed class ExFatVolume : CountedVolume
         {
             ScanRoot(root);
         }
-        catch (ImageException e)
+        catch (ImageException e) when (e.IsFaultOfContent)
         {
             root.Fault = e;
         }
@@ -407,7 +407,7 @@ internal sealed class ExFatVolume : CountedVolume
         {
             return FreeRuns(bitmap).Sum(r => r.Count);
         }
-        catch (ImageException)
+        catch (ImageException e) when (e.IsFaultOfContent)
         {
             return null;
         }

@@ -119,6 +119,8 @@ internal sealed class FatVolume : CountedVolume
         try
         {
             using SourceTree tree = ReadTree(0, cancellation);
+            foreach (ImagingWarning omission in tree.Omissions.Take(MostFaults)) findings.Damaged(What, omission.Message, omission.Path);
+            if ((faults = (int)Math.Min(tree.OmittedCount, MostFaults)) == MostFaults) return;
             foreach (SourceEntry entry in tree.Enumerate())
             {
                 cancellation.ThrowIfCancellationRequested();
@@ -230,7 +232,7 @@ internal sealed class FatVolume : CountedVolume
         {
             return _table.FreeRuns().Sum(r => r.Count);
         }
-        catch (ImageException)
+        catch (ImageException e) when (e.IsFaultOfContent)
         {
             return null;
         }
@@ -242,7 +244,7 @@ internal sealed class FatVolume : CountedVolume
         {
             return _geometry.Fat32 is { } fat32 ? FindLabelInChain(fat32.RootCluster) : TryFindLabel(_geometry.RootOffset, _geometry.RootLength, out string? label) ? label : null;
         }
-        catch (ImageException)
+        catch (ImageException e) when (e.IsFaultOfContent)
         {
             return null;
         }
