@@ -53,7 +53,8 @@ public static class ImageRestore
         using DiskImage image = DiskImage.Open(request.Path, request.Passphrase);
         using SourceTree tree = image.ReadTree(request.Volume, cancellation);
         var options = new TreeRestoreOptions { DestinationPath = request.DestinationPath, Include = request.Include, Overwrite = request.Overwrite };
+        foreach (ImagingWarning omission in tree.Omissions) observer.OnWarning(omission);
         TreeRestoreReport report = TreeRestorer.Restore(tree, options, HostPlatform.Current, observer, cancellation);
-        return new(request.Path, request.DestinationPath, report.Entries, report.Bytes, clock.Elapsed, report.Warnings);
+        return new(request.Path, request.DestinationPath, report.Entries, report.Bytes, clock.Elapsed, [.. tree.Omissions, .. report.Warnings]);
     }
 }
