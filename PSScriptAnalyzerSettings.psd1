@@ -8,6 +8,9 @@
         'PSAvoidUsingConvertToSecureStringWithPlainText'
         'PSUseUsingScopeModifierInNewRunspaces'
         'PSReviewUnusedParameter'
+        # Positional arguments of our own short functions read well; "Metadata" is no plural.
+        'PSAvoidUsingPositionalParameters'
+        'PSUseSingularNouns'
         # UTF-8 without a mark is what every PowerShell 7 reads.
         'PSUseBOMForUnicodeEncodedFile'
     )

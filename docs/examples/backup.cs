@@ -1,4 +1,5 @@
 #:property PublishAot=false
+#:property RestorePackagesWithLockFile=false
 #:project ../../src/CCImage.Imaging/CCImage.Imaging.csproj
 #:project ../../src/CCImage.Private/CCImage.Private.csproj
 
