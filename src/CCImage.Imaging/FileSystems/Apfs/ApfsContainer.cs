@@ -93,12 +93,13 @@ internal sealed class ApfsContainer : FileSystemVolume
     }
 
     /// <inheritdoc/>
-    public override IEnumerable<StorageExtent> GetFreeExtents()
+    public override IEnumerable<StorageExtent> GetFreeExtents(FreeSpaceQuery? query = null)
     {
         if (NewestTransaction > Transaction) yield break; // what a later, broken checkpoint changed is not known
         ApfsFreeSpace space = OpenFreeSpace();
-        space.Verify(default);
-        foreach ((ulong first, ulong count) in space.FreeRuns(Reserved(space.Manager)))
+        query ??= new();
+        space.Verify(query.Cancellation);
+        foreach ((ulong first, ulong count) in space.FreeRuns(Reserved(space.Manager), query))
             yield return new((long)first * Blocks.Size, (long)count * Blocks.Size, ExtentKind.Unused);
     }
 
