@@ -21,7 +21,7 @@ public sealed class DiskImage : IDisposable
     private readonly List<FoundVolume> _volumes;
 
     private DiskImage(string path, ImageContainer container, PartitionTable table, List<FoundVolume> volumes) =>
-        (Path, Disk, _container, _table, _volumes) = (path, container.Disk, container, table, volumes);
+        (Path, Disk, _container, _table, _volumes, Checksums) = (path, container.Disk, container, table, volumes, new StoredChecksums(container.Udif));
 
     /// <summary>Full path.</summary>
     public string Path { get; }
@@ -32,8 +32,23 @@ public sealed class DiskImage : IDisposable
     /// <summary>The format.</summary>
     public BackupImageFormat Format => _container.Format;
 
+    /// <summary>What is to be said of an image that is cut short, so that something in use may be missing; null for any other.</summary>
+    public ImageException? CutShort
+    {
+        get
+        {
+            long missing = Storage.ExtentSets.Bytes(_container.GetMissingExtents());
+            return missing == 0 || new ImageCondition(this).IsCutHarmless() ? null : new ImageException(
+                ImageErrorId.ImageDamaged, $"The image is cut short: {missing} of the {Disk.Length} bytes of its disk are missing, and with them what lies there.", Path,
+                remedy: "Restore the image from another copy; Restore-BackupImage restores what is there.");
+        }
+    }
+
     /// <summary>How the disk is divided.</summary>
     public PartitionScheme PartitionScheme => _table.Scheme;
+
+    /// <summary>The checksums that the image stores. A job that reads the disk begins them first and completes them last.</summary>
+    internal StoredChecksums Checksums { get; }
 
     /// <summary>The container the disk lies in.</summary>
     internal ImageContainer Container => _container;
@@ -143,7 +158,10 @@ public sealed class DiskImage : IDisposable
                 ReclaimableBytes = compaction.StoredBytesBefore - compaction.StoredBytesAfter,
                 UsedBytes = _volumes.Sum(v => v.Volume.CapacityBytes) - free,
                 FreeBytes = free,
-                MinimumSizeBytes = ImageResize.LeastCapacityOf(this),
+                MinimumSizeBytes = _container.CutBytes > 0 ? null : ImageResize.LeastCapacityOf(this),
+                MissingBytes = Storage.ExtentSets.Bytes(_container.GetMissingExtents()),
+                IsSigned = _container.Udif?.IsSigned ?? false,
+                IsContentRecognised = _table.Scheme != PartitionScheme.None || _volumes.Count > 0,
                 BandSizeBytes = _container.BandSizeBytes,
                 Encryption = _container.Encryption,
                 PartitionScheme = _table.Scheme,
@@ -170,6 +188,23 @@ public sealed class DiskImage : IDisposable
             return new ImageTree(Path, found.Volume.ReadTree(index, cancellation) ?? throw new ImageException(
                 ImageErrorId.UnsupportedFormat, $"Volume {found.Number + index} is {(found.Volume.Describe(found.Partition)[index].IsEncrypted ? "encrypted " : "")}{found.Volume.Kind}, whose files this version cannot read.",
                 remedy: "Choose another volume, or attach the image on a Mac."));
+        }
+        catch (ImageException e)
+        {
+            throw e.WithPath(Path);
+        }
+    }
+
+    /// <summary>Compares the checksums that the image stores with its data, all of which is read.</summary>
+    /// <param name="observer">Hears of progress, in bytes.</param>
+    /// <param name="cancellation">Ends it.</param>
+    /// <returns>What does not fit; empty when all is well, and for a format that stores no checksums.</returns>
+    /// <exception cref="ImageException">The image cannot be read.</exception>
+    public IReadOnlyList<StoredChecksumFault> VerifyStoredChecksums(Diagnostics.IImagingObserver observer, CancellationToken cancellation)
+    {
+        try
+        {
+            return Checksums.Complete(observer, cancellation);
         }
         catch (ImageException e)
         {
@@ -238,15 +273,26 @@ public sealed class DiskImage : IDisposable
     internal static DiskImage Mount(string path, ImageContainer container)
     {
         PartitionTable table = PartitionTable.Read(container.Disk);
+        if (container.Format == BackupImageFormat.ReadWrite && ClaimedCapacity.Of(container.Disk, table) is var claim && claim > container.Disk.Length)
+        {
+            container.ExtendTo(claim);
+            table = PartitionTable.Read(container.Disk);
+        }
+
         List<FoundVolume> volumes = FindVolumes(container.Disk, table);
         if (container.Format == BackupImageFormat.ReadWrite && table.Scheme == PartitionScheme.None && volumes.Count == 0)
         {
+            // Of an encrypted disk that is whole it is said what it is: a decryption that nothing confirms.
+            if (container.Encryption != BackupImageEncryption.None && container.CutBytes == 0 && !container.IsChange) return new(path, container, table, volumes);
+            if (container.CutBytes > 0) throw ImageException.Damaged($"The image is cut short: {container.CutBytes} bytes are missing at its end, and without them nothing can be read.");
             throw new ImageException(
                 ImageErrorId.UnknownFormat, "The file is no disk image that can be recognised: it has neither a trailer nor a partition map nor a file system.",
                 remedy: "Check the path.");
         }
 
-        return new(path, container, table, volumes);
+        var image = new DiskImage(path, container, table, volumes);
+        if (container.CutBytes > 0 && new ImageCondition(image).IsCutHarmless()) container.FillCutWithZeros();
+        return image;
     }
 
     private static List<FoundVolume> FindVolumes(BlockStorage disk, PartitionTable table)
@@ -262,7 +308,7 @@ public sealed class DiskImage : IDisposable
             if (offset < taken) continue; // partitions that overlap a volume's: thousands of them could name the same volume
             FileSystemVolume volume = VolumeDetection.Open(new WindowStorage(disk, offset, length), out ImageException? fault);
             if (volume.Kind == VolumeKind.Unknown) continue;
-            volumes.Add(new(number, partition, offset, volume, fault));
+            volumes.Add(new(number, partition, offset, length, volume, fault));
             number += volume.VolumeCount;
             taken = offset + length;
         }
@@ -352,9 +398,10 @@ public sealed class DiskImage : IDisposable
     /// <param name="Number">Counted from 1; the first of several where the file system holds several volumes.</param>
     /// <param name="Partition">Number of its partition; 0 without a map.</param>
     /// <param name="OffsetBytes">Where its window begins on the disk.</param>
+    /// <param name="LengthBytes">How long the window is.</param>
     /// <param name="Volume">The volume.</param>
     /// <param name="Fault">Why its files cannot be read, when it is damaged.</param>
-    internal sealed record FoundVolume(int Number, int Partition, long OffsetBytes, FileSystemVolume Volume, ImageException? Fault);
+    internal sealed record FoundVolume(int Number, int Partition, long OffsetBytes, long LengthBytes, FileSystemVolume Volume, ImageException? Fault);
 
     // Lets errors about single files name the image.
     private sealed class ImageTree(string path, SourceTree inner) : SourceTree

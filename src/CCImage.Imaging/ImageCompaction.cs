@@ -99,6 +99,7 @@ public static class ImageCompaction
 
             // What would not change is refused when it is in use, too: a script must not take that for done.
             using DiskImage opened = DiskImage.Open(request.Path, request.Passphrase, writable: true);
+            ImageCondition.RequireWhole(opened, cancellation);
             return estimate.Reason is null or CompactionReason.FreeSpaceIsScattered ? Compact(opened, estimate, observer, cancellation) : estimate;
         }
         catch (ImageException e)

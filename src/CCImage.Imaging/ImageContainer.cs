@@ -14,6 +14,7 @@ namespace CCImage;
 internal sealed class ImageContainer : IDisposable
 {
     private BlockCipher? _cipher;
+    private CutStorage? _cut;
 
     /// <summary>What the container lies in: the file, or what it deciphers to; of a raw image the disk itself. Null for a bundle.</summary>
     private readonly BlockStorage? _layer;
@@ -24,7 +25,7 @@ internal sealed class ImageContainer : IDisposable
     public string Path { get; }
 
     /// <summary>The disk inside. Its errors name the image.</summary>
-    public BlockStorage Disk { get; }
+    public BlockStorage Disk { get; private set; }
 
     /// <summary>The format.</summary>
     public required BackupImageFormat Format { get; init; }
@@ -34,6 +35,12 @@ internal sealed class ImageContainer : IDisposable
 
     /// <summary>The image's one file as the host has it; null for a bundle.</summary>
     public FileStorage? File { get; init; }
+
+    /// <summary>Whether the disk is written, or is judged as if it were.</summary>
+    public bool IsChange { get; init; }
+
+    /// <summary>Bytes that the disk should have and the file does not, as an encryption header tells or <see cref="ExtendTo"/> was told; 0 for a whole one.</summary>
+    public long CutBytes { get; private set; }
 
     /// <summary>The bundle, if it is one.</summary>
     public SparseBundleStorage? Bundle { get; init; }
@@ -68,16 +75,20 @@ internal sealed class ImageContainer : IDisposable
         try
         {
             var encryption = BackupImageEncryption.None;
+            long cut = 0;
             if (kind == ContainerKind.Encrypted)
             {
-                content = Decrypt(file, passphrase, isChange, out encryption);
+                EncryptedStorage decrypted = Decrypt(file, passphrase, isChange, out encryption);
+                (content, cut) = (decrypted, decrypted.CutBytes);
                 kind = ContainerDetection.Detect(content);
             }
 
             switch (kind)
             {
                 case ContainerKind.Raw:
-                    return new(path, content, content) { Format = BackupImageFormat.ReadWrite, Encryption = encryption, File = file };
+                    var raw = new ImageContainer(path, content, content) { Format = BackupImageFormat.ReadWrite, Encryption = encryption, File = file, IsChange = isChange };
+                    if (cut > 0) raw.ExtendTo(content.Length + cut);
+                    return raw;
                 case ContainerKind.SparseImage:
                     var sparse = SparseImageStorage.Open(content, writable, ownsFile: true);
                     return new(path, sparse, content) { Format = BackupImageFormat.Sparse, Encryption = encryption, File = file, SparseImage = sparse };
@@ -99,6 +110,34 @@ internal sealed class ImageContainer : IDisposable
             throw;
         }
     }
+
+    /// <summary>Takes note that a raw disk is cut short: it gets the length that it should have, and reading what is missing is an error.</summary>
+    /// <param name="length">Bytes that the disk should have.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: the disk is to be written, which would bury what is missing.</exception>
+    public void ExtendTo(long length)
+    {
+        if (length <= Disk.Length) return;
+        long there = Disk.Length - CutBytes;
+        if (IsChange) throw CutShort(there, length);
+        CutBytes = length - there;
+        _cut = new CutStorage(_layer!, length);
+        Disk = new NamedStorage(_cut, Path);
+    }
+
+    /// <summary>What is missing reads as zeros from now on: nothing of it is in use.</summary>
+    public void FillCutWithZeros() => _cut!.ReadsZeros = true;
+
+    /// <summary>The ranges of the disk that the file should hold and does not: reading them is an error.</summary>
+    /// <returns>Ascending, not overlapping.</returns>
+    public IReadOnlyList<StorageExtent> GetMissingExtents() =>
+        CutBytes > 0 ? [new(Disk.Length - CutBytes, CutBytes, ExtentKind.Unused)] : SparseImage?.GetMissingExtents() ?? [];
+
+    /// <summary>The refusal to write to an image that is cut short.</summary>
+    /// <param name="there">Bytes that are there.</param>
+    /// <param name="length">Bytes that should be.</param>
+    public static ImageException CutShort(long there, long length) => new(
+        ImageErrorId.ImageDamaged, $"The image is cut short: {length - there} of the {length} bytes of its disk are missing. Nothing is written to it.",
+        remedy: "Restore the image from another copy; Restore-BackupImage restores what is there.");
 
     /// <summary>Judges whether the disk can have a capacity.</summary>
     /// <param name="length">Bytes.</param>
@@ -203,7 +242,7 @@ internal sealed class ImageContainer : IDisposable
             EncryptionHeader header = EncryptionHeader.Read(file);
             CheckWritable(header, isChange);
             encryption = header.Encryption;
-            return EncryptedStorage.Open(file, passphrase ?? throw Locked());
+            return EncryptedStorage.Open(file, passphrase ?? throw Locked(), mayBeCut: !isChange);
         }
         catch (ImageException e) when (e.Id is ImageErrorId.WrongPassphrase or ImageErrorId.ImageDamaged && System.IO.File.Exists(file.Path + ImagePassphrase.BackupSuffix))
         {

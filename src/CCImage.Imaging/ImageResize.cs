@@ -76,6 +76,7 @@ public static class ImageResize
         try
         {
             using DiskImage image = request.EstimateOnly ? DiskImage.OpenForPlan(request.Path, request.Passphrase) : DiskImage.Open(request.Path, request.Passphrase, writable: true);
+            ImageCondition.RequireWhole(image, cancellation);
             var job = new Job(image, cancellation);
             Plan plan = job.PlanFor(request, observer);
             if (!request.EstimateOnly) job.Write(plan, observer);

@@ -37,7 +37,11 @@ public sealed record ImageRestoreRequest
 /// <param name="Duration">Wall time.</param>
 /// <param name="Warnings">What could not be restored as it was, and why.</param>
 public sealed record ImageRestoreResult(
-    string Path, string DestinationPath, long Entries, long Bytes, TimeSpan Duration, IReadOnlyList<ImagingWarning> Warnings);
+    string Path, string DestinationPath, long Entries, long Bytes, TimeSpan Duration, IReadOnlyList<ImagingWarning> Warnings)
+{
+    /// <summary>Why content that was restored is in doubt (checksums that do not fit, parts of the disk that are not stored); null when nothing is known against it.</summary>
+    public ImageException? Doubt { get; init; }
+}
 
 /// <summary>Extracts the files of a volume to a folder of the host, never outside it.</summary>
 public static class ImageRestore
@@ -51,9 +55,13 @@ public static class ImageRestore
     {
         var clock = Stopwatch.StartNew();
         using DiskImage image = DiskImage.Open(request.Path, request.Passphrase);
+        var recorder = new WarningRecorder(observer);
+        var doubts = RestoreDoubts.Begin(image, request, recorder, cancellation);
         using SourceTree tree = image.ReadTree(request.Volume, cancellation);
         var options = new TreeRestoreOptions { DestinationPath = request.DestinationPath, Include = request.Include, Overwrite = request.Overwrite };
         TreeRestoreReport report = TreeRestorer.Restore(tree, options, HostPlatform.Current, observer, cancellation);
-        return new(request.Path, request.DestinationPath, report.Entries, report.Bytes, clock.Elapsed, report.Warnings);
+        ImageException? doubt = doubts.Complete(tree, cancellation);
+        IReadOnlyList<ImagingWarning> lost = recorder.Of(ImagingWarningKind.ContentLost);
+        return new(request.Path, request.DestinationPath, report.Entries, report.Bytes, clock.Elapsed, [.. lost, .. report.Warnings]) { Doubt = doubt };
     }
 }

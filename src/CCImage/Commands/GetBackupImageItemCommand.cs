@@ -34,5 +34,7 @@ public sealed class GetBackupImageItemCommand : ImagePathCommand
         {
             if (filter.Matches(entry)) WriteObject(BackupImageItem.From(path, entry));
         }
+
+        if (image.CutShort is { } cut) WriteError(Errors.ErrorMapping.ToRecord(cut, path));
     }
 }

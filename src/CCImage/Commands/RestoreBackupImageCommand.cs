@@ -50,6 +50,7 @@ public sealed class RestoreBackupImageCommand : ImagePathCommand
         string what = Include.Length > 0 ? $"what matches {string.Join(", ", Include)}" : $"all files ({FormatView.Size(image.UsedBytes)} in use)";
         string description = $"Restore {what} from {path} to {request.DestinationPath}{(Force ? ", replacing files that exist" : "")}.";
         if (!ShouldProcess(description, description, "Restore-BackupImage")) return;
-        WriteObject(RunWorker((observer, cancellation) => ImageRestore.Run(request, observer, cancellation)));
+        ImageRestoreResult result = RunWorker((observer, cancellation) => ImageRestore.Run(request, observer, cancellation));
+        WriteResult(result, result.Doubt);
     }
 }

@@ -11,7 +11,8 @@ namespace CCImage.Containers.Udif;
 /// <param name="Place">What it covers: "data fork", "master checksum", or the name of a partition.</param>
 /// <param name="Expected">As stored.</param>
 /// <param name="Actual">As computed.</param>
-internal sealed record UdifChecksumMismatch(string Place, uint Expected, uint Actual);
+/// <param name="Table">The table it covers; null for what covers the whole image.</param>
+internal sealed record UdifChecksumMismatch(string Place, uint Expected, uint Actual, UdifBlockTable? Table = null);
 
 /// <summary>
 /// The disk in a UDIF image (<c>.dmg</c> with a 'koly' trailer), read-only. Zero runs and sectors that no run covers are
@@ -55,6 +56,20 @@ internal sealed class UdifStorage : BlockStorage
 
     /// <summary>What most likely made the image what it is: the codec of its runs.</summary>
     public UdifCodec Codec { get; }
+
+    /// <summary>Hears of every byte that is read of the image, so that its checksums can be compared without reading it again; null for nobody.</summary>
+    internal UdifVerification? Watcher { get; set; }
+
+    /// <summary>Whether the image is signed: the trailer's reserved bytes 64 to 79 are the place and the length of a code signature.</summary>
+    public bool IsSigned
+    {
+        get
+        {
+            UdifTrailer trailer = Trailer;
+            ReadOnlySpan<byte> reserved = trailer.Reserved1;
+            return BinaryPrimitives.ReadUInt64BigEndian(reserved[72..]) != 0;
+        }
+    }
 
     /// <summary>hdiutil's code, by the types of the runs: UDRO, UDZO, UDBZ, ULFO, ULMO, UDCO.</summary>
     public string FormatCode => Codec.FormatCode;
@@ -241,6 +256,7 @@ internal sealed class UdifStorage : BlockStorage
         if (run.Type == UdifRunType.Raw)
         {
             File.Read(run.StoredOffset + offset, destination);
+            Watcher?.OnRead(run, offset, destination);
             return;
         }
 
@@ -304,6 +320,7 @@ internal sealed class UdifStorage : BlockStorage
             Span<byte> bytes = stored.AsSpan(0, (int)run.StoredLength);
             File.Read(run.StoredOffset, bytes);
             Decode(run, bytes, destination);
+            Watcher?.OnDecoded(run, bytes, destination);
         }
         finally
         {
