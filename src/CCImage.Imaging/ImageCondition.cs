@@ -59,7 +59,7 @@ internal sealed class ImageCondition(DiskImage image)
     }
 
     /// <summary>Whether nothing that is missing at the end of the disk is in use.</summary>
-    public bool IsCutHarmless() => image.Volumes.Count > 0 && image.Volumes.All(v => v.Fault is null) && UsedBytes(image.Container.GetMissingExtents()) == 0;
+    public bool IsCutHarmless(CancellationToken cancellation = default) => image.Volumes.Count > 0 && image.Volumes.All(v => v.Fault is null) && UsedBytes(image.Container.GetMissingExtents(), cancellation) == 0;
 
     /// <summary>Refuses to change an image that lacks something: what is written would bury what is missing.</summary>
     /// <param name="image">The image.</param>
@@ -121,7 +121,7 @@ internal sealed class ImageCondition(DiskImage image)
     {
         IReadOnlyList<StorageExtent> missing = image.Container.GetMissingExtents();
         if (missing.Count == 0) return null;
-        long bytes = ExtentSets.Bytes(missing), used = UsedBytes(missing);
+        long bytes = ExtentSets.Bytes(missing), used = UsedBytes(missing, cancellation);
         string what = $"The image is cut short: {bytes} of the {image.Disk.Length} bytes of its disk are missing";
         if (used == 0) return new(ImageFindingGrade.Note, Cut, what + ". The volumes do not use them.", $"byte {missing[0].Offset} of the disk") { IsContentInDoubt = false };
         (List<UnstoredFile> files, long count, _) = FindFiles(missing, include, cancellation);
@@ -136,7 +136,7 @@ internal sealed class ImageCondition(DiskImage image)
         if (image.Container.Bundle is null && image.Container.SparseImage is null) return null;
         IReadOnlyList<StorageExtent>? recorded = image.Container.Bundle?.RecordedZeros;
         List<StorageExtent> unstored = ExtentSets.Subtract(GetUnstored(), recorded ?? []);
-        if (UsedBytes(unstored) == 0) return null;
+        if (UsedBytes(unstored, cancellation) == 0) return null;
         (List<UnstoredFile> files, long count, (long Beginnings, long First, long Bytes) found) = FindFiles(unstored, include, cancellation);
         if (count == 0) return null;
         string what = $"{found.Bytes} bytes of {count} file{(count == 1 ? "" : "s")} lie in bands, or behind the end of bands, that are not stored";
@@ -175,11 +175,11 @@ internal sealed class ImageCondition(DiskImage image)
     }
 
     // What of some ranges lies in volumes and is not known to be free.
-    private long UsedBytes(IReadOnlyList<StorageExtent> ranges)
+    private long UsedBytes(IReadOnlyList<StorageExtent> ranges, CancellationToken cancellation)
     {
         if (image.Volumes.Count == 0) return ExtentSets.Bytes(ranges);
         List<StorageExtent> windows = [.. image.Volumes.OrderBy(v => v.OffsetBytes).Select(v => new StorageExtent(v.OffsetBytes, v.LengthBytes, ExtentKind.Unused))];
-        return ExtentSets.Bytes(ExtentSets.Intersect(ExtentSets.Subtract(ranges, image.GetFreeExtents()), windows));
+        return ExtentSets.Bytes(ExtentSets.Intersect(ExtentSets.Subtract(ranges, image.GetFreeExtents(cancellation)), windows));
     }
 
     // The volumes are opened once more on a disk that calls those ranges unused: so the forks of files tell, whatever the file system.

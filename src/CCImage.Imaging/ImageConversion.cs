@@ -72,14 +72,14 @@ public static class ImageConversion
         Passphrase? passphrase = request.DestinationPassphrase ?? request.Passphrase;
         if (request.DeleteSource) RequireSound(request, observer, cancellation);
         ConversionDamage? damage;
-        using (DiskImage source = DiskImage.Open(request.Path, request.Passphrase)) damage = Convert(source, request, passphrase, observer, cancellation);
+        using (DiskImage source = DiskImage.Open(request.Path, request.Passphrase, cancellation)) damage = Convert(source, request, passphrase, observer, cancellation);
         if (request.DeleteSource)
         {
             Verify(request.DestinationPath, passphrase, observer, cancellation);
             Delete(request.Path);
         }
 
-        return DiskImage.Inspect(request.DestinationPath, passphrase) with { Damage = damage };
+        return DiskImage.Inspect(request.DestinationPath, passphrase, cancellation) with { Damage = damage };
     }
 
     private static ConversionDamage? Convert(
@@ -94,7 +94,7 @@ public static class ImageConversion
             observer.OnWarning(new(ImagingWarningKind.MetadataLost, request.Path, "The image is signed; the new one is not, for a signature covers the file that it is in."));
 
         // What is missing at the end is not read, but counted; of what is free nothing is read either.
-        IReadOnlyList<StorageExtent> missing = source.Container.GetMissingExtents(), free = request.KeepFreeSpace ? [] : source.GetFreeExtents();
+        IReadOnlyList<StorageExtent> missing = source.Container.GetMissingExtents(), free = request.KeepFreeSpace ? [] : source.GetFreeExtents(cancellation);
         List<StorageExtent> unread = [.. missing.Concat(ExtentSets.Subtract(free, missing)).OrderBy(e => e.Offset)];
         using var masked = new MaskedStorage(source.Disk, unread.Select(e => (e.Offset, e.Length)));
         using TolerantStorage? tolerant = request.AllowDamaged ? new(masked) : null;

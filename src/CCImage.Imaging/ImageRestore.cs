@@ -4,6 +4,7 @@ using CCImage.Encryption;
 using CCImage.Platform;
 using CCImage.Restoring;
 using CCImage.Sources;
+using CCImage.Storage;
 
 namespace CCImage;
 
@@ -54,7 +55,8 @@ public static class ImageRestore
     public static ImageRestoreResult Run(ImageRestoreRequest request, IImagingObserver observer, CancellationToken cancellation)
     {
         var clock = Stopwatch.StartNew();
-        using DiskImage image = DiskImage.Open(request.Path, request.Passphrase);
+        using DiskImage image = DiskImage.Open(request.Path, request.Passphrase, cancellation);
+        using ReadingStop.Scope scope = image.Container.Stop.By(cancellation);
         var recorder = new WarningRecorder(observer);
         var doubts = RestoreDoubts.Begin(image, request, recorder, cancellation);
         using SourceTree tree = image.ReadTree(request.Volume, cancellation);

@@ -77,12 +77,13 @@ public static class ImageVerification
         try
         {
             CheckOutside(request.Path, findings, cancellation);
-            using ImageContainer container = ImageContainer.Open(request.Path, request.Passphrase, writable: false);
+            using ImageContainer container = ImageContainer.Open(request.Path, request.Passphrase, writable: false, cancellation: cancellation);
+            using ReadingStop.Scope scope = container.Stop.By(cancellation);
             stage = "Container";
             if (container.Udif is { } udif) new UdifChecker(udif).Check(findings, observer, cancellation, request.LeavesChecksums);
             if (container.SparseImage is { } sparse) new SparseImageChecker(sparse).Check(findings);
             stage = "Partition map";
-            using DiskImage image = DiskImage.Mount(request.Path, container);
+            using DiskImage image = DiskImage.Mount(request.Path, container, cancellation);
             CheckMap(image, findings);
             foreach (DiskImage.FoundVolume volume in image.Volumes) CheckVolume(volume, findings, cancellation);
             stage = "Content";

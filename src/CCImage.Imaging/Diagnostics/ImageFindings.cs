@@ -60,6 +60,18 @@ internal sealed class ImageFindings(string path)
     /// <param name="fault">What was thrown.</param>
     public void Damaged(string check, ImageException fault) => Damaged(check, fault.Problem, fault.Place, fault.Remedy);
 
+    /// <summary>Counts findings of a check of which as many are kept as ever are, without a sentence for each; false while that is not so.</summary>
+    /// <param name="grade">How grave they are.</param>
+    /// <param name="check">What was checked.</param>
+    /// <param name="count">How many.</param>
+    public bool TryCount(ImageFindingGrade grade, string check, long count)
+    {
+        long known = _counts.GetValueOrDefault((check, grade));
+        if (known < MostOfOneCheck) return false;
+        _counts[(check, grade)] = known + count;
+        return true;
+    }
+
     /// <summary>Adds a finding of any grade.</summary>
     /// <param name="grade">How grave it is.</param>
     /// <param name="check">What was checked.</param>

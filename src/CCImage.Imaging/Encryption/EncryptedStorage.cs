@@ -74,8 +74,9 @@ internal sealed class EncryptedStorage : BlockStorage
     /// <param name="file">The file; owned by the result.</param>
     /// <param name="passphrase">The passphrase.</param>
     /// <param name="mayBeCut">Whether a file that ends before its data is opened as far as it goes (see <see cref="CutBytes"/>), to be read.</param>
+    /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException">Damaged, not supported, or not the passphrase.</exception>
-    public static EncryptedStorage Open(BlockStorage file, Passphrase passphrase, bool mayBeCut = false)
+    public static EncryptedStorage Open(BlockStorage file, Passphrase passphrase, bool mayBeCut = false, CancellationToken cancellation = default)
     {
         EncryptionHeader header = EncryptionHeader.Read(file);
         long there = Math.Max(0, file.Length - header.DataOffset) / header.BlockSize * header.BlockSize, cut = 0;
@@ -86,7 +87,7 @@ internal sealed class EncryptedStorage : BlockStorage
         }
 
         return new EncryptedStorage(
-            file, new BlockCipher(header.Unlock(passphrase), header.BlockSize), header.DataOffset, header.DataSize - cut, readOnly: header.Version != 2 || cut > 0)
+            file, new BlockCipher(header.Unlock(passphrase, cancellation), header.BlockSize), header.DataOffset, header.DataSize - cut, readOnly: header.Version != 2 || cut > 0)
         {
             CutBytes = cut,
         };

@@ -13,9 +13,9 @@ namespace CCImage.Encryption;
 internal sealed class EncryptionHeader
 {
     /// <summary>
-    /// The most key-derivation rounds that are tried: twenty times the most seen. More would be a file made to hang its reader.
+    /// The most key-derivation rounds that are tried: ten times the most seen. More would be a file made to hang its reader.
     /// </summary>
-    public const uint MaximumIterations = 10_000_000;
+    public const uint MaximumIterations = 5_000_000;
 
     /// <summary>Bytes of the key that wraps.</summary>
     public const int TripleDesKeySize = 24;
@@ -80,18 +80,20 @@ internal sealed class EncryptionHeader
 
     /// <summary>Derives and unwraps the keys.</summary>
     /// <param name="passphrase">The passphrase.</param>
+    /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.WrongPassphrase"/>.</exception>
-    public DiskKeys Unlock(Passphrase passphrase)
+    public DiskKeys Unlock(Passphrase passphrase, CancellationToken cancellation = default)
     {
-        if (Trailer is EncryptionTrailerV1 trailer) return UnlockV1(trailer, KeyBits / 8, passphrase) ?? throw WrongPassphrase();
-        using KeyBlob blob = UnwrapKeys(passphrase);
+        if (Trailer is EncryptionTrailerV1 trailer) return UnlockV1(trailer, KeyBits / 8, passphrase, cancellation) ?? throw WrongPassphrase();
+        using KeyBlob blob = UnwrapKeys(passphrase, cancellation);
         return new DiskKeys(blob.Bytes.AsSpan(0, KeyBits / 8), blob.Bytes.AsSpan(KeyBits / 8, DiskKeys.HmacKeySize));
     }
 
     /// <summary>Unwraps the keys of a version 2 header, all that is wrapped with them included.</summary>
     /// <param name="passphrase">The passphrase.</param>
+    /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.WrongPassphrase"/>, or there is no passphrase.</exception>
-    internal KeyBlob UnwrapKeys(Passphrase passphrase)
+    internal KeyBlob UnwrapKeys(Passphrase passphrase, CancellationToken cancellation = default)
     {
         if (PassphraseKeys.Length == 0)
         {
@@ -101,7 +103,7 @@ internal sealed class EncryptionHeader
 
         foreach (PassphraseKey key in PassphraseKeys)
         {
-            if (UnwrapV2(key, passphrase) is { } blob) return new KeyBlob(blob, key.Offset, key.Wrapped.Length);
+            if (UnwrapV2(key, passphrase, cancellation) is { } blob) return new KeyBlob(blob, key.Offset, key.Wrapped.Length);
         }
 
         throw WrongPassphrase();
@@ -255,9 +257,9 @@ internal sealed class EncryptionHeader
         };
     }
 
-    private static DiskKeys? UnlockV1(EncryptionTrailerV1 trailer, int keySize, Passphrase passphrase)
+    private static DiskKeys? UnlockV1(EncryptionTrailerV1 trailer, int keySize, Passphrase passphrase, CancellationToken cancellation)
     {
-        byte[] derived = Derive(passphrase, Layout.AsBytes(ref trailer.Salt)[..(int)(uint)trailer.SaltSize], (int)(uint)trailer.Iterations);
+        byte[] derived = Derive(passphrase, Layout.AsBytes(ref trailer.Salt)[..(int)(uint)trailer.SaltSize], (int)(uint)trailer.Iterations, cancellation);
         byte[]? aes = null;
         byte[]? hmac = null;
         try
@@ -295,9 +297,9 @@ internal sealed class EncryptionHeader
         }
     }
 
-    private byte[]? UnwrapV2(PassphraseKey key, Passphrase passphrase)
+    private byte[]? UnwrapV2(PassphraseKey key, Passphrase passphrase, CancellationToken cancellation)
     {
-        byte[] derived = Derive(passphrase, key.Salt, key.Iterations);
+        byte[] derived = Derive(passphrase, key.Salt, key.Iterations, cancellation);
         try
         {
             byte[]? blob = DecipherTripleDes(derived, key.Iv, key.Wrapped);
@@ -318,10 +320,11 @@ internal sealed class EncryptionHeader
     /// <param name="passphrase">The passphrase.</param>
     /// <param name="salt">The salt.</param>
     /// <param name="iterations">Rounds of PBKDF2.</param>
-    internal static byte[] Derive(Passphrase passphrase, ReadOnlySpan<byte> salt, int iterations)
+    /// <param name="cancellation">Ends it.</param>
+    internal static byte[] Derive(Passphrase passphrase, ReadOnlySpan<byte> salt, int iterations, CancellationToken cancellation = default)
     {
         byte[] derived = GC.AllocateUninitializedArray<byte>(TripleDesKeySize, pinned: true);
-        passphrase.Derive(salt, iterations, derived);
+        passphrase.Derive(salt, iterations, derived, cancellation);
         return derived;
     }
 

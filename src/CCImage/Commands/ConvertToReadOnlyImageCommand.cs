@@ -73,10 +73,10 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
 
         string destination = DestinationOf(path, format.Extension);
         Passphrase? secret = SecretOf(path);
-        BackupImage image = RunWorker((_, _) =>
+        BackupImage image = RunWorker((_, cancellation) =>
         {
-            using DiskImage opened = DiskImage.Open(path, secret);
-            return opened.Describe();
+            using DiskImage opened = DiskImage.Open(path, secret, cancellation);
+            return opened.Describe(cancellation);
         });
         bool encrypts = (Encryption ?? image.Encryption) != BackupImageEncryption.None;
         if (SaveToKeychain && !encrypts)

@@ -266,7 +266,7 @@ internal sealed class UdifStorage : BlockStorage
             return;
         }
 
-        DecodedRunCache.Entry entry = _cache.Take(run.FirstSector, (int)run.Length);
+        DecodedRunCache.Entry entry = _cache.Take(run);
         try
         {
             lock (entry)

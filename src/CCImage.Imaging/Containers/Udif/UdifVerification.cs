@@ -29,6 +29,8 @@ internal sealed class UdifVerification
 
     private readonly List<Piece> _pieces = [];
     private readonly Dictionary<long, Piece> _byDiskOffset = [];
+    private readonly Dictionary<(UdifRunType Type, long Offset, long Length, long Decoded), Piece> _firsts = [];
+    private byte[] _largeStored = [], _largeDecoded = [];
     private readonly Lock _large = new();
     private long _done;
 
@@ -44,7 +46,7 @@ internal sealed class UdifVerification
     public IReadOnlyList<UdifRun> FaultyRuns { get; private set; } = [];
 
     /// <summary>Stored bytes that nobody read yet.</summary>
-    public long RemainingBytes => _pieces.Where(p => !p.IsKnown).Sum(p => p.Length);
+    public long RemainingBytes => _pieces.Where(p => p.First is null && !p.IsKnown).Sum(p => p.Length);
 
     /// <summary>Checksums that were compared.</summary>
     public int Compared { get; private set; }
@@ -109,22 +111,26 @@ internal sealed class UdifVerification
     public void OnDecoded(in UdifRun run, ReadOnlySpan<byte> stored, ReadOnlySpan<byte> decoded)
     {
         if (!_byDiskOffset.TryGetValue(run.FirstSector * UdifConstants.SectorSize, out Piece? piece) || piece.IsKnown) return;
-        piece.Set(piece.IsOfFork ? Crc32.Of(stored) : 0, Crc32.Of(decoded));
+        (piece.First ?? piece).Set(Crc32.Of(stored), Crc32.Of(decoded));
     }
 
     private void Plan()
     {
+        long budget = _image.File.Length;
         foreach (UdifBlockTable table in _image.Tables) // those without a checksum, too: their runs have to be decodable
         {
             foreach (UdifRun run in table.Runs.Where(r => r.IsStored))
             {
-                if (run.Type != UdifRunType.Raw)
+                // Runs of the same stored bytes are read once; what else overlaps cannot be much in an image that anybody made.
+                long step = run.Type == UdifRunType.Raw ? PieceSize : run.StoredLength, length = run.Type == UdifRunType.Raw ? run.Length : run.StoredLength;
+                for (long at = 0; at < length; at += step)
                 {
-                    _pieces.Add(new(run, table, run.StoredOffset, run.StoredLength));
-                    continue;
+                    var piece = new Piece(run, table, run.StoredOffset + at, Math.Min(step, length - at));
+                    if (!_firsts.TryAdd(piece.Key, piece)) piece.First = _firsts[piece.Key];
+                    else if ((budget -= piece.Length) < -_image.File.Length)
+                        throw ImageException.Damaged("The runs of the image lie over each other many times in the file: their checksums are not compared.", "block tables");
+                    _pieces.Add(piece);
                 }
-
-                for (long at = 0; at < run.Length; at += PieceSize) _pieces.Add(new(run, table, run.StoredOffset + at, Math.Min(PieceSize, run.Length - at)));
             }
         }
 
@@ -155,7 +161,7 @@ internal sealed class UdifVerification
 
     private void Compute(IImagingObserver observer, CancellationToken cancellation)
     {
-        Piece[] unread = [.. _pieces.Where(p => !p.IsKnown)];
+        Piece[] unread = [.. _pieces.Where(p => p.First is null && !p.IsKnown)];
         long total = unread.Sum(p => p.Length);
         int next = -1;
         try
@@ -195,11 +201,27 @@ internal sealed class UdifVerification
         {
             if (run.Length <= LargeRun && run.StoredLength <= LargeRun)
             {
-                Decode(piece, run);
+                byte[] rented = ArrayPool<byte>.Shared.Rent((int)run.StoredLength), decoded = ArrayPool<byte>.Shared.Rent((int)run.Length);
+                try
+                {
+                    Decode(piece, run, rented, decoded);
+                }
+                finally
+                {
+                    ArrayPool<byte>.Shared.Return(rented);
+                    ArrayPool<byte>.Shared.Return(decoded);
+                }
+
                 return;
             }
 
-            lock (_large) Decode(piece, run);
+            lock (_large)
+            {
+                if (_largeStored.Length < run.StoredLength) _largeStored = GC.AllocateUninitializedArray<byte>((int)run.StoredLength);
+                if (_largeDecoded.Length < run.Length) _largeDecoded = GC.AllocateUninitializedArray<byte>((int)run.Length);
+                Decode(piece, run, _largeStored, _largeDecoded);
+            }
+
             return;
         }
 
@@ -214,14 +236,13 @@ internal sealed class UdifVerification
         }
     }
 
-    private void Decode(Piece piece, in UdifRun run)
+    private void Decode(Piece piece, in UdifRun run, byte[] stored, byte[] decoded)
     {
-        byte[] stored = ArrayPool<byte>.Shared.Rent((int)run.StoredLength), decoded = ArrayPool<byte>.Shared.Rent((int)run.Length);
         try
         {
             Span<byte> bytes = stored.AsSpan(0, (int)run.StoredLength), disk = decoded.AsSpan(0, (int)run.Length);
             _image.File.Read(run.StoredOffset, bytes);
-            uint crc = piece.IsOfFork ? Crc32.Of(bytes) : 0;
+            uint crc = Crc32.Of(bytes);
             piece.Set(crc, 0); // also of what cannot be decoded
             UdifStorage.Decode(run, bytes, disk);
             piece.Set(crc, Crc32.Of(disk));
@@ -229,11 +250,6 @@ internal sealed class UdifVerification
         catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch or ImageErrorId.UnsupportedFormat)
         {
             piece.Fault = e;
-        }
-        finally
-        {
-            ArrayPool<byte>.Shared.Return(stored);
-            ArrayPool<byte>.Shared.Return(decoded);
         }
     }
 
@@ -300,6 +316,8 @@ internal sealed class UdifVerification
         /// <summary>The ranges of a raw piece whose CRC is known: ascending, neither overlapping nor adjacent. Locked.</summary>
         private readonly List<(long Start, long End, uint Crc)> _known = [];
         private volatile bool _isKnown;
+        private uint _stored, _decoded;
+        private ImageException? _fault;
 
         public UdifRun? Run => run;
 
@@ -315,24 +333,40 @@ internal sealed class UdifVerification
         /// <summary>Whether its stored bytes are a part of the data fork's checksum.</summary>
         public bool IsOfFork { get; set; }
 
+        /// <summary>What is stored and how: pieces that agree in it have the same CRCs.</summary>
+        public (UdifRunType, long, long, long) Key => (Run!.Value.Type, Offset, Length, Run.Value.Type == UdifRunType.Raw ? Length : Run.Value.Length);
+
+        /// <summary>The piece of the same stored bytes that is read for this one, too; null for none.</summary>
+        public Piece? First { get; set; }
+
         /// <summary>Whether both CRCs are known.</summary>
-        public bool IsKnown => _isKnown;
+        public bool IsKnown => First?.IsKnown ?? _isKnown;
 
-        public uint Stored { get; private set; }
+        public uint Stored => First?.Stored ?? _stored;
 
-        public uint Decoded { get; private set; }
+        public uint Decoded => First?.Decoded ?? _decoded;
 
-        public ImageException? Fault { get; set; }
+        public ImageException? Fault
+        {
+            get => First?.Fault ?? _fault;
+            set => _fault = value;
+        }
 
         /// <summary>Notes both CRCs.</summary>
         public void Set(uint stored, uint decoded)
         {
-            lock (_known) (Stored, Decoded, _isKnown) = (stored, decoded, true);
+            lock (_known) (_stored, _decoded, _isKnown) = (stored, decoded, true);
         }
 
         /// <summary>Takes bytes of a piece that is stored as it is. What overlaps bytes that are known is passed over.</summary>
         public void Add(long start, ReadOnlySpan<byte> bytes)
         {
+            if (First is not null)
+            {
+                First.Add(start, bytes);
+                return;
+            }
+
             if (IsKnown) return;
             long end = start + bytes.Length;
             lock (_known)
@@ -343,7 +377,7 @@ internal sealed class UdifVerification
                 _known.Insert(at, (start, end, Crc32.Of(bytes)));
                 Join(at);
                 Join(at - 1);
-                if (_known is [(0, var last, var crc)] && last == length) (Stored, Decoded, _isKnown) = (crc, crc, true);
+                if (_known is [(0, var last, var crc)] && last == length) (_stored, _decoded, _isKnown) = (crc, crc, true);
             }
         }
 
