@@ -12,7 +12,7 @@ internal sealed class DecodedRunCache(long capacity)
     private readonly Lock _lock = new();
     private readonly Dictionary<RunKey, LinkedListNode<Entry>> _entries = [];
     private readonly LinkedList<Entry> _byAge = new(); // the latest first
-    private readonly Stack<byte[]> _spare = new();
+    private readonly List<byte[]> _spare = [];
     private long _size, _spareSize;
 
     /// <summary>The entry of a run, not decoded at first: whoever holds the entry's lock does that. Must be released.</summary>
@@ -61,17 +61,24 @@ internal sealed class DecodedRunCache(long capacity)
 
     private void Spare(Entry entry)
     {
-        if (_spare.Count == MostSpare || _spareSize + entry.Buffer.Length > capacity) return;
-        _spare.Push(entry.Buffer);
+        _spare.Add(entry.Buffer);
         _spareSize += entry.Buffer.Length;
+        while (_spare.Count > MostSpare || _spareSize > capacity)
+        {
+            _spareSize -= _spare[0].Length;
+            _spare.RemoveAt(0);
+        }
     }
 
-    // Runs of an image have one length, but for the last of a partition. One that fits badly is let go.
+    // Runs of an image have one length, but for the last of a partition.
     private byte[] BufferFor(int length)
     {
-        if (!_spare.TryPop(out byte[]? buffer)) return GC.AllocateUninitializedArray<byte>(length);
+        int fitting = _spare.FindLastIndex(b => b.Length >= length && b.Length / 2 <= length);
+        if (fitting < 0) return GC.AllocateUninitializedArray<byte>(length);
+        byte[] buffer = _spare[fitting];
+        _spare.RemoveAt(fitting);
         _spareSize -= buffer.Length;
-        return buffer.Length >= length && buffer.Length / 2 <= length ? buffer : GC.AllocateUninitializedArray<byte>(length);
+        return buffer;
     }
 
     /// <summary>What is stored of a run, and what it is decoded to.</summary>

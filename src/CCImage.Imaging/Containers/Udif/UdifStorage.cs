@@ -22,7 +22,7 @@ internal sealed class UdifStorage : BlockStorage
 {
     private readonly bool _ownsFile;
     private readonly UdifRun[] _runs; // ascending, without overlaps
-    private readonly DecodedRunCache _cache = new(64 << 20);
+    private readonly DecodedRunCache _cache = new(80 << 20); // the largest run, and what else is read beside it
 
     private UdifStorage(BlockStorage file, bool ownsFile, UdifTrailer trailer, UdifBlockTable[] tables)
     {
