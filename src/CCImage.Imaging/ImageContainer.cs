@@ -106,6 +106,7 @@ internal sealed class ImageContainer : IDisposable
                         "The image is read-only, and its checksums cover every byte.", "Make a new image from its source, or restore its files and back them up.");
                 case ContainerKind.Udif:
                     var udif = UdifStorage.Open(content, ownsFile: true);
+                    udif.Stop = stop;
                     return new(path, udif, stop, layer) { Format = FormatOf(udif.FormatCode), Encryption = encryption, File = file, Udif = udif };
                 case ContainerKind.Asif:
                     throw ContainerDetection.AsifUnsupported();

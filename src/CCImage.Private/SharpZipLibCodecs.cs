@@ -19,7 +19,7 @@ internal sealed class SharpZipLibCodecs : IExternalCodecs
     }
 
     /// <inheritdoc/>
-    public void DecompressBzip2(ReadOnlySpan<byte> source, Span<byte> destination)
+    public void DecompressBzip2(ReadOnlySpan<byte> source, Span<byte> destination, CancellationToken cancellation)
     {
         // The package reads into arrays only: a small one, since a run may be large.
         byte[] piece = new byte[Math.Min(destination.Length, PieceSize)];
@@ -28,6 +28,7 @@ internal sealed class SharpZipLibCodecs : IExternalCodecs
             using var decompressor = new BZip2InputStream(new MemoryStream(source.ToArray()));
             for (Span<byte> rest = destination; !rest.IsEmpty; rest = rest[Math.Min(piece.Length, rest.Length)..])
             {
+                cancellation.ThrowIfCancellationRequested();
                 Span<byte> part = piece.AsSpan(0, Math.Min(piece.Length, rest.Length));
                 decompressor.ReadExactly(piece, 0, part.Length);
                 part.CopyTo(rest);

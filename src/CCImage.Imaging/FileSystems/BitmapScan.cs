@@ -20,7 +20,7 @@ internal sealed class BitmapScan(bool isHighFirst)
     private long _start = -1;
 
     /// <summary>The runs that ended in a piece of the bitmap, ascending. To be read before the next piece.</summary>
-    /// <param name="bits">The piece.</param>
+    /// <param name="bits">The piece; of all but the last one the length is a multiple of 8 bytes.</param>
     /// <param name="first">The block of its first bit.</param>
     /// <param name="end">The block behind the last one there is: bits from there on are not looked at.</param>
     /// <param name="shortest">Shorter runs are left out.</param>
@@ -33,6 +33,7 @@ internal sealed class BitmapScan(bool isHighFirst)
         {
             int same = bits.IndexOfAnyExcept(_start < 0 ? (byte)0xFF : (byte)0);
             if (same < 0) break;
+            same &= -sizeof(ulong); // words stay whole up to the end of the piece
             bits = bits[same..];
             first += same * 8L;
             ulong word = ReadWord(bits);

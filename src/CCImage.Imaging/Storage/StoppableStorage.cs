@@ -14,6 +14,9 @@ internal sealed class ReadingStop
         return scope;
     }
 
+    /// <summary>The token that counts now.</summary>
+    public CancellationToken Token => _token;
+
     /// <summary>Ends a read that is about to begin.</summary>
     public void Check() => _token.ThrowIfCancellationRequested();
 

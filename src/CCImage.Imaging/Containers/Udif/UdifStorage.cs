@@ -57,6 +57,9 @@ internal sealed class UdifStorage : BlockStorage
     /// <summary>What most likely made the image what it is: the codec of its runs.</summary>
     public UdifCodec Codec { get; }
 
+    /// <summary>What ends decoding of a large run; null for nothing.</summary>
+    internal ReadingStop? Stop { get; set; }
+
     /// <summary>Hears of every byte that is read of the image, so that its checksums can be compared without reading it again; null for nobody.</summary>
     internal UdifVerification? Watcher { get; set; }
 
@@ -290,8 +293,9 @@ internal sealed class UdifStorage : BlockStorage
     /// <param name="run">The run.</param>
     /// <param name="stored">Its bytes in the file.</param>
     /// <param name="destination">Room for its bytes of the disk.</param>
+    /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException">They cannot be decoded.</exception>
-    internal static void Decode(in UdifRun run, ReadOnlySpan<byte> stored, Span<byte> destination)
+    internal static void Decode(in UdifRun run, ReadOnlySpan<byte> stored, Span<byte> destination, CancellationToken cancellation)
     {
         string place = $"run at sector {run.FirstSector}, stored at byte {run.StoredOffset}";
         UdifCodec codec = UdifCodecs.Find(run.Type)!;
@@ -304,7 +308,7 @@ internal sealed class UdifStorage : BlockStorage
 
         try
         {
-            codec.Reader.Decode(stored, destination);
+            codec.Reader.Decode(stored, destination, cancellation);
         }
         catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch or ImageErrorId.UnsupportedFormat)
         {
@@ -319,7 +323,7 @@ internal sealed class UdifStorage : BlockStorage
         {
             Span<byte> bytes = stored.AsSpan(0, (int)run.StoredLength);
             File.Read(run.StoredOffset, bytes);
-            Decode(run, bytes, destination);
+            Decode(run, bytes, destination, Stop?.Token ?? default);
             Watcher?.OnDecoded(run, bytes, destination);
         }
         finally

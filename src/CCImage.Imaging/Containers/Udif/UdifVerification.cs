@@ -31,6 +31,7 @@ internal sealed class UdifVerification
     private readonly Dictionary<long, Piece> _byDiskOffset = [];
     private readonly Dictionary<(UdifRunType Type, long Offset, long Length, long Decoded), Piece> _firsts = [];
     private byte[] _largeStored = [], _largeDecoded = [];
+    private CancellationToken _cancellation;
     private readonly Lock _large = new();
     private long _done;
 
@@ -161,6 +162,7 @@ internal sealed class UdifVerification
 
     private void Compute(IImagingObserver observer, CancellationToken cancellation)
     {
+        _cancellation = cancellation;
         Piece[] unread = [.. _pieces.Where(p => p.First is null && !p.IsKnown)];
         long total = unread.Sum(p => p.Length);
         int next = -1;
@@ -230,10 +232,23 @@ internal sealed class UdifVerification
             for (long at = from; at < to; at += step.Length)
             {
                 Span<byte> part = step[..(int)Math.Min(step.Length, to - at)];
+                _cancellation.ThrowIfCancellationRequested();
                 _image.File.Read(piece.Offset + at, part);
                 piece.Add(at, part);
             }
         }
+    }
+
+    private uint ChecksumOf(ReadOnlySpan<byte> bytes)
+    {
+        uint crc = 0;
+        for (; !bytes.IsEmpty; bytes = bytes[Math.Min(Step, bytes.Length)..])
+        {
+            _cancellation.ThrowIfCancellationRequested();
+            crc = Crc32.Append(crc, bytes[..Math.Min(Step, bytes.Length)]);
+        }
+
+        return crc;
     }
 
     private void Decode(Piece piece, in UdifRun run, byte[] stored, byte[] decoded)
@@ -242,10 +257,10 @@ internal sealed class UdifVerification
         {
             Span<byte> bytes = stored.AsSpan(0, (int)run.StoredLength), disk = decoded.AsSpan(0, (int)run.Length);
             _image.File.Read(run.StoredOffset, bytes);
-            uint crc = Crc32.Of(bytes);
+            uint crc = ChecksumOf(bytes);
             piece.Set(crc, 0); // also of what cannot be decoded
-            UdifStorage.Decode(run, bytes, disk);
-            piece.Set(crc, Crc32.Of(disk));
+            UdifStorage.Decode(run, bytes, disk, _cancellation);
+            piece.Set(crc, ChecksumOf(disk));
         }
         catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch or ImageErrorId.UnsupportedFormat)
         {
