@@ -1,5 +1,6 @@
 #:property PublishAot=false
 #:project ../../src/CCImage.Imaging/CCImage.Imaging.csproj
+#:project ../../src/CCImage.Private/CCImage.Private.csproj
 
 // Backs up a folder to a disk image, without PowerShell:
 //
