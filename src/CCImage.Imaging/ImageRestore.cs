@@ -4,6 +4,7 @@ using CCImage.Encryption;
 using CCImage.Platform;
 using CCImage.Restoring;
 using CCImage.Sources;
+using CCImage.Storage;
 
 namespace CCImage;
 
@@ -37,7 +38,11 @@ public sealed record ImageRestoreRequest
 /// <param name="Duration">Wall time.</param>
 /// <param name="Warnings">What could not be restored as it was, and why.</param>
 public sealed record ImageRestoreResult(
-    string Path, string DestinationPath, long Entries, long Bytes, TimeSpan Duration, IReadOnlyList<ImagingWarning> Warnings);
+    string Path, string DestinationPath, long Entries, long Bytes, TimeSpan Duration, IReadOnlyList<ImagingWarning> Warnings)
+{
+    /// <summary>Why content that was restored is in doubt (checksums that do not fit, parts of the disk that are not stored); null when nothing is known against it.</summary>
+    public ImageException? Doubt { get; init; }
+}
 
 /// <summary>Extracts the files of a volume to a folder of the host, never outside it.</summary>
 public static class ImageRestore
@@ -50,11 +55,16 @@ public static class ImageRestore
     public static ImageRestoreResult Run(ImageRestoreRequest request, IImagingObserver observer, CancellationToken cancellation)
     {
         var clock = Stopwatch.StartNew();
-        using DiskImage image = DiskImage.Open(request.Path, request.Passphrase);
+        using DiskImage image = DiskImage.Open(request.Path, request.Passphrase, cancellation);
+        using ReadingStop.Scope scope = image.Container.Stop.By(cancellation);
+        var recorder = new WarningRecorder(observer);
+        var doubts = RestoreDoubts.Begin(image, request, recorder, cancellation);
         using SourceTree tree = image.ReadTree(request.Volume, cancellation);
         var options = new TreeRestoreOptions { DestinationPath = request.DestinationPath, Include = request.Include, Overwrite = request.Overwrite };
         foreach (ImagingWarning omission in tree.Omissions) observer.OnWarning(omission);
         TreeRestoreReport report = TreeRestorer.Restore(tree, options, HostPlatform.Current, observer, cancellation);
-        return new(request.Path, request.DestinationPath, report.Entries, report.Bytes, clock.Elapsed, [.. tree.Omissions, .. report.Warnings]);
+        ImageException? doubt = doubts.Complete(tree, cancellation);
+        IReadOnlyList<ImagingWarning> lost = recorder.Of(ImagingWarningKind.ContentLost);
+        return new(request.Path, request.DestinationPath, report.Entries, report.Bytes, clock.Elapsed, [.. tree.Omissions, .. lost, .. report.Warnings]) { Doubt = doubt };
     }
 }

@@ -21,7 +21,7 @@ internal sealed class RecognisedVolume(VolumeKind kind, string name, long capaci
     public override long? FreeBytes => null;
 
     /// <inheritdoc/>
-    public override IEnumerable<StorageExtent> GetFreeExtents() => [];
+    public override IEnumerable<StorageExtent> GetFreeExtents(FreeSpaceQuery? query = null) => [];
 
     /// <inheritdoc/>
     public override ImageException ObstacleToReading(int index)

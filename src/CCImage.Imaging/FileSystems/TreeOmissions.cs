@@ -1,4 +1,5 @@
 using CCImage.Diagnostics;
+using CCImage.Sources;
 
 namespace CCImage.FileSystems;
 
@@ -39,6 +40,26 @@ internal sealed class TreeOmissions
     /// <summary>Takes something that is worth knowing and not missing.</summary>
     /// <param name="message">A sentence.</param>
     public void Advise(string message) => _advice.Add(new(ImagingWarningKind.Advice, null, message));
+
+    /// <summary>The path of an entry, or of one that its folder lacks. Of a very long one the end: a chain of many thousand folders must not fill the memory.</summary>
+    /// <param name="entry">The entry, or the folder.</param>
+    /// <param name="name">The name that the folder lacks.</param>
+    public static string PathOf(SourceEntry entry, string? name = null)
+    {
+        const int Longest = 4096;
+        var names = new Stack<string>();
+        int length = 0;
+        if (name is not null) names.Push(name);
+        for (SourceEntry? at = entry; at.Parent is not null; at = at.Parent)
+        {
+            names.Push(at.Name);
+            if ((length += at.Name.Length + 1) <= Longest) continue;
+            names.Push("…");
+            break;
+        }
+
+        return "/" + string.Join('/', names);
+    }
 
     /// <summary>Counts more that is missing without naming it.</summary>
     /// <param name="count">How much.</param>

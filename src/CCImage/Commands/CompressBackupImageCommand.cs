@@ -35,10 +35,10 @@ public sealed class CompressBackupImageCommand : ImagePathCommand
         ImageCompactionResult result = RunWorker((observer, cancellation) => ImageCompaction.Run(request, observer, cancellation));
         if (PassThru)
         {
-            BackupImage image = RunWorker((_, _) =>
+            BackupImage image = RunWorker((_, cancellation) =>
             {
-                using DiskImage opened = DiskImage.Open(path, request.Passphrase);
-                return opened.Describe();
+                using DiskImage opened = DiskImage.Open(path, request.Passphrase, cancellation);
+                return opened.Describe(cancellation);
             });
             result = result with { Image = image };
         }

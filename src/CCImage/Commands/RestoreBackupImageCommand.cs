@@ -42,14 +42,15 @@ public sealed class RestoreBackupImageCommand : ImagePathCommand
             Include = Include,
             Overwrite = Force,
         };
-        BackupImage image = RunWorker((_, _) =>
+        BackupImage image = RunWorker((_, cancellation) =>
         {
-            using DiskImage opened = DiskImage.Open(path, secret);
-            return opened.Describe();
+            using DiskImage opened = DiskImage.Open(path, secret, cancellation);
+            return opened.Describe(cancellation);
         });
         string what = Include.Length > 0 ? $"what matches {string.Join(", ", Include)}" : $"all files ({FormatView.Size(image.UsedBytes)} in use)";
         string description = $"Restore {what} from {path} to {request.DestinationPath}{(Force ? ", replacing files that exist" : "")}.";
         if (!ShouldProcess(description, description, "Restore-BackupImage")) return;
-        WriteObject(RunWorker((observer, cancellation) => ImageRestore.Run(request, observer, cancellation)));
+        ImageRestoreResult result = RunWorker((observer, cancellation) => ImageRestore.Run(request, observer, cancellation));
+        WriteResult(result, result.Doubt);
     }
 }

@@ -28,11 +28,11 @@ internal sealed class ExFatTreeReader(BlockStorage volume, ExFatClusters cluster
             cancellation.ThrowIfCancellationRequested();
             try
             {
-                ReadFolder(next.Folder, next.Clusters, mostBytes);
+                ReadFolder(next.Folder, next.Clusters, mostBytes, cancellation);
             }
             catch (ImageException e) when (e.IsFaultOfContent)
             {
-                _omissions.LeaveOut(() => PathOf(next.Folder), ImageException.Damaged($"A part of the folder cannot be read, and what it has from there on is lost: {e.Problem}", e.Place));
+                _omissions.LeaveOut(() => TreeOmissions.PathOf(next.Folder), ImageException.Damaged($"A part of the folder cannot be read, and what it has from there on is lost: {e.Problem}", e.Place));
             }
 
             if (_reader.BytesRead > mostBytes) return null;
@@ -41,24 +41,23 @@ internal sealed class ExFatTreeReader(BlockStorage volume, ExFatClusters cluster
         return new ExFatTree(volume, clusters, root, _files, _omissions);
     }
 
-    private static string PathOf(SourceEntry folder) => "/" + folder.RelativePath;
-
     // What the folder has in front of a fault is listed; a set that is damaged is left out.
-    private void ReadFolder(SourceEntry folder, IEnumerable<uint> chain, long mostBytes)
+    private void ReadFolder(SourceEntry folder, IEnumerable<uint> chain, long mostBytes, CancellationToken cancellation)
     {
-        foreach (ExFatEntrySet set in _reader.Read(Visit(folder, chain, mostBytes)))
+        foreach (ExFatEntrySet set in _reader.Read(Visit(folder, chain, mostBytes, cancellation)))
         {
             if (_reader.BytesRead > mostBytes) return;
             if (set.Fault is { } fault)
-                _omissions.LeaveOut(() => PathOf(folder), ImageException.Damaged($"The folder has an entry that cannot be read. {fault}", $"exFAT directory, byte {set.Place} of the volume"));
+                _omissions.LeaveOut(() => TreeOmissions.PathOf(folder), ImageException.Damaged($"The folder has an entry that cannot be read. {fault}", $"exFAT directory, byte {set.Place} of the volume"));
             if (set.File is { } file) Add(file, set.Place, folder);
         }
     }
 
-    private IEnumerable<uint> Visit(SourceEntry folder, IEnumerable<uint> chain, long mostBytes)
+    private IEnumerable<uint> Visit(SourceEntry folder, IEnumerable<uint> chain, long mostBytes, CancellationToken cancellation)
     {
         foreach (uint cluster in chain)
         {
+            cancellation.ThrowIfCancellationRequested();
             if (_reader.BytesRead > mostBytes) yield break;
             if (!_seen.Add(cluster)) throw ImageException.Damaged($"It lies in cluster {cluster}, where another one does.", "exFAT directory");
             yield return cluster;

@@ -16,7 +16,7 @@ namespace CCImage.FileSystems.HfsPlus;
 /// <param name="privateFolder">The id of the private folder of hard links, when its record is damaged and it is known otherwise; else 0.</param>
 internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0)
 {
-    private const int MaximumLinkTarget = 64 << 10; // macOS ends at 1,024 bytes
+    private const int MaximumLinkTarget = 1024; // PATH_MAX of macOS
 
     // Type bits of st_mode.
     private const uint TypeMask = 0xF000, TypeFifo = 0x1000, TypeCharacter = 0x2000, TypeBlock = 0x6000, TypeLink = 0xA000, TypeSocket = 0xC000;
@@ -40,6 +40,7 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
     private readonly HashSet<SourceEntry> _circles = []; // entries that have no way to the root
     private readonly TreeOmissions _omissions = new();
     private readonly List<(uint ParentId, string? Name, ImageException Fault)> _faults = []; // told when the paths are known
+    private readonly Dictionary<(uint Block, long Size), string> _targets = []; // links may share blocks: each is read once, and in memory once
     private SourceEntry? _root;
     private uint _privateFolder = privateFolder, _privateLinkedFolders; // 0 while not met
 
@@ -56,7 +57,7 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
         }
 
         if (_privateFolder == 0 && _links.Count > 0 && FindPrivateFolder(cancellation) is uint found) return new CatalogReader(volume, found).Read(cancellation);
-        ResolveLinks();
+        ResolveLinks(cancellation);
         MustHaveRoot();
         List<SourceEntry> unseen = Attach(cancellation);
         CheckReachable(unseen, cancellation);
@@ -165,17 +166,22 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
 
     // Links to files: every name gets the metadata of the node; a node with one name left is an ordinary file. The first name of a linked folder
     // becomes the folder; the others become symbolic links to it, once the paths are known.
-    private void ResolveLinks()
+    private void ResolveLinks(CancellationToken cancellation)
     {
         Dictionary<uint, int> names = [];
+        Dictionary<uint, SourceEntry> first = [];
         foreach ((_, _, uint number) in _links) CollectionsMarshal.GetValueRefOrAddDefault(names, number, out _)++;
         foreach ((uint parent, string name, uint number) in _links)
         {
+            cancellation.ThrowIfCancellationRequested();
             try
             {
                 if (!_linkNodes.TryGetValue(number, out (CatalogFile Record, RecordLocation Location) node))
                     throw ImageException.Damaged($"The hard link leads to node {number}, which is not there.", $"catalog B-tree, folder {parent}");
-                _entries.Add((parent, MakeFile(name, node.Record, node.Location, names[number] > 1 ? number : 0)));
+                ref SourceEntry? known = ref CollectionsMarshal.GetValueRefOrAddDefault(first, number, out _);
+                SourceEntry entry = known is null ? MakeFile(name, node.Record, node.Location, names[number] > 1 ? number : 0) : known.WithName(name);
+                known ??= entry;
+                _entries.Add((parent, entry));
             }
             catch (ImageException e) when (e.IsFaultOfContent)
             {
@@ -185,6 +191,7 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
 
         foreach ((uint parent, string name, uint number, CatalogFile record) in _folderLinks)
         {
+            cancellation.ThrowIfCancellationRequested();
             if (!_folderLinkNodes.TryGetValue(number, out CatalogFolder folder))
             {
                 LeaveOut(parent, name, ImageException.Damaged($"The hard link leads to folder {number}, which is not there.", $"catalog B-tree, folder {parent}"));
@@ -293,14 +300,14 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
         Dictionary<long, SourceEntry> owners = [];
         foreach (SourceEntry entry in Below(_root!).Where(e => e.NodeId != 0 && ids.Contains(e.NodeId))) owners.TryAdd(entry.NodeId, entry);
         foreach ((uint id, ImageException fault) in _attributes.Faults)
-            _omissions.Lose(() => owners.TryGetValue(id, out SourceEntry? owner) ? "/" + owner.RelativePath : null, "An attribute", fault);
+            _omissions.Lose(() => owners.TryGetValue(id, out SourceEntry? owner) ? TreeOmissions.PathOf(owner) : null, "An attribute", fault);
         _omissions.CountMore(_attributes.FaultCount - _attributes.Faults.Count);
     }
 
     private string PathOf(uint parent, string name)
     {
         if (!_folders.TryGetValue(parent, out SourceEntry? folder) || (folder != _root && folder.Parent is null) || _circles.Contains(folder)) return $"folder {parent}/{name}";
-        return folder == _root ? "/" + name : $"/{folder.RelativePath}/{name}";
+        return TreeOmissions.PathOf(folder, name);
     }
 
     // With one parent each, entries form a tree and possibly circles beside it. Circles hold no entry that was counted from the tops.
@@ -312,6 +319,7 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
         while (pending.TryPop(out SourceEntry? entry))
         {
             seen++;
+            cancellation.ThrowIfCancellationRequested();
             foreach (SourceEntry child in entry.Children) pending.Push(child);
         }
 
@@ -320,13 +328,20 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
         var first = new HashSet<SourceEntry>();
         foreach ((uint parent, string name, uint number, CatalogFile record) in _folderLinks)
         {
+            cancellation.ThrowIfCancellationRequested();
             if (!_folderLinkNodes.TryGetValue(number, out CatalogFolder node) || !_folders.TryGetValue(node.FolderId, out SourceEntry? target)) continue;
             if (first.Add(target) || !_folders.TryGetValue(parent, out SourceEntry? folder) || _circles.Contains(folder) || _circles.Contains(target)) continue;
+            if (RelativePath(folder, target) is not { } path)
+            {
+                LeaveOut(parent, name, ImageException.Damaged($"A hard link to the folder \"{target.Name}\" lies so deep that no symbolic link could lead there.", "catalog B-tree"));
+                continue;
+            }
+
             folder.Add(new SourceEntry
             {
                 Name = name,
                 Kind = EntryKind.SymbolicLink,
-                LinkTarget = RelativePath(folder, target),
+                LinkTarget = path,
                 Mode = 0x1ED, // 0755
                 UserId = record.Permissions.OwnerId,
                 GroupId = record.Permissions.GroupId,
@@ -350,11 +365,13 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
         }
     }
 
-    private static string RelativePath(SourceEntry folder, SourceEntry target)
+    private static string? RelativePath(SourceEntry folder, SourceEntry target)
     {
+        int length = 0;
+        for (SourceEntry? up = target; up?.Parent is not null && length <= MaximumLinkTarget; up = up.Parent) length += up.Name.Length + 1;
         var path = new StringBuilder();
-        for (SourceEntry? up = folder; up?.Parent is not null; up = up.Parent) path.Append("../");
-        return path.Append(target.RelativePath).ToString();
+        for (SourceEntry? up = folder; up?.Parent is not null && path.Length + length <= MaximumLinkTarget; up = up.Parent) path.Append("../");
+        return path.Length + length <= MaximumLinkTarget ? path.Append(target.RelativePath).ToString() : null;
     }
 
     private SourceEntry MakeFolder(string name, in CatalogFolder record)
@@ -453,10 +470,15 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
     private string ReadLinkTarget(in CatalogFile record, long size)
     {
         if (size > MaximumLinkTarget) throw ImageException.Damaged($"A symbolic link claims a target of {size} bytes.", $"catalog B-tree, file {record.FileId}");
+        bool isInOnePiece = size > 0 && (long)record.DataFork.Extents[0].BlockCount * volume.Header.BlockSize >= size;
+        (uint, long) place = (record.DataFork.Extents[0].StartBlock, size);
+        if (isInOnePiece && _targets.TryGetValue(place, out string? known)) return known;
         ForkStorage fork = volume.OpenFork(record.DataFork, record.FileId, ExtentsOverflow.DataFork, $"target of the symbolic link {record.FileId}");
         byte[] bytes = new byte[size];
         fork.Read(0, bytes);
-        return Encoding.UTF8.GetString(bytes);
+        string target = Encoding.UTF8.GetString(bytes);
+        if (isInOnePiece) _targets[place] = target;
+        return target;
     }
 
     private CompressedFile? TryFindCompressed(uint fileId, IReadOnlyList<ExtendedAttribute> attributes)
@@ -475,15 +497,13 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
     {
         ExtendedAttribute? attribute = attributes.FirstOrDefault(a => a.Name == CompressedFile.AttributeName);
         if (attribute is null || attribute.Size > CompressedFile.MaximumAttributeSize) return null;
-        byte[]? value = attribute.Value;
-        if (value is null)
-        {
-            AttributeFork fork = _attributes.Forks[(fileId, attribute.Name)];
-            value = new byte[attribute.Size];
-            volume.OpenAttribute(fork.Fork, fork.More, $"attribute {attribute.Name} of file {fileId}").Read(0, value);
-        }
-
-        return CompressedFile.TryParse(value);
+        if (attribute.Value is not null) return CompressedFile.TryParse(attribute.Value);
+        AttributeFork fork = _attributes.Forks[(fileId, attribute.Name)];
+        if (fork.Record is not null) return fork.Compressed;
+        Span<byte> header = stackalloc byte[CompressedFile.HeaderSize];
+        header = header[..(int)Math.Min(header.Length, attribute.Size)];
+        volume.OpenAttribute(fork.Fork, fork.More, $"attribute {attribute.Name} of file {fileId}").Read(0, header);
+        return CompressedFile.TryParse(header);
     }
 
     private static long SizeOf(in ForkData fork, RecordLocation location) => fork.LogicalSize <= long.MaxValue
