@@ -177,6 +177,14 @@ public sealed class DiskImage : IDisposable
         }
     }
 
+    /// <summary>The number of the volume whose files <see cref="ReadTree"/> gives when none is asked for.</summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.VolumeNotFound"/>: there is none, or more than one.</exception>
+    internal int FindReadableVolume()
+    {
+        (FoundVolume found, int index) = FindReadable();
+        return found.Number + index;
+    }
+
     /// <summary>
     /// The ranges of the disk that hold nothing, ascending and apart from each other: the free space of the volumes. Of a volume that is
     /// damaged or not understood nothing is free, and nothing at all where partitions overlap or a second file system shares the disk.

@@ -168,6 +168,8 @@ public sealed class ImageException : Exception
     {
         string text = path is null ? message : $"{path}: {message}";
         if (place is not null) text += $" (at {place})";
-        return remedy is null ? text : $"{text} {remedy}";
+
+        // Names from an image among it: nothing that a terminal would obey. The properties have the true text.
+        return Diagnostics.DisplayText.Escape(remedy is null ? text : $"{text} {remedy}");
     }
 }
