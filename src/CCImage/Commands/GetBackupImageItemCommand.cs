@@ -27,12 +27,13 @@ public sealed class GetBackupImageItemCommand : ImagePathCommand
         var filter = new ItemFilter(Include);
         Passphrase? secret = SecretOf(path);
         using DiskImage image = RunWorker((_, _) => DiskImage.Open(path, secret));
-        using SourceTree tree = RunWorker((_, cancellation) => image.ReadTree(Volume, cancellation));
+        int volume = Volume ?? RunWorker((_, _) => image.FindReadableVolume());
+        using SourceTree tree = RunWorker((_, cancellation) => image.ReadTree(volume, cancellation));
 
         // The root is the volume itself, not an item of it.
         foreach (SourceEntry entry in tree.Enumerate().Skip(1))
         {
-            if (filter.Matches(entry)) WriteObject(BackupImageItem.From(path, entry));
+            if (filter.Matches(entry)) WriteObject(BackupImageItem.From(path, entry, volume));
         }
     }
 }

@@ -248,7 +248,7 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         while (_observer.TryTake(out object? message))
         {
             if (message is ImagingWarning warning) WriteWarning(warning.ToString());
-            else WriteVerbose((string)message);
+            else WriteVerbose(DisplayText.Escape((string)message));
         }
 
         if (!_observer.TryTakeProgress(out ImagingProgress progress)) return;

@@ -29,6 +29,7 @@ public abstract class PathCommand : ImagingCommand
     /// <inheritdoc/>
     protected override void ProcessRecord()
     {
+        if (CollectInput()) return;
         bool literal = ParameterSetName == LiteralPathSet;
         foreach (string path in literal ? LiteralPath : Path)
         {
@@ -41,6 +42,9 @@ public abstract class PathCommand : ImagingCommand
 
     /// <summary>What the paths name, for errors: "image", "folder".</summary>
     private protected abstract string Noun { get; }
+
+    /// <summary>Whether the input is no path of its own, and is kept for the end.</summary>
+    private protected virtual bool CollectInput() => false;
 
     /// <summary>Does the work for one path. What it throws becomes an error record.</summary>
     /// <param name="path">The full path; something is there.</param>

@@ -1,4 +1,5 @@
 using System.Management.Automation;
+using CCImage.Diagnostics;
 
 namespace CCImage.Errors;
 
@@ -35,7 +36,7 @@ internal static class ErrorMapping
         string text = (path is null ? "" : $"{path}: ") + error.Problem + (error.Place is null ? "" : $" (at {error.Place})");
         return new ErrorRecord(error, error.Id.ToString(), Category(error.Id), path)
         {
-            ErrorDetails = new ErrorDetails(text) { RecommendedAction = error.Remedy ?? "" },
+            ErrorDetails = new ErrorDetails(DisplayText.Escape(text)) { RecommendedAction = DisplayText.Escape(error.Remedy ?? "") },
         };
     }
 
