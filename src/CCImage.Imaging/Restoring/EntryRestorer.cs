@@ -10,7 +10,11 @@ namespace CCImage.Restoring;
 /// <param name="Identity">What makes it the same when it is entered again.</param>
 /// <param name="Existed">Whether it was there before.</param>
 /// <param name="ModeBefore">The mode that has to be put back, where one was set for the time of the restore.</param>
-internal readonly record struct RestoredFolder(HostIdentity Identity, bool Existed, uint? ModeBefore);
+internal readonly record struct RestoredFolder(HostIdentity Identity, bool Existed, uint? ModeBefore)
+{
+    /// <summary>How many entries were made in it.</summary>
+    public long Made { get; init; }
+}
 
 /// <summary>Makes single entries in a folder that is held open.</summary>
 /// <param name="tree">Where the entries come from.</param>
@@ -73,16 +77,29 @@ internal sealed class EntryRestorer(
         }
     }
 
-    /// <summary>A folder that was made cannot be entered any more: it counts as failed.</summary>
+    /// <summary>Says how many entries were made in a folder.</summary>
+    /// <param name="entry">The folder; not the destination.</param>
+    /// <param name="made">How many.</param>
+    public void NoteMade(SourceEntry entry, long made) => _folders[entry] = _folders[entry] with { Made = made };
+
+    /// <summary>A folder that was made cannot be entered any more: it counts as failed, and so does what was made in it, wherever that may be now.</summary>
     /// <param name="entry">The folder.</param>
     /// <param name="e">Why.</param>
-    /// <param name="missing">How many entries are missing with it, itself among them.</param>
-    public void Abandon(SourceEntry entry, HostException e, long missing)
+    /// <param name="unmade">How many entries were still to be made in it.</param>
+    public void Abandon(SourceEntry entry, HostException e, long unmade)
     {
         if (failures.EndsJob(e)) throw failures.ErrorOf(entry, e);
-        _folders.Remove(entry);
-        counts.Restored--;
-        counts.Failed += missing;
+        long lost = 1;
+        var pending = new Stack<SourceEntry>([entry]);
+        while (pending.TryPop(out SourceEntry? at))
+        {
+            if (!_folders.Remove(at, out RestoredFolder folder)) continue;
+            lost += folder.Made;
+            foreach (SourceEntry child in at.Children) pending.Push(child);
+        }
+
+        counts.Restored -= lost;
+        counts.Failed += lost + unmade;
         warnings.Skip(() => tree.DisplayPath(entry), RestoreFailures.ReasonOf(e));
     }
 
@@ -316,7 +333,24 @@ internal sealed class EntryRestorer(
     private bool MakeNode(HostDirectory folder, SourceEntry entry, HashSet<HostIdentity> made)
     {
         var node = new HostStat { Kind = entry.Kind, DeviceMajor = entry.DeviceMajor, DeviceMinor = entry.DeviceMinor };
-        return Create(folder, entry, made, name => folder.CreateNode(name, node)) && FinishNode(folder, entry, made);
+        return Create(folder, entry, made, name => CreateNode(folder, name, node)) && FinishNode(folder, entry, made);
+    }
+
+    private static void CreateNode(HostDirectory folder, string name, HostStat node)
+    {
+        try
+        {
+            folder.CreateNode(name, node);
+        }
+        catch (HostException e) when (e.Failure != HostFailure.AlreadyExists)
+        {
+            // There are drivers that make an empty file, and then see that they know no nodes. Nothing else can be there: that would have been said.
+            TryTo(() =>
+            {
+                if (folder.GetStat(name) is { IsFile: true, Size: 0 }) folder.Remove(name);
+            });
+            throw;
+        }
     }
 
     private bool MakeLink(HostDirectory folder, SourceEntry entry, HashSet<HostIdentity> made)

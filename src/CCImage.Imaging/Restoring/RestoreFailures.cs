@@ -42,7 +42,9 @@ internal sealed class RestoreFailures(TreeRestoreOptions options, IHostPlatform 
     {
         HostFailure.SymbolicLink or HostFailure.NotADirectory or HostFailure.Replaced =>
             "Something else is where it was made a moment ago. Nothing was written through that, and nothing of it was changed.",
-        HostFailure.NotFound => "It was removed while it was restored.",
+
+        // Some drivers say so of a character that their file system does not take.
+        HostFailure.NotFound => $"It cannot be made here, or was removed meanwhile: {e.Message}",
         _ => $"It cannot be made here: {e.Message}",
     };
 

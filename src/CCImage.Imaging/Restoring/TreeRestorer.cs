@@ -236,12 +236,16 @@ internal sealed class TreeRestorer
     {
         // What was made here: an entry that exists and is among these is a twin of the tree's own, by case or by another rule of the host.
         var made = new HashSet<HostIdentity>();
+        long count = 0;
         foreach (SourceEntry child in entry.Children)
         {
             _cancellation.ThrowIfCancellationRequested();
-            if (!_selection.IsTaken(child) || child.Kind == EntryKind.SymbolicLink) continue;
-            if (_entry.Make(folder, child, made) && child.Kind == EntryKind.Directory) subfolders.Add(child);
+            if (!_selection.IsTaken(child) || child.Kind == EntryKind.SymbolicLink || !_entry.Make(folder, child, made)) continue;
+            count++;
+            if (child.Kind == EntryKind.Directory) subfolders.Add(child);
         }
+
+        if (entry.Parent is not null) _entry.NoteMade(entry, count);
     }
 
     // The second pass: down to make the links and to lock what has several names, and on the way up the metadata of what was left behind.
@@ -376,7 +380,7 @@ internal sealed class TreeRestorer
         }
         catch (HostException e)
         {
-            _entry.Abandon(folder, e, kind is null ? _selection.CountIn(folder) : 1 + _selection.CountIn(folder, kind));
+            _entry.Abandon(folder, e, kind is null ? _selection.CountIn(folder) - 1 : _selection.CountIn(folder, kind));
             return false;
         }
     }
