@@ -233,6 +233,23 @@ public sealed class RestoringInPartTests : IDisposable
         Assert.Equal("6755", ModeOf("keep", "tool"));
     }
 
+    [LinuxFact]
+    public void An_ordinary_users_folders_are_opened_for_the_time_of_the_restore_and_closed_again()
+    {
+        // Root could write there anyhow: what is seen is that the modes are opened, and put back.
+        Directory.CreateDirectory(_folder["out", "d", "e"]);
+        Assert.Equal(0, Oracle.Run("chmod", "555", _folder["out", "d", "e"], _folder["out", "d"], _folder["out"]).ExitCode);
+        var seen = new List<string>();
+        using var tree = new LiteralTree(LiteralTree.Folder("d", LiteralTree.Folder("e", LiteralTree.File("f", "1")), LiteralTree.Link("l", "e")));
+        var observer = new RecordingObserver { WhenProgress = _ => seen.AddRange([ModeOf("out"), ModeOf("out", "d"), ModeOf("out", "d", "e")]) };
+        TreeRestoreReport report = Restore(tree, platform: new RefusingPlatform(_ => null), observer: observer);
+        string[] after = [ModeOf("out"), ModeOf("out", "d"), ModeOf("out", "d", "e")];
+        Assert.Equal(0, Oracle.Run("chmod", "-R", "u+w", _folder["out"]).ExitCode);
+        Assert.Equal(["755", "755", "755"], seen);
+        Assert.Equal(["555", "555", "555"], after);
+        Assert.Equal((4, 0), (report.Entries, report.Failed));
+    }
+
     [LinuxRootFact]
     public void Flags_that_Linux_has_come_back()
     {
