@@ -27,7 +27,9 @@ foreach ($test in $result.Tests) {
     $message = ($test.ErrorRecord | ForEach-Object { "$_`n$($_.ScriptStackTrace)" }) -join "`n"
     if ($test.Result -eq 'Skipped') { $message = ($message -split "`n")[0] -replace '^is skipped, because ' ; if (-not $message) { $message = 'Not on this system.' } }
     if ($test.Result -eq 'NotRun') { $message = 'macOS only.' }
-    Write-Test "$name`: $($test.ExpandedPath)" $test.Result $message $test.Duration.TotalMilliseconds
+    # What was not run has its data, but no name made with them.
+    $path = $test.Result -eq 'NotRun' -and $test.Data ? "$($test.ExpandedPath) ($(($test.Data.GetEnumerator() | ForEach-Object { "$($_.Key) $($_.Value)" }) -join ', '))" : $test.ExpandedPath
+    Write-Test "$name`: $path" $test.Result $message $test.Duration.TotalMilliseconds
 }
 
 # What goes wrong outside of tests is no test's failure, and must not be lost.
