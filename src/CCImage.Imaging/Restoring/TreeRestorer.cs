@@ -18,7 +18,7 @@ namespace CCImage.Restoring;
 internal sealed class TreeRestorer
 {
     // After a stop nobody waits longer for folders to get their modes; those that do not get them stay closed to others.
-    private static readonly TimeSpan s_patience = TimeSpan.FromMilliseconds(700);
+    private static readonly TimeSpan s_patience = TimeSpan.FromMilliseconds(300);
 
     private const uint OwnerAll = 0x1C0;
 
