@@ -21,7 +21,7 @@ public sealed class LostContentTests : IDisposable
         {
             var data = new TheoryData<BackupImageFormat, bool>();
             foreach (BackupImageFormat format in Enum.GetValues<BackupImageFormat>().Where(f => f != BackupImageFormat.ReadOnlyAdc)) data.Add(format, false);
-            foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.Sparse, BackupImageFormat.SparseBundle, BackupImageFormat.ReadWrite, BackupImageFormat.ReadOnlyZlib])
+            foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.Sparse, BackupImageFormat.SparseBundle, BackupImageFormat.ReadWrite, BackupImageFormat.ReadOnly, BackupImageFormat.ReadOnlyZlib])
                 data.Add(format, true);
             return data;
         }
@@ -103,6 +103,7 @@ public sealed class LostContentTests : IDisposable
             TestTree.File("good", Noise(50_000, 8)),
             TestTree.File("fork", Noise(10, 9), new Meta { Resource = Noise(9000, 10) }),
             TestTree.File("attribute", Noise(10, 9), new Meta { AttributesOnDemand = [("large", Noise(20_000, 11))] }),
+            TestTree.File("small attribute", Noise(10, 9), new Meta { AttributesOnDemand = [("small", Noise(100, 11))] }),
         };
         tree.OnOpenFork = (entry, fork) =>
         {
@@ -110,13 +111,13 @@ public sealed class LostContentTests : IDisposable
         };
         tree.OnOpenAttribute = entry =>
         {
-            if (entry.Name == "attribute") throw new ImageException(ImageErrorId.SourceUnreadable, "Gone.");
+            if (entry.Attributes.Count > 0) throw new ImageException(ImageErrorId.SourceUnreadable, "Gone.");
         };
         ImageRecipe recipe = Recipe(format);
         using ImageCreation creation = ImageCreation.PrepareFrom(recipe, tree, SilentObserver.Instance, CancellationToken.None);
         BackupReport report = creation.Run(CancellationToken.None).Report!;
 
-        Assert.Equal(["/attribute", "/bad from the middle", "/bad in the middle", "/fork"], report.Lost.Select(w => w.Path).Order(StringComparer.Ordinal));
+        Assert.Equal(["/attribute", "/bad from the middle", "/bad in the middle", "/fork", "/small attribute"], report.Lost.Select(w => w.Path).Order(StringComparer.Ordinal));
         Assert.Empty(report.Changed);
         AssertSound(recipe.Path, null);
         using DiskImage image = DiskImage.Open(recipe.Path);
@@ -129,7 +130,9 @@ public sealed class LostContentTests : IDisposable
         AssertFile(read, "good", Noise(50_000, 8), isLost: false);
         AssertFile(read, "fork", Noise(10, 9), isLost: true);
         AssertFile(read, "attribute", Noise(10, 9), isLost: true);
+        AssertFile(read, "small attribute", Noise(10, 9), isLost: true);
         Assert.Equal(0, Find(read, "fork").ResourceForkSize);
+        Assert.Equal(0, Assert.Single(Find(read, "small attribute").Attributes).Size);
         Assert.Equal(0, Assert.Single(Find(read, "attribute").Attributes).Size);
 
         static HookedStorage FailsOnce()
