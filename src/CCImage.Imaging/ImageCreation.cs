@@ -36,6 +36,9 @@ public sealed class ImageCreation : IDisposable
     /// <summary>Disks are whole allocation blocks long.</summary>
     private const int BlockAlignment = 4096;
 
+    /// <summary>The largest disk: its volume is a little smaller.</summary>
+    private const long LargestDiskBytes = HfsPlusGeometry.LargestNewVolume;
+
     private readonly ImageRecipe _recipe;
     private readonly WarningRecorder _observer;
     private readonly Stopwatch _clock;
@@ -156,6 +159,10 @@ public sealed class ImageCreation : IDisposable
         if (recipe.SourcePath is null && recipe.SizeBytes is null)
             throw Invalid("An image without a source needs a size.", "Give -SizeBytes, or a source.");
         if (recipe.SizeBytes is <= 0) throw Invalid("The size of the image must be positive.", "Give -SizeBytes in bytes, such as 10GB.");
+        if (recipe.SizeBytes > LargestDiskBytes)
+            throw Invalid($"A disk of {recipe.SizeBytes} bytes is larger than any volume that can be made.", $"Give a size of at most {LargestDiskBytes} bytes.");
+        if (recipe.Preallocate && recipe.Format != BackupImageFormat.ReadWrite)
+            throw Invalid("Only a read/write image can be preallocated: the others take what their content takes.", "Leave -Preallocate out, or choose -Format ReadWrite.");
         if (recipe.BandSizeBytes is long band)
         {
             if (recipe.Format != BackupImageFormat.SparseBundle) throw Invalid("Only a sparse bundle has a band size.", "Leave -BandSizeBytes out, or choose SparseBundle.");

@@ -126,6 +126,14 @@ Describe 'New-BackupImage' {
         (New-BackupImage -Path (Join-Path $folder 'scratch2.dmg') -SizeBytes 10MB -Format UDZO).Format | Should -Be 'ReadOnlyZlib'
     }
 
+    It 'refuses -Preallocate where nothing can be reserved, and a size beyond every volume' {
+        { New-BackupImage $source (Join-Path $folder 'p.sparseimage') -Preallocate } | Should -Throw -ErrorId 'InvalidArgument,*'
+        foreach ($size in [long]::MaxValue, ([long]1 -shl 62)) {
+            { New-BackupImage $source (Join-Path $folder 'p.sparsebundle') -SizeBytes $size } | Should -Throw -ErrorId 'InvalidArgument,*'
+        }
+        Get-ChildItem $folder -Filter 'p.*' -Force | Should -BeNullOrEmpty
+    }
+
     It 'advises a size that is enough' {
         $e = { New-BackupImage $source (Join-Path $folder 'advice.dmg') -SizeBytes 100KB } | Should -Throw -ErrorId 'CapacityTooSmall,*' -PassThru
         $e.Exception.Message -match 'size of (\d+) bytes' | Should -BeTrue

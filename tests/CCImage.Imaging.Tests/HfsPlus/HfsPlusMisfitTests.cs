@@ -114,12 +114,27 @@ public sealed class HfsPlusMisfitTests
         }
     }
 
-    [Fact]
-    public void A_size_that_is_only_a_wish_gives_way_to_the_content()
+    [Theory]
+    [InlineData(8L << 40)]
+    [InlineData(40L << 40)]
+    [InlineData(7L << 50)]
+    public void A_size_that_is_only_a_wish_gives_way_to_the_content(long size)
     {
-        const long eightTerabytes = 8L << 40;
-        TestTree tree = new() { TestTree.File("holes", eightTerabytes, () => new ZeroStorage(eightTerabytes)) };
+        TestTree tree = new() { TestTree.File("holes", size, () => new ZeroStorage(size)) };
         HfsPlusPlan plan = HfsPlusPlanner.Plan(tree, VolumeFile.Options with { VolumeSizeBytes = 50L << 30, MayBecomeLarger = true }, SilentObserver.Instance, default);
-        Assert.True(plan.VolumeBytes > eightTerabytes);
+        Assert.True(plan.VolumeBytes > size);
+        Assert.True(HfsPlusPlanner.Plan(tree, VolumeFile.Options, SilentObserver.Instance, default).VolumeBytes > size);
+        ImageException error = Assert.Throws<ImageException>(
+            () => HfsPlusPlanner.Plan(tree, VolumeFile.Options with { VolumeSizeBytes = 1 << 20 }, SilentObserver.Instance, default));
+        Assert.Equal(ImageErrorId.CapacityTooSmall, error.Id);
+    }
+
+    [Fact]
+    public void Content_beyond_every_volume_is_named()
+    {
+        const long size = 7L << 60;
+        TestTree tree = new() { TestTree.File("a", size, () => new ZeroStorage(size)), TestTree.File("b", size, () => new ZeroStorage(size)), TestTree.File("c", "text") };
+        ImageException error = Assert.Throws<ImageException>(() => HfsPlusPlanner.Plan(tree, VolumeFile.Options, SilentObserver.Instance, default));
+        Assert.Equal((ImageErrorId.SourceNotRepresentable, "a"), (error.Id, error.Path));
     }
 }

@@ -426,6 +426,7 @@ internal static class HfsPlusPlanner
         private readonly CatalogRecords _catalogRecords = new(nodes);
         private readonly AttributeRecords _attributeRecords = new(attributes, forks, options.MaximumExtentBlocks);
         private readonly ExtentOverflowRecords _extentRecords = new(forks, options.MaximumExtentBlocks);
+        private readonly long _contentBytes = SumOf(forks, nodes, attributes);
         private int _blockSize;
         private ulong _forkSpan;
         private BTreeBuilder<CatalogCursor>? _catalog;
@@ -444,11 +445,27 @@ internal static class HfsPlusPlanner
             Tight,
         }
 
-        public HfsPlusPlan Run() => options.VolumeSizeBytes is long size ? FixedSize(size) : NeededSize();
+        public HfsPlusPlan Run()
+        {
+            if (_contentBytes <= HfsPlusGeometry.LargestNewVolume) return options.VolumeSizeBytes is long size ? FixedSize(size) : NeededSize();
+            PlanFork largest = forks.MaxBy(f => HfsPlusPlan.SizeOf(f, nodes, attributes));
+            throw new ImageException(
+                ImageErrorId.SourceNotRepresentable, $"The source has more content than the {HfsPlusGeometry.LargestNewVolume} bytes of the largest volume; this is its largest file.",
+                nodes.Nodes[largest.Node].Entry!.RelativePath, remedy: "Exclude the file: holes count as content here.");
+        }
+
+        // Beyond what a number holds it is more than any volume has, too.
+        private static long SumOf(PlanFork[] forks, HfsPlusPlanNodes nodes, PlanAttribute[] attributes)
+        {
+            long sum = 0;
+            foreach (PlanFork fork in forks) sum = (long)UInt128.Min((UInt128)sum + (UInt128)HfsPlusPlan.SizeOf(fork, nodes, attributes), long.MaxValue);
+            return sum;
+        }
 
         private HfsPlusPlan FixedSize(long size)
         {
-            if (size >= HfsPlusGeometry.MinimumVolumeSize)
+            // Less than the content is not tried: its files may have more blocks of the size that such a volume has than can be counted.
+            if (size >= Math.Max(HfsPlusGeometry.MinimumVolumeSize, _contentBytes))
             {
                 foreach (Room room in (Room[])[Room.Roomy, Room.Close, Room.Tight])
                 {
@@ -467,7 +484,7 @@ internal static class HfsPlusPlanner
         // What is needed depends on the size itself: bitmap, journal and B-trees grow with it. So sizes are tried until one holds what it asks for.
         private long LeastSize(long size)
         {
-            size = Math.Max(Layout.RoundUp(size, HfsPlusGeometry.DefaultBlockSize), HfsPlusGeometry.MinimumVolumeSize);
+            size = Math.Max(Layout.RoundUp(size, HfsPlusGeometry.DefaultBlockSize), SmallestTried());
             while (true)
             {
                 Places places = Place(size, Room.Tight);
@@ -479,7 +496,7 @@ internal static class HfsPlusPlanner
 
         private HfsPlusPlan NeededSize()
         {
-            long size = HfsPlusGeometry.MinimumVolumeSize;
+            long size = SmallestTried();
             while (true)
             {
                 Places places = Place(size, Room.Close);
@@ -491,6 +508,10 @@ internal static class HfsPlusPlanner
                 cancellation.ThrowIfCancellationRequested();
             }
         }
+
+        // Large content is tried from its own size on, with allocation blocks that it can be counted in.
+        private long SmallestTried() =>
+            _contentBytes < HfsPlusGeometry.DefaultBlockSize * (long)int.MaxValue ? HfsPlusGeometry.MinimumVolumeSize : Layout.RoundUp(_contentBytes, HfsPlusGeometry.DefaultBlockSize);
 
         // Decides sizes and places for a volume of that size, without looking whether they fit: End tells.
         private Places Place(long size, Room room)
