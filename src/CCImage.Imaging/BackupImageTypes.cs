@@ -197,13 +197,11 @@ public sealed record BackupReport(
     {
         if (Skipped.Count == 0 && Lost.Count == 0) return null;
         var parts = new List<string>(2);
-        if (Skipped.Count > 0) parts.Add($"{Count(Skipped.Count)} left out");
-        if (Lost.Count > 0) parts.Add($"the content of {Count(Lost.Count)} lost in whole or in part");
+        if (Skipped.Count > 0) parts.Add(Skipped.Count == 1 ? "1 entry was left out" : $"{Skipped.Count} entries were left out");
+        if (Lost.Count > 0) parts.Add($"content of {(Lost.Count == 1 ? "1 entry" : $"{Lost.Count} entries")} was lost");
         return new ImageException(
             ImageErrorId.BackedUpInPart, $"The image was written, but not all of the source is in it: {string.Join(", and ", parts)}.", path,
             remedy: "The warnings name them, and so do Report.Skipped and Report.Lost of the result. Exclude what is not wanted with -Exclude, and back up again.");
-
-        static string Count(int count) => count == 1 ? "1 entry was" : $"{count} entries were";
     }
 
     /// <summary>Content per second of wall time.</summary>
