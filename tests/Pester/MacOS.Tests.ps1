@@ -136,6 +136,98 @@ Describe 'macOS'' metadata' -Tag MacOS {
     }
 }
 
+# What a Mac does to the source of a backup and to the volume it goes to: none of it shows elsewhere.
+Describe 'Sources and destinations of macOS' -Tag MacOS {
+    BeforeAll {
+        function New-Volume([string] $FileSystem) {
+            $image = Join-Path $TestDrive "volume-$FileSystem.dmg"
+            $mount = Join-Path $TestDrive "volume-$FileSystem"
+            $null = New-Item $mount -ItemType Directory
+            & hdiutil create -quiet -size 512m -fs $FileSystem -volname CCITEST -layout GPTSPUD $image
+            & hdiutil attach -quiet -nobrowse -mountpoint $mount $image
+            $LASTEXITCODE | Should -Be 0
+            $mount
+        }
+        $volumes = @{}
+        foreach ($fileSystem in 'ExFAT', 'APFS') { $volumes[$fileSystem] = New-Volume $fileSystem }
+    }
+    AfterAll { foreach ($mount in $volumes.Values) { & hdiutil detach $mount -force | Out-Null } }
+
+    It 'backs up from <_> and to it' -ForEach 'ExFAT', 'APFS' {
+        $from = Join-Path $volumes[$_] 'Source'
+        New-SourceTree $from
+        foreach ($name in 'to.dmg', 'to.sparsebundle', 'to.sparseimage') {
+            $image = (New-BackupImage $from (Join-Path $volumes[$_] $name) -SizeBytes 64MB).Path
+            Test-BackupImage $image | Should -BeTrue
+            Get-ChildItem $volumes[$_] -Force -Filter '*.partial' | Should -BeNullOrEmpty
+        }
+        $restored = Join-Path $TestDrive "restored-$_"
+        $null = Restore-BackupImage (Join-Path $volumes[$_] 'to.dmg') $restored
+        (Get-FileHash (Join-Path $restored 'report.txt')).Hash | Should -Be (Get-FileHash (Join-Path $from 'report.txt')).Hash
+    }
+
+    It 'does not take the files in which exFAT keeps attributes for files' {
+        $from = Join-Path $volumes['ExFAT'] 'Attributes'
+        $null = New-Item $from -ItemType Directory
+        Set-Content (Join-Path $from 'file') 'content'
+        & /usr/bin/xattr -w com.example.test 'a value' (Join-Path $from 'file')
+        Set-Content (Join-Path $from '._alone') 'not what the system made'
+        Join-Path $from '._file' | Should -Exist
+        $image = (New-BackupImage $from (Join-Path $TestDrive 'beside.dmg')).Path
+        $names = (Get-BackupImageItem $image).Name
+        $names | Should -Contain 'file'
+        $names | Should -Contain '._alone'
+        $names | Should -Not -Contain '._file'
+        $restored = Join-Path $TestDrive 'restored beside'
+        $null = Restore-BackupImage $image $restored
+        & /usr/bin/xattr -p com.example.test (Join-Path $restored 'file') | Should -Be 'a value'
+    }
+
+    It 'reads what was written just before and is not on the medium yet' {
+        $from = Join-Path $volumes['APFS'] 'Dirty'
+        $null = New-Item $from -ItemType Directory
+        $path = Join-Path $from 'database'
+        foreach ($round in 1..5) {
+            # No sync, no close: what SEEK_HOLE has called a hole.
+            $file = [System.IO.File]::Open($path, 'Create', 'ReadWrite', 'ReadWrite')
+            try {
+                $file.SetLength(64MB)
+                $block = [byte[]]::new(64KB)
+                foreach ($at in 0, 1MB, 33MB, (64MB - 64KB)) {
+                    [System.Random]::new($round + $at).NextBytes($block)
+                    $null = $file.Seek($at, 'Begin')
+                    $file.Write($block)
+                }
+                $file.Flush($false)
+                $image = (New-BackupImage $from (Join-Path $TestDrive 'dirty.dmg') -Force).Path
+            }
+            finally { $file.Dispose() }
+            $restored = Join-Path $TestDrive "restored dirty $round"
+            $null = Restore-BackupImage $image $restored
+            (Get-FileHash (Join-Path $restored 'database')).Hash | Should -Be (Get-FileHash $path).Hash
+        }
+    }
+
+    It 'runs from launchd' {
+        $label = "ccimage.test.$([guid]::NewGuid().ToString('N'))"
+        $image = Join-Path $TestDrive 'launchd.dmg'
+        $script = Join-Path $TestDrive 'launchd.ps1'
+        Set-Content $script "Import-Module '$ManifestPath'; New-BackupImage '$source' '$image' -IncludeCloudFiles -ErrorAction Stop | Out-Null"
+        $plist = Join-Path $TestDrive "$label.plist"
+        & /usr/libexec/PlistBuddy -c "Add :Label string $label" -c 'Add :RunAtLoad bool true' -c 'Add :ProgramArguments array' `
+            -c "Add :ProgramArguments: string $((Get-Process -Id $PID).Path)" -c 'Add :ProgramArguments: string -NoProfile' -c 'Add :ProgramArguments: string -File' `
+            -c "Add :ProgramArguments: string $script" $plist | Out-Null
+        & launchctl bootstrap "gui/$(id -u)" $plist
+        $LASTEXITCODE | Should -Be 0
+        try {
+            $limit = [datetime]::UtcNow.AddMinutes(2)
+            while (-not (Test-Path $image) -and [datetime]::UtcNow -lt $limit) { Start-Sleep -Milliseconds 500 }
+            Test-BackupImage $image | Should -BeTrue
+        }
+        finally { & launchctl bootout "gui/$(id -u)/$label" 2>&1 | Out-Null }
+    }
+}
+
 Describe 'The keychain of macOS' -Tag MacOS {
     BeforeAll {
         # A keychain of its own that is the default one meanwhile: nobody's is touched, and it is known to be unlocked.

@@ -47,6 +47,9 @@ internal sealed class StorageImageWriter : ImageWriter
         Volatile.Write(ref _appended, _appended + chunk.Length);
     }
 
+    /// <inheritdoc/>
+    public override void Replace(DiskChunk chunk, uint oldChecksum) => Write(chunk);
+
     /// <summary>Gives a growing target its whole length, and flushes.</summary>
     public override void Complete()
     {
