@@ -70,6 +70,61 @@ public static class ImagePassphrase
         }
     }
 
+    /// <summary>Whether an image opens with a passphrase only. What cannot be told counts as no: opening it says why.</summary>
+    /// <param name="path">The image, as a full path.</param>
+    internal static bool IsNeeded(string path)
+    {
+        try
+        {
+            return ContainerDetection.Detect(path) switch
+            {
+                ContainerKind.Encrypted => true,
+                ContainerKind.SparseBundle => SparseBundleStorage.ReadToken(path).Length > 0,
+                _ => false,
+            };
+        }
+        catch (ImageException)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>Whether a passphrase is not wrong for an image; or is right for the copy of its header, after a change that was interrupted.</summary>
+    /// <param name="path">The image, as a full path.</param>
+    /// <param name="passphrase">The passphrase. Stays the caller's.</param>
+    internal static bool Opens(string path, Passphrase passphrase)
+    {
+        try
+        {
+            using DiskImage image = DiskImage.Open(path, passphrase);
+        }
+        catch (ImageException e) when (e.Id == ImageErrorId.WrongPassphrase)
+        {
+            return OpensBackup(path + BackupSuffix, passphrase);
+        }
+        catch (ImageException)
+        {
+            // Something else is wrong, and the job says what.
+        }
+
+        return true;
+    }
+
+    private static bool OpensBackup(string path, Passphrase passphrase)
+    {
+        if (!File.Exists(path)) return false;
+        try
+        {
+            using FileStorage file = FileStorage.OpenRead(path);
+            EncryptionHeader.Read(file).UnwrapKeys(passphrase).Dispose();
+            return true;
+        }
+        catch (ImageException)
+        {
+            return false;
+        }
+    }
+
     /// <summary>The same for an image in one file, which is open.</summary>
     /// <param name="file">The file.</param>
     /// <param name="path">Its path, beside which the copy of the header is kept.</param>

@@ -104,6 +104,9 @@ public enum ImageErrorId
 
     /// <summary>Something that was to be restored was not, or not as the image has it: what, say the warnings and the counts of the result.</summary>
     RestoredInPart,
+
+    /// <summary>The user is to be asked whether to go on, and there is nobody to ask.</summary>
+    ConfirmationRequired,
 }
 
 /// <summary>

@@ -19,8 +19,7 @@ public sealed class MountBackupImageCommand : ImagePathCommand
     [Parameter]
     public SwitchParameter PassThru { get; set; }
 
-    /// <inheritdoc/>
-    protected override void BeginProcessing() => RequireMac();
+    private protected override void CheckOwnParameters() => ImageMount.CheckPlatform();
 
     private protected override void ProcessPath(string path)
     {

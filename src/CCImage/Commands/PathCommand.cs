@@ -2,6 +2,7 @@ using System.Collections.ObjectModel;
 using System.Diagnostics.CodeAnalysis;
 using System.Management.Automation;
 using CCImage.Errors;
+using CCImage.Parameters;
 
 namespace CCImage.Commands;
 
@@ -27,7 +28,7 @@ public abstract class PathCommand : ImagingCommand
     public string[] LiteralPath { get; set; } = [];
 
     /// <inheritdoc/>
-    protected override void ProcessRecord()
+    private protected sealed override void ProcessInput()
     {
         bool literal = ParameterSetName == LiteralPathSet;
         foreach (string path in literal ? LiteralPath : Path)
@@ -56,10 +57,18 @@ public abstract class PathCommand : ImagingCommand
             throw NotFound(exact);
         }
 
-        // As everywhere in PowerShell, a pattern that matches nothing is no error.
-        Collection<string> found = SessionState.Path.GetResolvedProviderPathFromPSPath(path, out ProviderInfo provider);
-        RequireFileSystem(provider, path);
-        return found;
+        // As everywhere in PowerShell, a pattern that matches nothing is no error; one that can match nothing here is.
+        RequireOwnPath(path);
+        try
+        {
+            Collection<string> found = SessionState.Path.GetResolvedProviderPathFromPSPath(path, out ProviderInfo provider);
+            RequireFileSystem(provider, path);
+            return found;
+        }
+        catch (System.Management.Automation.DriveNotFoundException e)
+        {
+            throw ForeignPaths.UnknownDrive(path, e.ItemName);
+        }
     }
 
     // A name like "a[1].dmg" arrives here from the FullName of a file object: if it is there as it is written, it is meant.

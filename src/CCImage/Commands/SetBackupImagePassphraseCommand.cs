@@ -35,10 +35,9 @@ public sealed class SetBackupImagePassphraseCommand : ImagePathCommand
 
     private protected override void ProcessPath(string path)
     {
-        Passphrase old = SecretOf(path) ?? throw new ImageException(
-            ImageErrorId.PassphraseRequired, "The passphrase that opens the image now is needed.", path, remedy: "Give it with -Passphrase.");
         string description = $"Change the passphrase of {path}.";
         if (!ShouldProcess(description, description, "Set-BackupImagePassphrase")) return;
+        Passphrase old = SecretOf(path) ?? throw ImagePassphrase.NotEncrypted().WithPath(path);
 
         // Asked once for all images.
         Passphrase next = _new ??= NewPassphrase is null ? PromptForNewPassphrase("the images") : Encryption.Passphrase.From(NewPassphrase);
