@@ -128,8 +128,16 @@ public static class ImageCompaction
         // Asked again: until the image was open for writing it was anybody's.
         IReadOnlyList<StorageExtent> free = image.GetFreeExtents();
         long bands = 0;
-        CompactionCounts counts = image.Container.Compact(
-            free, _ => observer.OnProgress(new("Compacting", ++bands, 0, "bands")), cancellation);
+        CompactionCounts counts;
+        try
+        {
+            counts = image.Container.Compact(free, _ => observer.OnProgress(new("Compacting", ++bands, 0, "bands")), cancellation);
+        }
+        catch (ImageException e)
+        {
+            throw new ImageException(e.Id, e.Problem, e.Path, e.Place, $"{e.Remedy} The image holds all its files; compacting it again goes on from here.".TrimStart(), e);
+        }
+
         var result = new ImageCompactionResult(estimate.Path, estimate.StoredBytesBefore, image.Container.StoredBytes)
         {
             BandsRemoved = counts.BandsRemoved,
