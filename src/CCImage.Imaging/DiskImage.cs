@@ -200,7 +200,7 @@ public sealed class DiskImage : IDisposable
             {
                 foreach (StorageExtent extent in volume.Volume.GetFreeExtents()) free.Add(extent with { Offset = extent.Offset + volume.OffsetBytes });
             }
-            catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch or ImageErrorId.UnsupportedFormat)
+            catch (ImageException e) when (!e.IsHostFault)
             {
                 free.RemoveRange(before, free.Count - before);
             }

@@ -109,6 +109,8 @@ public static class ImageCompaction
 
     private static ImageCompactionResult Estimate(DiskImage image, ImageCompactionRequest request)
     {
+        // Its name is in the catalog: where the host does not let that be read, "nothing is free" must not be the answer.
+        foreach (DiskImage.FoundVolume found in image.Volumes) _ = found.Fault is { IsHostFault: true } fault ? throw fault : found.Volume.Name;
         IReadOnlyList<StorageExtent> free = image.Container.BandSizeBytes is null ? [] : image.GetFreeExtents();
         CompactionEstimate estimate = image.Container.EstimateCompaction(free);
         var result = new ImageCompactionResult(request.Path, estimate.StoredBytesBefore, estimate.StoredBytesAfter)

@@ -128,7 +128,7 @@ public static class ImageResize
                 ? null
                 : CapacityFor(least, partition.SizeBytes, last.OffsetBytes, PartitionMapResizer.Open(image.Disk, image.PartitionTable));
         }
-        catch (ImageException)
+        catch (ImageException e) when (!e.IsHostFault)
         {
             return null;
         }

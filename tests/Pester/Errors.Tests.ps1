@@ -26,7 +26,7 @@ Describe 'What the host refuses' {
         @{ Name = 'no folder for the image'; Id = 'DestinationNotFound'; Command = { New-BackupImage $source (Join-Path $folder 'nothing/x.dmg') } }
         @{ Name = 'a file where the folder of the image would be'; Id = 'DestinationNotFound'; Command = { New-BackupImage $source (Join-Path $image 'x.dmg') } }
         @{ Name = 'a name that is too long'; Id = 'InvalidArgument'; Command = { New-BackupImage $source (Join-Path $folder ('x' * 300 + '.dmg')) } }
-        @{ Name = 'an image with a name that is too long'; Id = 'ImageNotFound'; Command = { Get-BackupImage (Join-Path $folder ('x' * 300)) } }
+        @{ Name = 'an image with a name that is too long'; Id = 'InvalidArgument'; Command = { Get-BackupImage (Join-Path $folder ('x' * 300)) } }
         @{ Name = 'a file where files are to be restored'; Id = 'DestinationExists', 'DestinationUnwritable'; Command = { Restore-BackupImage $image $image } }
     ) {
         $failure = try { & $Command -ErrorAction Stop } catch { $_ }
@@ -41,6 +41,7 @@ Describe 'What the host refuses' {
         $null = New-Item $circle -ItemType SymbolicLink -Value $circle
         { Get-BackupImage $circle -ErrorAction Stop } | Should -Throw -ErrorId 'ImageUnreadable,*'
     }
+
 
     It 'has one where nobody may write' -Skip:(-not $IsLinux) {
         $failure = { New-BackupImage $source /sys/x.dmg } | Should -Throw -PassThru

@@ -148,6 +148,9 @@ public sealed class ImageException : Exception
     /// <summary>What to do about it.</summary>
     public string? Remedy { get; }
 
+    /// <summary>Whether the host did not let something be seen, so that nothing follows from it about what the image holds.</summary>
+    internal bool IsHostFault => Id is ImageErrorId.ImageUnreadable or ImageErrorId.ImageNotFound or ImageErrorId.ImageInUse or ImageErrorId.AccessDenied or ImageErrorId.InputOutputFailed;
+
     /// <summary>The same exception with the path filled in, unless it already has one. Format code knows places; only the opener knows the path.</summary>
     /// <param name="path">The file concerned.</param>
     public ImageException WithPath(string path) => Path is null ? new(Id, Problem, path, Place, Remedy, this) : this;

@@ -53,8 +53,8 @@ public abstract class PathCommand : ImagingCommand
         string exact = literal || !WildcardPattern.ContainsWildcardCharacters(path) || ExistsAsWritten(path) ? ResolveTarget(path) : "";
         if (exact.Length > 0)
         {
-            if (System.IO.Path.Exists(exact)) return [exact];
-            throw NotFound(exact);
+            RequireExisting(exact);
+            return [exact];
         }
 
         // As everywhere in PowerShell, a pattern that matches nothing is no error; one that can match nothing here is.
@@ -68,6 +68,19 @@ public abstract class PathCommand : ImagingCommand
         catch (System.Management.Automation.DriveNotFoundException e)
         {
             throw ForeignPaths.UnknownDrive(path, e.ItemName);
+        }
+    }
+
+    // Where the host does not let it be seen whether there is something, "there is nothing" would be a guess.
+    private void RequireExisting(string path)
+    {
+        try
+        {
+            _ = File.GetAttributes(path);
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            throw NotFound(path);
         }
     }
 
