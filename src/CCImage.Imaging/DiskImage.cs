@@ -189,6 +189,7 @@ public sealed class DiskImage : IDisposable
     /// The ranges of the disk that hold nothing, ascending and apart from each other: the free space of the volumes. Of a volume that is
     /// damaged or not understood nothing is free, and nothing at all where partitions overlap or a second file system shares the disk.
     /// </summary>
+    /// <exception cref="ImageException">What the host says: that nothing is free must not be the answer where nothing could be read.</exception>
     internal IReadOnlyList<StorageExtent> GetFreeExtents()
     {
         var free = new List<StorageExtent>();
@@ -207,7 +208,7 @@ public sealed class DiskImage : IDisposable
             {
                 foreach (StorageExtent extent in volume.Volume.GetFreeExtents()) free.Add(extent with { Offset = extent.Offset + volume.OffsetBytes });
             }
-            catch (ImageException)
+            catch (ImageException e) when (!e.IsHostFault)
             {
                 free.RemoveRange(before, free.Count - before);
             }

@@ -105,6 +105,9 @@ internal sealed class ImageContainer : IDisposable
     /// <exception cref="ImageException"><see cref="ImageErrorId.InvalidArgument"/>: the format has no room for it.</exception>
     public void CheckCapacity(long length) => SparseImage?.CheckCapacity(length);
 
+    /// <summary>Whether something lies behind the end of the disk that an interrupted change of the capacity left there.</summary>
+    public bool HasRemains => Bundle?.HasRemains ?? (SparseImage is null && _layer is EncryptedStorage { HasRemains: true });
+
     /// <summary>
     /// Changes the capacity of the disk, durably. What is cut off is lost; what is added reads as zeros. Nobody may read or write meanwhile. Every
     /// prefix of the writes is an image of the old or the new capacity.

@@ -407,7 +407,7 @@ internal sealed class ExFatVolume : CountedVolume
         {
             return FreeRuns(bitmap).Sum(r => r.Count);
         }
-        catch (ImageException)
+        catch (ImageException e) when (!e.IsHostFault)
         {
             return null;
         }

@@ -230,7 +230,7 @@ internal sealed class FatVolume : CountedVolume
         {
             return _table.FreeRuns().Sum(r => r.Count);
         }
-        catch (ImageException)
+        catch (ImageException e) when (!e.IsHostFault)
         {
             return null;
         }
@@ -242,7 +242,7 @@ internal sealed class FatVolume : CountedVolume
         {
             return _geometry.Fat32 is { } fat32 ? FindLabelInChain(fat32.RootCluster) : TryFindLabel(_geometry.RootOffset, _geometry.RootLength, out string? label) ? label : null;
         }
-        catch (ImageException)
+        catch (ImageException e) when (!e.IsHostFault)
         {
             return null;
         }
