@@ -141,6 +141,7 @@ public static class ImagePassphrase
     {
         string backupPath = path + BackupSuffix;
         byte[] header = ReadHeader(file);
+        RequireWhole(file);
         byte[] changed = [.. header];
         bool fromBackup = false;
         int offset, length;
@@ -184,6 +185,23 @@ public static class ImagePassphrase
                 ImageErrorId.DestinationUnwritable, $"The passphrase is changed, but the copy of the old header could not be removed: {e.Message}", backupPath,
                 remedy: "Delete this file: with it the old passphrase still opens the image.", innerException: e);
         }
+    }
+
+    // What is cut short may be all there is of an image: nothing of it is written to.
+    private static void RequireWhole(BlockStorage file)
+    {
+        EncryptionHeader read;
+        try
+        {
+            read = EncryptionHeader.Read(file);
+        }
+        catch (ImageException)
+        {
+            return; // torn by a change that was interrupted: its copy decides
+        }
+
+        if (read.DataOffset > file.Length || read.DataSize > file.Length - read.DataOffset)
+            throw ImageContainer.CutShort(Math.Max(0, file.Length - read.DataOffset), read.DataSize);
     }
 
     private static void ChangeBundle(string path, Passphrase oldPassphrase, Passphrase newPassphrase, int? rounds, CancellationToken cancellation)

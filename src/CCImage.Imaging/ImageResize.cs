@@ -95,7 +95,10 @@ public static class ImageResize
     {
         try
         {
-            using DiskImage image = request.EstimateOnly ? DiskImage.OpenForPlan(request.Path, request.Passphrase) : DiskImage.Open(request.Path, request.Passphrase, writable: true);
+            using DiskImage image = request.EstimateOnly
+                ? DiskImage.OpenForPlan(request.Path, request.Passphrase, cancellation)
+                : DiskImage.Open(request.Path, request.Passphrase, writable: true, cancellation);
+            ImageCondition.RequireWhole(image, cancellation);
             var job = new Job(image, cancellation);
             Plan plan = job.PlanFor(request, observer);
             if (!request.EstimateOnly && !plan.Result.IsUnchanged) job.Write(plan, observer);
@@ -112,8 +115,9 @@ public static class ImageResize
     /// agrees with the resize itself unless blocks of the volume are leaked.
     /// </summary>
     /// <param name="image">The image.</param>
+    /// <param name="cancellation">Ends it.</param>
     /// <returns>Bytes; null for an image that is not resized so.</returns>
-    internal static long? LeastCapacityOf(DiskImage image)
+    internal static long? LeastCapacityOf(DiskImage image, CancellationToken cancellation = default)
     {
         if (image.Format is not (BackupImageFormat.ReadWrite or BackupImageFormat.Sparse or BackupImageFormat.SparseBundle)) return null;
         if (image.IsHybrid()) return null;
@@ -121,7 +125,7 @@ public static class ImageResize
         if (volume.Has(VolumeAttributes.Inconsistent) || !volume.Has(VolumeAttributes.Unmounted)) return null;
         try
         {
-            long least = HfsPlusMinimumSize.Of(volume);
+            long least = HfsPlusMinimumSize.Of(volume, cancellation);
             if (image.PartitionScheme == PartitionScheme.None) return least;
             BackupImagePartition? partition = image.PartitionTable.Partitions.MaxBy(p => p.OffsetBytes);
             return partition?.OffsetBytes != last.OffsetBytes

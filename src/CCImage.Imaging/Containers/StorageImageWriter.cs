@@ -10,6 +10,7 @@ internal sealed class StorageImageWriter : ImageWriter
 {
     private readonly BlockStorage _target;
     private readonly bool _inOrder;
+    private readonly List<StorageExtent> _zeros = [];
     private long _appended;
 
     /// <summary>Begins.</summary>
@@ -34,6 +35,15 @@ internal sealed class StorageImageWriter : ImageWriter
     /// <summary>Bytes of the disk that have passed.</summary>
     public long AppendedBytes => Volatile.Read(ref _appended);
 
+    /// <summary>Bytes in a band of the target, whose file ends behind the last data in it; 0 for a target without such.</summary>
+    public long BandSize { get; init; }
+
+    /// <summary>
+    /// The zeros that are in use and were left out, but for those that lie before data of the same band: its file covers them, and memory is bounded by the
+    /// number of bands. Ascending. To be asked when the disk is complete.
+    /// </summary>
+    public IReadOnlyList<StorageExtent> Zeros => _zeros;
+
     /// <inheritdoc/>
     public override void Encode(DiskChunk chunk)
     {
@@ -44,6 +54,7 @@ internal sealed class StorageImageWriter : ImageWriter
     public override void Append(DiskChunk chunk)
     {
         if (_inOrder) Write(chunk);
+        if (BandSize > 0) NoteZeros(chunk);
         Volatile.Write(ref _appended, _appended + chunk.Length);
     }
 
@@ -60,6 +71,29 @@ internal sealed class StorageImageWriter : ImageWriter
         }
 
         _target.Flush();
+    }
+
+    private void NoteZeros(DiskChunk chunk)
+    {
+        if (chunk.Kind == ExtentKind.Zero)
+        {
+            if (_zeros is [.., var last] && last.End == chunk.Offset) _zeros[^1] = last with { Length = last.Length + chunk.Length };
+            else _zeros.Add(new(chunk.Offset, chunk.Length, ExtentKind.Zero));
+        }
+        else if (chunk.Kind == ExtentKind.Data)
+        {
+            long band = (chunk.Offset + chunk.Length - 1) / BandSize * BandSize;
+            while (_zeros is [.., var last] && last.End > band)
+            {
+                if (last.Offset < band)
+                {
+                    _zeros[^1] = last with { Length = band - last.Offset };
+                    break;
+                }
+
+                _zeros.RemoveAt(_zeros.Count - 1);
+            }
+        }
     }
 
     private void Write(DiskChunk chunk)

@@ -107,6 +107,9 @@ public enum ImageErrorId
 
     /// <summary>The user is to be asked whether to go on, and there is nobody to ask.</summary>
     ConfirmationRequired,
+
+    /// <summary>The image was converted, but its source was damaged: what, says the result.</summary>
+    ConvertedInPart,
 }
 
 /// <summary>

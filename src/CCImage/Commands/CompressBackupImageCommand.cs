@@ -38,10 +38,10 @@ public sealed class CompressBackupImageCommand : ImagePathCommand
         {
             try
             {
-                BackupImage image = RunWorker((_, _) =>
+                BackupImage image = RunWorker((_, cancellation) =>
                 {
-                    using DiskImage opened = DiskImage.Open(path, request.Passphrase);
-                    return opened.Describe();
+                    using DiskImage opened = DiskImage.Open(path, request.Passphrase, cancellation);
+                    return opened.Describe(cancellation);
                 });
                 result = result with { Image = image };
             }

@@ -14,6 +14,6 @@ public sealed class GetBackupImageCommand : ImagePathCommand
     private protected override void ProcessPath(string path)
     {
         Passphrase? secret = SecretOf(path);
-        WriteObject(RunWorker((_, _) => DiskImage.Inspect(path, secret)));
+        WriteObject(RunWorker((_, cancellation) => DiskImage.Inspect(path, secret, cancellation)));
     }
 }

@@ -46,6 +46,6 @@ public sealed class SetBackupImagePassphraseCommand : ImagePathCommand
         if (leftover is not null) WriteError(ErrorMapping.ToRecord(leftover, path));
         if (SaveToKeychain) SaveInKeychain(path, next);
         else if (FromKeychain) WriteWarning($"{path}: The keychain still has the old passphrase; -SaveToKeychain saves the new one.");
-        if (PassThru) WriteObject(RunWorker((_, _) => DiskImage.Inspect(path, next)));
+        if (PassThru) WriteObject(RunWorker((_, cancellation) => DiskImage.Inspect(path, next, cancellation)));
     }
 }

@@ -54,7 +54,7 @@ internal static class ErrorMapping
         ImageErrorId.UnsupportedFormat or ImageErrorId.PlatformNotSupported or ImageErrorId.KeychainNotAvailable => ErrorCategory.NotImplemented,
         ImageErrorId.ImageInUse => ErrorCategory.ResourceBusy,
         ImageErrorId.PassphraseRequired or ImageErrorId.WrongPassphrase => ErrorCategory.AuthenticationError,
-        ImageErrorId.SourceUnreadable or ImageErrorId.BackedUpInPart => ErrorCategory.ReadError,
+        ImageErrorId.SourceUnreadable or ImageErrorId.BackedUpInPart or ImageErrorId.ConvertedInPart => ErrorCategory.ReadError,
         ImageErrorId.DestinationExists => ErrorCategory.ResourceExists,
         ImageErrorId.DestinationFull or ImageErrorId.DestinationFileSizeLimit or ImageErrorId.CapacityTooSmall => ErrorCategory.LimitsExceeded,
         ImageErrorId.DestinationUnwritable or ImageErrorId.RestoredInPart => ErrorCategory.WriteError,

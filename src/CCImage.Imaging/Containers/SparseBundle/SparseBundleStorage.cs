@@ -227,11 +227,14 @@ internal sealed partial class SparseBundleStorage : BlockStorage
             (long number, long within) = Math.DivRem(offset, BandSizeBytes);
             ReadOnlySpan<byte> part = buffer[..(int)Math.Min(buffer.Length, BandSizeBytes - within)];
             bool zeros = !part.ContainsAnyExcept((byte)0);
-            SparseBundleBand band = _bands.Acquire(number, create: !zeros);
+
+            // With a record of zeros whatever is written is stored: it may be in use.
+            bool skips = zeros && _files.Info.Zeros is null;
+            SparseBundleBand band = _bands.Acquire(number, create: !skips);
             try
             {
                 // Zeros behind the end of a band are there already.
-                if (band.Storage is not null && !(zeros && within >= band.Storage.Length)) band.Write(within, part);
+                if (band.Storage is not null && !(skips && within >= band.Storage.Length)) band.Write(within, part);
             }
             finally
             {

@@ -1,0 +1,56 @@
+using CCImage.Storage;
+
+namespace CCImage.Containers.SparseBundle;
+
+/// <content>
+/// What of the disk no file holds, and what of that is known to be zeros. A band that was lost reads like one that was never written; so whoever makes a bundle
+/// here records, once all bands are written, which parts that are in use were left out because they are zeros. docs/formats/sparsebundle.md.
+/// </content>
+internal sealed partial class SparseBundleStorage
+{
+    /// <summary>
+    /// The zeros that the bundle's maker left out although they are in use, or null where no record was made: then nobody knows whether what is not
+    /// stored was zeros.
+    /// </summary>
+    public IReadOnlyList<StorageExtent>? RecordedZeros => SparseBundleZeros.Parse(_files.Info.Zeros);
+
+    /// <summary>The ranges of the disk that no band's file covers. Lists the folder.</summary>
+    /// <returns>Ascending; adjacent ones are one.</returns>
+    /// <exception cref="ImageException">The folder cannot be listed.</exception>
+    public IReadOnlyList<StorageExtent> GetUnstoredExtents()
+    {
+        var unstored = new List<StorageExtent>();
+        long at = 0;
+        foreach (SparseBundleBandFile band in _files.List().Where(b => b.Band < BandCount).OrderBy(b => b.Band))
+        {
+            long start = band.Band * BandSizeBytes, end = Math.Min(Length, start + Math.Min(band.FileLength, BandSizeBytes));
+            if (end <= start) continue;
+            if (start > at) unstored.Add(new(at, start - at, ExtentKind.Unused));
+            at = end;
+        }
+
+        if (at < Length) unstored.Add(new(at, Length - at, ExtentKind.Unused));
+        return unstored;
+    }
+
+    /// <summary>Whether any band has content.</summary>
+    /// <exception cref="ImageException">The folder cannot be listed.</exception>
+    public bool HasStoredBands() => _files.List().Any(b => b.Band < BandCount && b.FileLength > 0);
+
+    /// <summary>Whether a range is not stored because its band's file ends where no writer ends one: inside of a sector.</summary>
+    /// <param name="offset">A byte that is not stored.</param>
+    /// <exception cref="ImageException">The folder cannot be listed.</exception>
+    public bool EndsInsideSector(long offset) =>
+        _files.List().Any(b => b.Band == offset / BandSizeBytes && b.FileLength > 0 && b.FileLength % 512 != 0);
+
+    /// <summary>Records which of what is not stored is zeros in use. Called once, when the whole disk is written.</summary>
+    /// <param name="zeros">The zeros of the disk: ascending, not overlapping.</param>
+    /// <exception cref="ImageException">What the host says.</exception>
+    public void RecordZeros(IReadOnlyList<StorageExtent> zeros)
+    {
+        string? record = SparseBundleZeros.Format(ExtentSets.Intersect(GetUnstoredExtents(), zeros));
+        if (record is null) return; // too many to be kept: what is not stored stays in doubt
+        ReplaceLists(Length, record);
+        _files.Info = _files.Info with { Zeros = record };
+    }
+}
