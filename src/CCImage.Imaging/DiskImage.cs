@@ -279,7 +279,10 @@ public sealed class DiskImage : IDisposable
             table = PartitionTable.Read(container.Disk);
         }
 
+        // What is told apart by its last sectors is not what is looked for there: to recognise a volume, what is missing may be zeros.
+        container.FillCut(true);
         List<FoundVolume> volumes = FindVolumes(container.Disk, table);
+        container.FillCut(false);
         if (container.Format == BackupImageFormat.ReadWrite && table.Scheme == PartitionScheme.None && volumes.Count == 0)
         {
             // Of an encrypted disk that is whole it is said what it is: a decryption that nothing confirms.
@@ -291,7 +294,7 @@ public sealed class DiskImage : IDisposable
         }
 
         var image = new DiskImage(path, container, table, volumes);
-        if (container.CutBytes > 0 && new ImageCondition(image).IsCutHarmless()) container.FillCutWithZeros();
+        if (container.CutBytes > 0) container.FillCut(new ImageCondition(image).IsCutHarmless());
         return image;
     }
 

@@ -89,7 +89,7 @@ public static class ImageConversion
         ImageOutput.CheckEncryption(encryption, passphrase);
         SourceDamage damage = SourceDamage.Begin(source, [], observer, cancellation);
         if (!request.AllowDamaged) damage.Refuse();
-        damage.Warn();
+        damage.Warn(readsFiles: false);
         if (source.Container.Udif is { IsSigned: true })
             observer.OnWarning(new(ImagingWarningKind.MetadataLost, request.Path, "The image is signed; the new one is not, for a signature covers the file that it is in."));
 

@@ -29,7 +29,7 @@ internal sealed class RestoreDoubts
     public static RestoreDoubts Begin(DiskImage image, ImageRestoreRequest request, IImagingObserver observer, CancellationToken cancellation)
     {
         SourceDamage damage = SourceDamage.Begin(image, request.Include, observer, cancellation);
-        damage.Warn();
+        damage.Warn(readsFiles: true);
         return new(image, request, observer, damage);
     }
 
@@ -42,7 +42,8 @@ internal sealed class RestoreDoubts
         ImageException? mismatch = CompareChecksums(tree, cancellation);
         if (mismatch is not null || _damage.Sentences.Count == 0) return mismatch;
         return new ImageException(
-            ImageErrorId.RestoredInPart, _damage.Sentences[0], _image.Path, remedy: "The warnings name the files. Compare them with another copy.");
+            ImageErrorId.RestoredInPart, _damage.Sentences[0], _image.Path,
+            remedy: _damage.NamesFiles ? "The warnings name the files. Compare them with another copy." : "Compare what was restored with another copy.");
     }
 
     private ImageException? CompareChecksums(SourceTree tree, CancellationToken cancellation)

@@ -37,11 +37,14 @@ internal sealed partial class SparseBundleStorage
     /// <exception cref="ImageException">The folder cannot be listed.</exception>
     public bool HasStoredBands() => _files.List().Any(b => b.Band < BandCount && b.FileLength > 0);
 
-    /// <summary>Whether a range is not stored because its band's file ends where no writer ends one: inside of a sector.</summary>
-    /// <param name="offset">A byte that is not stored.</param>
+    /// <summary>What is not stored of bands whose file ends where no writer ends one: inside of a sector.</summary>
+    /// <returns>Ascending.</returns>
     /// <exception cref="ImageException">The folder cannot be listed.</exception>
-    public bool EndsInsideSector(long offset) =>
-        _files.List().Any(b => b.Band == offset / BandSizeBytes && b.FileLength > 0 && b.FileLength % 512 != 0);
+    public IReadOnlyList<StorageExtent> GetTornEnds() =>
+    [
+        .. _files.List().Where(b => b.Band < BandCount && b.FileLength % 512 != 0 && b.FileLength < BandSizeBytes).OrderBy(b => b.Band)
+            .Select(b => new StorageExtent((b.Band * BandSizeBytes) + b.FileLength, BandSizeBytes - b.FileLength, ExtentKind.Unused)),
+    ];
 
     /// <summary>Records which of what is not stored is zeros in use. Called once, when the whole disk is written.</summary>
     /// <param name="zeros">The zeros of the disk: ascending, not overlapping.</param>
