@@ -18,7 +18,7 @@ public sealed class EndToEndTests : IDisposable
     [OracleFact("7z", "fls", "icat", "qemu-img", "python3", "mkfifo")]
     public void Foreign_readers_find_every_file_of_an_odd_tree_in_all_five_formats()
     {
-        Require.Unix();
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string source = Path.Combine(_folder, "Source");
         OddTree.Make(source);
         foreach (BackupImageFormat format in new[]
@@ -54,7 +54,7 @@ public sealed class EndToEndTests : IDisposable
     [OracleFact("fsck_hfs")]
     public void Apples_own_checker_has_no_complaint()
     {
-        Require.Unix();
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string source = Path.Combine(_folder, "Source");
         OddTree.Make(source);
         foreach (ImageFileSystem fileSystem in Enum.GetValues<ImageFileSystem>())
@@ -92,7 +92,7 @@ public sealed class EndToEndTests : IDisposable
     [InlineData(BackupImageFormat.ReadWrite)]
     public void The_same_recipe_gives_the_same_bytes(BackupImageFormat format)
     {
-        Require.Unix();
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string source = Path.Combine(_folder, "Source");
         OddTree.Make(source);
         var recipe = new ImageRecipe
@@ -117,7 +117,7 @@ public sealed class EndToEndTests : IDisposable
     [Fact]
     public void A_conversion_without_free_space_holds_the_same_files_and_with_it_the_same_disk()
     {
-        Require.Unix();
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string source = Path.Combine(_folder, "Source");
         OddTree.Make(source);
         string image = Back(source, BackupImageFormat.SparseBundle);

@@ -4,7 +4,7 @@ using CCImage.Diagnostics;
 using CCImage.Platform;
 using CCImage.Restoring;
 using CCImage.Sources;
-using CCImage.Tests.FileSystems;
+using CCImage.Tests.HfsPlus;
 
 namespace CCImage.Tests.EndToEnd;
 
