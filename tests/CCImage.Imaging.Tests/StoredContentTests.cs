@@ -102,7 +102,7 @@ public sealed class StoredContentTests : IDisposable
                 lock (random) (length, offset) = (random.Next(1, 600_000), random.NextInt64(disk.Disk.Length - 600_000));
                 disk.Disk.Read(offset, new byte[length]);
             });
-            if (format == BackupImageFormat.ReadOnlyLzfse) Assert.True(disk.Checksums.RemainingBytes < before);
+            Assert.True(disk.Checksums.RemainingBytes < before);
             Assert.Empty(disk.VerifyStoredChecksums(SilentObserver.Instance, CancellationToken.None));
         }
     }
@@ -117,7 +117,7 @@ public sealed class StoredContentTests : IDisposable
             disk.Checksums.Begin();
             byte[] piece = new byte[100_000];
             for (long at = 0; at < disk.Disk.Length; at += piece.Length) disk.Disk.Read(at, piece.AsSpan(0, (int)Math.Min(piece.Length, disk.Disk.Length - at)));
-            Assert.Equal(0, disk.Checksums.RemainingBytes);
+            Assert.InRange(disk.Checksums.RemainingBytes, 0, 8192); // shorter reads are not kept
             Assert.Empty(disk.VerifyStoredChecksums(SilentObserver.Instance, CancellationToken.None));
         }
     }
