@@ -153,7 +153,7 @@ public sealed class DiskImage : IDisposable
                 Path = Path,
                 Format = _container.Format,
                 FormatCode = CodeOf(_container.Format),
-                CapacityBytes = Disk.Length,
+                CapacityBytes = Disk.Length - _container.CutBytes,
                 StoredBytes = compaction.StoredBytesBefore,
                 ReclaimableBytes = compaction.StoredBytesBefore - compaction.StoredBytesAfter,
                 UsedBytes = _volumes.Sum(v => v.Volume.CapacityBytes) - free,
@@ -359,7 +359,7 @@ public sealed class DiskImage : IDisposable
     internal bool IsHybrid()
     {
         Span<byte> identifier = stackalloc byte[5];
-        if (Disk.Length < 32769 + identifier.Length) return false;
+        if (Disk.Length - _container.CutBytes < 32769 + identifier.Length) return false;
         Disk.Read(32769, identifier);
         return identifier.SequenceEqual("CD001"u8);
     }

@@ -53,4 +53,15 @@ Describe 'Restore-BackupImage' {
     It 'says VolumeNotFound for a volume that is not there' {
         { Restore-BackupImage $disk (Join-Path $TestDrive 'x') -Volume 7 -ErrorAction Stop } | Should -Throw -ErrorId 'VolumeNotFound,*'
     }
+
+    It 'restores from an image that does not fit its checksums, and ends with an error' {
+        $damaged = Join-Path $TestDrive 'damaged.dmg'
+        $null = ConvertTo-ReadOnlyImage $disk $damaged -Format ReadOnly
+        $bytes = [IO.File]::ReadAllBytes($damaged)
+        $bytes[[int]($bytes.Length / 2)] = $bytes[[int]($bytes.Length / 2)] -bxor 4
+        [IO.File]::WriteAllBytes($damaged, $bytes)
+        $result = Restore-BackupImage $damaged (Join-Path $TestDrive 'doubtful') -ErrorVariable errors -ErrorAction SilentlyContinue
+        $result.Entries | Should -BeGreaterThan 0
+        $errors[0].FullyQualifiedErrorId | Should -BeLike 'ChecksumMismatch,*'
+    }
 }
