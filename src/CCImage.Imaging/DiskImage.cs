@@ -283,6 +283,7 @@ public sealed class DiskImage : IDisposable
         container.FillCut(true);
         List<FoundVolume> volumes = FindVolumes(container.Disk, table);
         container.FillCut(false);
+        if (container.CutBytes > 0) volumes = volumes.ConvertAll(v => Reopen(container.Disk, v));
         if (container.Format == BackupImageFormat.ReadWrite && table.Scheme == PartitionScheme.None && volumes.Count == 0)
         {
             // Of an encrypted disk that is whole it is said what it is: a decryption that nothing confirms.
@@ -296,6 +297,21 @@ public sealed class DiskImage : IDisposable
         var image = new DiskImage(path, container, table, volumes);
         if (container.CutBytes > 0) container.FillCut(new ImageCondition(image).IsCutHarmless());
         return image;
+    }
+
+    // Once more without the zeros, of which a volume may have kept some; one that is only told apart with them stays.
+    private static FoundVolume Reopen(BlockStorage disk, FoundVolume found)
+    {
+        try
+        {
+            FileSystemVolume volume = VolumeDetection.Open(new WindowStorage(disk, found.OffsetBytes, found.LengthBytes), out ImageException? fault);
+            if (fault is null) found.Volume.Dispose();
+            return fault is null ? found with { Volume = volume } : found;
+        }
+        catch (ImageException)
+        {
+            return found;
+        }
     }
 
     private static List<FoundVolume> FindVolumes(BlockStorage disk, PartitionTable table)
@@ -389,6 +405,8 @@ public sealed class DiskImage : IDisposable
         return readable.Length switch
         {
             1 => readable[0],
+            0 when new ImageCondition(this).JudgeContent() is { Grade: ImageFindingGrade.Damaged } fault =>
+                throw new ImageException(ImageErrorId.ImageDamaged, fault.Message, place: fault.Place, remedy: fault.Remedy),
             0 => throw new ImageException(
                 ImageErrorId.VolumeNotFound, "The image holds no volume whose files can be read.",
                 remedy: "HFS+, APFS, exFAT and FAT volumes are read, unless the file system itself is encrypted; Get-BackupImage lists what there is."),

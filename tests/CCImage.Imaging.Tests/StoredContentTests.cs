@@ -252,6 +252,7 @@ public sealed class StoredContentTests : IDisposable
         Assert.True(Path.Exists(image));
         Assert.False(Path.Exists(request.DestinationPath));
         Assert.False(DiskImage.Inspect(image).IsContentRecognised);
+        Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => Restore(image)).Id);
         Assert.Equal(ImageErrorId.InvalidArgument, Assert.Throws<ImageException>(() => ImageConversion.Check(request with { AllowDamaged = true })).Id);
     }
 
