@@ -192,17 +192,21 @@ public sealed class StoredContentTests : IDisposable
     }
 
     [Fact]
-    public void What_is_written_to_a_bundle_with_a_record_is_stored_zeros_or_not()
+    public void Zeros_that_are_written_to_a_bundle_with_a_record_join_it()
     {
         string image = TestImage.Make(_folder, new ImageRecipe { SourcePath = "", Path = "", Format = BackupImageFormat.SparseBundle, SizeBytes = 30 << 20 });
         int before = Directory.GetFiles(Path.Combine(image, "bands")).Length;
         using (DiskImage disk = DiskImage.Open(image, null, writable: true))
         {
             disk.Disk.Write(20 << 20, new byte[4096]);
+            disk.Disk.Write((20 << 20) + 4096, new byte[2 << 20]);
             disk.Disk.Flush();
+            Assert.Contains(new StorageExtent(20 << 20, (2 << 20) + 4096, ExtentKind.Zero), disk.Container.Bundle!.RecordedZeros!);
         }
 
-        Assert.Equal(before + 1, Directory.GetFiles(Path.Combine(image, "bands")).Length);
+        Assert.Equal(File.ReadAllBytes(Path.Combine(image, "Info.plist")), File.ReadAllBytes(Path.Combine(image, "Info.bckup")));
+        using (DiskImage disk = DiskImage.Open(image)) Assert.Contains(new StorageExtent(20 << 20, (2 << 20) + 4096, ExtentKind.Zero), disk.Container.Bundle!.RecordedZeros!);
+        Assert.Equal(before, Directory.GetFiles(Path.Combine(image, "bands")).Length);
         TestImage.AssertSound(image);
     }
 

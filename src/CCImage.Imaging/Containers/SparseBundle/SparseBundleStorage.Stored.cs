@@ -8,6 +8,9 @@ namespace CCImage.Containers.SparseBundle;
 /// </content>
 internal sealed partial class SparseBundleStorage
 {
+    private readonly Lock _recording = new();
+    private List<StorageExtent> _newZeros = [];
+
     /// <summary>
     /// The zeros that the bundle's maker left out although they are in use, or null where no record was made: then nobody knows whether what is not
     /// stored was zeros.
@@ -55,5 +58,33 @@ internal sealed partial class SparseBundleStorage
         if (record is null) return; // too many to be kept: what is not stored stays in doubt
         ReplaceLists(Length, record);
         _files.Info = _files.Info with { Zeros = record };
+    }
+
+    private void NoteZeros(long from, long to)
+    {
+        if (_files.Info.Zeros is null) return;
+        lock (_recording)
+        {
+            if (_newZeros is [.., var last] && last.End == from) _newZeros[^1] = last with { Length = to - last.Offset };
+            else _newZeros.Add(new(from, to - from, ExtentKind.Zero));
+        }
+    }
+
+    // Zeros that were written and not stored join the record; where it becomes too long there is none any more.
+    private void ExtendRecord()
+    {
+        lock (_recording)
+        {
+            if (_newZeros.Count == 0 || RecordedZeros is not { } recorded) return;
+            IReadOnlyList<StorageExtent> zeros = ExtentSets.Intersect(GetUnstoredExtents(), ExtentSets.Union([.. recorded, .. _newZeros]));
+            string? record = SparseBundleZeros.Format(zeros);
+            if (record != _files.Info.Zeros)
+            {
+                ReplaceLists(Length, record ?? "", removesRecord: record is null);
+                _files.Info = _files.Info with { Zeros = record };
+            }
+
+            _newZeros = [];
+        }
     }
 }
