@@ -133,7 +133,7 @@ public sealed record BackupImage
     /// <summary>hdiutil's four letters for the format; null with it.</summary>
     public required string? FormatCode { get; init; }
 
-    /// <summary>Size of the disk inside, in bytes; null for an encrypted image whose header does not tell it.</summary>
+    /// <summary>Size of the disk inside, in bytes, of one that is cut short what is there; null for an encrypted image whose header does not tell it.</summary>
     public long? CapacityBytes { get; init; }
 
     /// <summary>Bytes the image takes: the file's length, or the sum of the bands'.</summary>
@@ -172,7 +172,7 @@ public sealed record BackupImage
     /// <summary>The volumes.</summary>
     public IReadOnlyList<BackupImageVolume> Volumes { get; init; } = [];
 
-    /// <summary>Bytes of the disk that the image's file should hold and does not, because it is cut short; 0 for a whole one.</summary>
+    /// <summary>Bytes of the disk that the image's file should hold beside them and does not, because it is cut short; 0 for a whole one.</summary>
     public long MissingBytes { get; init; }
 
     /// <summary>Whether a read-only image carries a code signature; it is not verified.</summary>

@@ -94,7 +94,12 @@ public static class ImageCompaction
         try
         {
             ImageCompactionResult estimate;
-            using (DiskImage image = DiskImage.Open(request.Path, request.Passphrase, cancellation)) estimate = Estimate(image, request, cancellation);
+            using (DiskImage image = DiskImage.Open(request.Path, request.Passphrase, cancellation))
+            {
+                if (image.Container.BandSizeBytes is not null) ImageCondition.RequireWhole(image, cancellation);
+                estimate = Estimate(image, request, cancellation);
+            }
+
             if (estimate.Reason is CompactionReason.ReadOnlyFormat or CompactionReason.FixedSizeFormat || request.EstimateOnly) return estimate with { IsEstimate = request.EstimateOnly };
 
             // What would not change is refused when it is in use, too: a script must not take that for done.

@@ -134,8 +134,12 @@ internal sealed class ImageContainer : IDisposable
         Disk = new NamedStorage(_cut, Path, Stop);
     }
 
-    /// <summary>What is missing reads as zeros from now on: nothing of it is in use.</summary>
-    public void FillCutWithZeros() => _cut!.ReadsZeros = true;
+    /// <summary>Says whether what is missing at the end of the disk reads as zeros; it does not, unless nothing of it is in use.</summary>
+    /// <param name="withZeros">Whether it does.</param>
+    public void FillCut(bool withZeros)
+    {
+        if (_cut is not null) _cut.ReadsZeros = withZeros;
+    }
 
     /// <summary>The ranges of the disk that the file should hold and does not: reading them is an error.</summary>
     /// <returns>Ascending, not overlapping.</returns>

@@ -43,6 +43,9 @@ public sealed record ImageRestoreRequest
     /// attributes that give rights.
     /// </summary>
     public bool IsUntrusted { get; init; }
+
+    /// <summary>What is to be restored.</summary>
+    internal EntryChoice Choice => new(Include, Items);
 }
 
 /// <summary>What a restore did.</summary>

@@ -57,8 +57,7 @@ public sealed class RestoreBackupImageCommand : ImagePathCommand
     [Parameter]
     public SwitchParameter Force { get; set; }
 
-    /// <inheritdoc/>
-    protected override void EndProcessing()
+    private protected override void Finish()
     {
         foreach (((string image, int? volume), HashSet<string> items) in _items) RunItem(image, () => Restore(image, volume, items));
     }

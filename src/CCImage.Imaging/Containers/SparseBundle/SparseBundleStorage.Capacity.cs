@@ -67,12 +67,16 @@ internal sealed partial class SparseBundleStorage
     }
 
     /// <summary>Writes both lists anew with another length; keys that are not known here stay.</summary>
-    private void ReplaceLists(long length, string? zeros = null)
+    private void ReplaceLists(long length, string? zeros = null, bool removesRecord = false)
     {
         var list = (PropertyListDictionary)PropertyListReader.Parse(ReadInfoForChange());
         var changed = new PropertyListDictionary();
-        foreach ((string key, PropertyListNode value) in list) changed.Add(key, key == "size" ? length : value);
-        if (zeros is not null && !list.Any(k => k.Key == SparseBundleZeros.Key)) changed.Add(SparseBundleZeros.Key, zeros);
+        foreach ((string key, PropertyListNode value) in list)
+        {
+            if (zeros is null || key != SparseBundleZeros.Key) changed.Add(key, key == "size" ? length : value);
+        }
+
+        if (zeros is not null && !removesRecord) changed.Add(SparseBundleZeros.Key, zeros);
         byte[] bytes = PropertyListWriter.Write(changed);
 
         // A bundle without a token is locked by the list itself, and an open file cannot be replaced everywhere.
