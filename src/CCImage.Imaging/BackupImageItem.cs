@@ -50,6 +50,12 @@ public sealed record BackupImageItem
     /// <summary>Length of the resource fork in bytes; 0 for none.</summary>
     public long ResourceForkSizeBytes { get; init; }
 
+    /// <summary>Whether the content could not be read when the image was made: what is there is not the file's content, or not all of it.</summary>
+    public bool IsContentLost { get; init; }
+
+    /// <summary>Number of the volume it is from, from 1.</summary>
+    public int Volume { get; init; } = 1;
+
     /// <summary>Names of the extended attributes.</summary>
     public IReadOnlyList<string> Attributes { get; init; } = [];
 
@@ -60,7 +66,8 @@ public sealed record BackupImageItem
     /// <summary>Describes an entry of a volume's tree.</summary>
     /// <param name="imagePath">Full path of the image.</param>
     /// <param name="entry">The entry.</param>
-    public static BackupImageItem From(string imagePath, SourceEntry entry)
+    /// <param name="volume">Number of the volume.</param>
+    public static BackupImageItem From(string imagePath, SourceEntry entry, int volume = 1)
     {
         ArgumentNullException.ThrowIfNull(entry);
         return new BackupImageItem
@@ -79,6 +86,8 @@ public sealed record BackupImageItem
             LinkTarget = entry.LinkTarget,
             HardLinkId = entry.HardLinkId,
             ResourceForkSizeBytes = entry.ResourceForkSize,
+            IsContentLost = entry.IsContentLost,
+            Volume = volume,
             Attributes = entry.Attributes.Count == 0 ? [] : new AttributeNames(entry.Attributes),
         };
     }

@@ -151,7 +151,7 @@ public sealed record BackupImage
     /// <summary>hdiutil's four letters for the format; null with it.</summary>
     public required string? FormatCode { get; init; }
 
-    /// <summary>Size of the disk inside, in bytes; null for an encrypted image whose header does not tell it.</summary>
+    /// <summary>Size of the disk inside, in bytes, of one that is cut short what is there; null for an encrypted image whose header does not tell it.</summary>
     public long? CapacityBytes { get; init; }
 
     /// <summary>Bytes the image takes: the file's length, or the sum of the bands'.</summary>
@@ -190,7 +190,7 @@ public sealed record BackupImage
     /// <summary>The volumes.</summary>
     public IReadOnlyList<BackupImageVolume> Volumes { get; init; } = [];
 
-    /// <summary>Bytes of the disk that the image's file should hold and does not, because it is cut short; 0 for a whole one.</summary>
+    /// <summary>Bytes of the disk that the image's file should hold beside them and does not, because it is cut short; 0 for a whole one.</summary>
     public long MissingBytes { get; init; }
 
     /// <summary>Whether a read-only image carries a code signature; it is not verified.</summary>
@@ -220,6 +220,25 @@ public sealed record ConversionDamage(long Bytes, IReadOnlyList<string> Problems
 public sealed record BackupReport(
     long Entries, long SourceBytes, TimeSpan Duration, IReadOnlyList<Diagnostics.ImagingWarning> Skipped, IReadOnlyList<Diagnostics.ImagingWarning> Changed)
 {
+    /// <summary>Files, forks and attributes of which content could not be read: the copies end where reading ended, and are marked in the image.</summary>
+    public IReadOnlyList<Diagnostics.ImagingWarning> Lost { get; init; } = [];
+
+    /// <summary>How many entries a pattern left out; what lies in a folder that was left out is not counted.</summary>
+    public long Excluded { get; init; }
+
+    /// <summary>What the image lacks of its source; null when it is whole. What was left out on request, by a pattern, is no lack.</summary>
+    /// <param name="path">The image.</param>
+    internal ImageException? ShortfallOf(string path)
+    {
+        if (Skipped.Count == 0 && Lost.Count == 0) return null;
+        var parts = new List<string>(2);
+        if (Skipped.Count > 0) parts.Add(Skipped.Count == 1 ? "1 entry was left out" : $"{Skipped.Count} entries were left out");
+        if (Lost.Count > 0) parts.Add($"content of {(Lost.Count == 1 ? "1 entry" : $"{Lost.Count} entries")} was lost");
+        return new ImageException(
+            ImageErrorId.BackedUpInPart, $"The image was written, but not all of the source is in it: {string.Join(", and ", parts)}.", path,
+            remedy: "The warnings name them, and so do Report.Skipped and Report.Lost of the result. Exclude what is not wanted with -Exclude, and back up again.");
+    }
+
     /// <summary>Content per second of wall time.</summary>
     public double BytesPerSecond => Duration > TimeSpan.Zero ? SourceBytes / Duration.TotalSeconds : 0;
 }

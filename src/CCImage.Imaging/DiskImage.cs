@@ -160,7 +160,7 @@ public sealed class DiskImage : IDisposable
                 Path = Path,
                 Format = _container.Format,
                 FormatCode = CodeOf(_container.Format),
-                CapacityBytes = Disk.Length,
+                CapacityBytes = Disk.Length - _container.CutBytes,
                 StoredBytes = compaction.StoredBytesBefore,
                 ReclaimableBytes = compaction.StoredBytesBefore - compaction.StoredBytesAfter,
                 UsedBytes = _volumes.Sum(v => v.Volume.CapacityBytes) - free,
@@ -201,6 +201,14 @@ public sealed class DiskImage : IDisposable
         }
     }
 
+    /// <summary>The number of the volume whose files <see cref="ReadTree"/> gives when none is asked for.</summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.VolumeNotFound"/>: there is none, or more than one.</exception>
+    internal int FindReadableVolume()
+    {
+        (FoundVolume found, int index) = FindReadable();
+        return found.Number + index;
+    }
+
     /// <summary>Compares the checksums that the image stores with its data, all of which is read.</summary>
     /// <param name="observer">Hears of progress, in bytes.</param>
     /// <param name="cancellation">Ends it.</param>
@@ -223,6 +231,7 @@ public sealed class DiskImage : IDisposable
     /// damaged or not understood nothing is free, and nothing at all where partitions overlap or a second file system shares the disk.
     /// </summary>
     /// <param name="cancellation">Ends it.</param>
+    /// <exception cref="ImageException">What the host says: that nothing is free must not be the answer where nothing could be read.</exception>
     internal IReadOnlyList<StorageExtent> GetFreeExtents(CancellationToken cancellation = default)
     {
         using ReadingStop.Scope scope = _container.Stop.By(cancellation);
@@ -289,7 +298,11 @@ public sealed class DiskImage : IDisposable
             table = PartitionTable.Read(container.Disk);
         }
 
+        // What is told apart by its last sectors is not what is looked for there: to recognise a volume, what is missing may be zeros.
+        container.FillCut(true);
         List<FoundVolume> volumes = FindVolumes(container.Disk, table, cancellation);
+        container.FillCut(false);
+        if (container.CutBytes > 0) volumes = volumes.ConvertAll(v => Reopen(container.Disk, v, cancellation));
         if (container.Format == BackupImageFormat.ReadWrite && table.Scheme == PartitionScheme.None && volumes.Count == 0)
         {
             // Of an encrypted disk that is whole it is said what it is: a decryption that nothing confirms.
@@ -301,8 +314,23 @@ public sealed class DiskImage : IDisposable
         }
 
         var image = new DiskImage(path, container, table, volumes);
-        if (container.CutBytes > 0 && new ImageCondition(image).IsCutHarmless(cancellation)) container.FillCutWithZeros();
+        if (container.CutBytes > 0) container.FillCut(new ImageCondition(image).IsCutHarmless(cancellation));
         return image;
+    }
+
+    // Once more without the zeros, of which a volume may have kept some; one that is only told apart with them stays.
+    private static FoundVolume Reopen(BlockStorage disk, FoundVolume found, CancellationToken cancellation)
+    {
+        try
+        {
+            FileSystemVolume volume = VolumeDetection.Open(new WindowStorage(disk, found.OffsetBytes, found.LengthBytes), out ImageException? fault);
+            if (fault is null) found.Volume.Dispose();
+            return fault is null ? found with { Volume = volume } : found;
+        }
+        catch (ImageException)
+        {
+            return found;
+        }
     }
 
     private static List<FoundVolume> FindVolumes(BlockStorage disk, PartitionTable table, CancellationToken cancellation)
@@ -367,7 +395,7 @@ public sealed class DiskImage : IDisposable
     internal bool IsHybrid()
     {
         Span<byte> identifier = stackalloc byte[5];
-        if (Disk.Length < 32769 + identifier.Length) return false;
+        if (Disk.Length - _container.CutBytes < 32769 + identifier.Length) return false;
         Disk.Read(32769, identifier);
         return identifier.SequenceEqual("CD001"u8);
     }
@@ -400,6 +428,8 @@ public sealed class DiskImage : IDisposable
         return readable.Length switch
         {
             1 => readable[0],
+            0 when new ImageCondition(this).JudgeContent() is { Grade: ImageFindingGrade.Damaged } fault =>
+                throw new ImageException(ImageErrorId.ImageDamaged, fault.Message, place: fault.Place, remedy: fault.Remedy),
             0 when candidates.Length > 0 => (candidates[0], 0), // reading says what it is
             0 => throw new ImageException(
                 ImageErrorId.VolumeNotFound, "The image holds no volume whose files can be read.",

@@ -22,6 +22,12 @@ internal sealed record ConditionFault(ImageFindingGrade Grade, string Check, str
 
     /// <summary>How many files are concerned.</summary>
     public long FileCount { get; init; }
+
+    /// <summary>Bytes that are concerned, where they can be counted.</summary>
+    public long Bytes { get; init; }
+
+    /// <summary>Whether reading what is missing is an error, which says so for each file.</summary>
+    public bool IsCut { get; init; }
 }
 
 /// <summary>A file whose content is not stored in whole.</summary>
@@ -40,21 +46,21 @@ internal sealed class ImageCondition(DiskImage image)
     public const int MostNamed = 20;
 
     /// <summary>So many files do not begin with zeros side by side by chance.</summary>
-    private const int ManyBeginnings = 3;
+    private const int ManyBeginnings = 2;
 
     private const string Cut = "Disk end", Content = "Content", Stored = "Stored blocks";
     private const int Beginning = 64 << 10;
 
     /// <summary>Judges everything.</summary>
-    /// <param name="include">Patterns of the files that matter (see <see cref="PathPatterns"/>); empty for all.</param>
+    /// <param name="choice">The files that matter.</param>
     /// <param name="cancellation">Ends it.</param>
     /// <returns>What is wrong; empty for an image that lacks nothing.</returns>
-    public IReadOnlyList<ConditionFault> Judge(IReadOnlyList<string> include, CancellationToken cancellation)
+    public IReadOnlyList<ConditionFault> Judge(EntryChoice choice, CancellationToken cancellation)
     {
         var faults = new List<ConditionFault>();
         if (JudgeContent() is { } unknown) faults.Add(unknown);
-        if (JudgeEnd(include, cancellation) is { } cut) faults.Add(cut);
-        if (JudgeBands(include, cancellation) is { } lost) faults.Add(lost);
+        if (JudgeEnd(choice, cancellation) is { } cut) faults.Add(cut);
+        if (JudgeBands(choice, cancellation) is { } lost) faults.Add(lost);
         return faults;
     }
 
@@ -67,7 +73,7 @@ internal sealed class ImageCondition(DiskImage image)
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
     public static void RequireWhole(DiskImage image, CancellationToken cancellation)
     {
-        if (new ImageCondition(image).Judge([], cancellation).FirstOrDefault(f => f.Grade == ImageFindingGrade.Damaged) is not { } fault) return;
+        if (new ImageCondition(image).Judge(EntryChoice.Everything, cancellation).FirstOrDefault(f => f.Grade == ImageFindingGrade.Damaged) is not { } fault) return;
         throw new ImageException(ImageErrorId.ImageDamaged, fault.Message + " Nothing is written to such an image.", image.Path, fault.Place, fault.Remedy);
     }
 
@@ -117,50 +123,51 @@ internal sealed class ImageCondition(DiskImage image)
         return null;
     }
 
-    private ConditionFault? JudgeEnd(IReadOnlyList<string> include, CancellationToken cancellation)
+    private ConditionFault? JudgeEnd(EntryChoice choice, CancellationToken cancellation)
     {
         IReadOnlyList<StorageExtent> missing = image.Container.GetMissingExtents();
         if (missing.Count == 0) return null;
         long bytes = ExtentSets.Bytes(missing), used = UsedBytes(missing, cancellation);
         string what = $"The image is cut short: {bytes} of the {image.Disk.Length} bytes of its disk are missing";
-        if (used == 0) return new(ImageFindingGrade.Note, Cut, what + ". The volumes do not use them.", $"byte {missing[0].Offset} of the disk") { IsContentInDoubt = false };
-        (List<UnstoredFile> files, long count, _) = FindFiles(missing, include, cancellation);
+        if (used == 0)
+            return new(ImageFindingGrade.Note, Cut, what + ". The volumes do not use them.", $"byte {missing[0].Offset} of the disk") { IsContentInDoubt = false, IsCut = true };
+        (List<UnstoredFile> files, long count, _, _) = FindFiles(missing, choice, cancellation);
         return new(
             ImageFindingGrade.Damaged, Cut, $"{what}, and {used} of them are in use or not known to be free; {Files(count)}.", $"byte {missing[0].Offset} of the disk",
             "Restore the image from another copy; Restore-BackupImage restores what is there.")
-        { Files = files, FileCount = count };
+        { Files = files, FileCount = count, Bytes = used, IsCut = true };
     }
 
-    private ConditionFault? JudgeBands(IReadOnlyList<string> include, CancellationToken cancellation)
+    private ConditionFault? JudgeBands(EntryChoice choice, CancellationToken cancellation)
     {
         if (image.Container.Bundle is null && image.Container.SparseImage is null) return null;
         IReadOnlyList<StorageExtent>? recorded = image.Container.Bundle?.RecordedZeros;
         List<StorageExtent> unstored = ExtentSets.Subtract(GetUnstored(), recorded ?? []);
-        if (UsedBytes(unstored, cancellation) == 0) return null;
-        (List<UnstoredFile> files, long count, (long Beginnings, long First, long Bytes) found) = FindFiles(unstored, include, cancellation);
+        List<StorageExtent> used = Used(unstored, cancellation);
+        if (used.Count == 0) return null;
+        (List<UnstoredFile> files, long count, long beginnings, long bytes) = FindFiles(unstored, choice, cancellation);
         if (count == 0) return null;
-        string what = $"{found.Bytes} bytes of {count} file{(count == 1 ? "" : "s")} lie in bands, or behind the end of bands, that are not stored";
-        string place = $"band {found.First / image.Container.BandSizeBytes:x}";
-        if (IsLost(recorded is not null, found.Beginnings, found.First, cancellation))
+        string what = $"{bytes} bytes of {count} file{(count == 1 ? "" : "s")} lie in bands, or behind the end of bands, that are not stored";
+        if (IsLost(recorded is not null, beginnings, used, cancellation))
         {
             return new(
-                ImageFindingGrade.Damaged, Stored, what + ": bands were lost, and these files would be zeros there.", place, "Put back the missing bands from another copy of the image.")
-            { Files = files, FileCount = count };
+                ImageFindingGrade.Damaged, Stored, what + ": bands were lost, and these files would be zeros there.", "bands", "Put back the missing bands from another copy of the image.")
+            { Files = files, FileCount = count, Bytes = bytes };
         }
 
         bool isSparseImage = image.Container.SparseImage is not null;
         return new(
-            ImageFindingGrade.Note, Stored, what + ". They are zeros that whoever made the image left out, or they were lost: nothing tells which.", place,
+            ImageFindingGrade.Note, Stored, what + ". They are zeros that whoever made the image left out, or they were lost: nothing tells which.", "bands",
             "Compare these files with another copy.")
-        { Files = files, FileCount = count, IsContentInDoubt = !isSparseImage };
+        { Files = files, FileCount = count, Bytes = bytes, IsContentInDoubt = !isSparseImage };
     }
 
     // A bundle with a record tells what was zeros. Without one: no writer ends a band inside of a sector, and several files that all begin with zeros are none.
     // In a sparse image a band goes missing only by its entry in the table, and then what it was lies in the file still.
-    private bool IsLost(bool isRecorded, long beginnings, long first, CancellationToken cancellation)
+    private bool IsLost(bool isRecorded, long beginnings, IReadOnlyList<StorageExtent> used, CancellationToken cancellation)
     {
         if (image.Container.SparseImage is { } sparse) return sparse.CountOrphans(cancellation) > 0;
-        return isRecorded || beginnings >= ManyBeginnings || image.Container.Bundle!.EndsInsideSector(first);
+        return isRecorded || beginnings >= ManyBeginnings || ExtentSets.Intersect(image.Container.Bundle!.GetTornEnds(), used).Count > 0;
     }
 
     private IReadOnlyList<StorageExtent> GetUnstored() => image.Container.Bundle?.GetUnstoredExtents() ?? image.Container.SparseImage?.GetUnstoredExtents() ?? [];
@@ -175,19 +182,21 @@ internal sealed class ImageCondition(DiskImage image)
     }
 
     // What of some ranges lies in volumes and is not known to be free.
-    private long UsedBytes(IReadOnlyList<StorageExtent> ranges, CancellationToken cancellation)
+    private long UsedBytes(IReadOnlyList<StorageExtent> ranges, CancellationToken cancellation) => ExtentSets.Bytes(Used(ranges, cancellation));
+
+    private List<StorageExtent> Used(IReadOnlyList<StorageExtent> ranges, CancellationToken cancellation)
     {
-        if (image.Volumes.Count == 0) return ExtentSets.Bytes(ranges);
+        if (image.Volumes.Count == 0) return [.. ranges];
         List<StorageExtent> windows = [.. image.Volumes.OrderBy(v => v.OffsetBytes).Select(v => new StorageExtent(v.OffsetBytes, v.LengthBytes, ExtentKind.Unused))];
-        return ExtentSets.Bytes(ExtentSets.Intersect(ExtentSets.Subtract(ranges, image.GetFreeExtents(cancellation)), windows));
+        return ExtentSets.Intersect(ExtentSets.Subtract(ranges, image.GetFreeExtents(cancellation)), windows);
     }
 
     // The volumes are opened once more on a disk that calls those ranges unused: so the forks of files tell, whatever the file system.
-    private (List<UnstoredFile> Files, long Count, (long Beginnings, long First, long Bytes) Found) FindFiles(
-        IReadOnlyList<StorageExtent> ranges, IReadOnlyList<string> include, CancellationToken cancellation)
+    private (List<UnstoredFile> Files, long Count, long Beginnings, long Bytes) FindFiles(
+        IReadOnlyList<StorageExtent> ranges, EntryChoice choice, CancellationToken cancellation)
     {
         var files = new List<UnstoredFile>();
-        long count = 0, beginnings = 0, first = long.MaxValue, bytes = 0;
+        long count = 0, beginnings = 0, bytes = 0;
         using var disk = new MaskedStorage(image.Disk, ranges.Select(r => (r.Offset, r.Length)));
         foreach (DiskImage.FoundVolume found in image.Volumes.Where(v => v.Fault is null))
         {
@@ -199,7 +208,7 @@ internal sealed class ImageCondition(DiskImage image)
             }
         }
 
-        return (files, count, (beginnings, first == long.MaxValue ? ranges[0].Offset : first, bytes));
+        return (files, count, beginnings, bytes);
 
         void FindFilesOf(FileSystemVolume volume, int index)
         {
@@ -208,7 +217,7 @@ internal sealed class ImageCondition(DiskImage image)
                 if (!volume.HasReadableTree(index)) return;
                 using SourceTree? tree = volume.ReadTree(index, cancellation);
                 if (tree is null) return;
-                var selection = new RestoreSelection(tree, include, cancellation);
+                var selection = new RestoreSelection(tree, choice, cancellation);
                 foreach (SourceEntry entry in tree.Enumerate())
                 {
                     cancellation.ThrowIfCancellationRequested();

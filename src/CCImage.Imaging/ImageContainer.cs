@@ -134,8 +134,12 @@ internal sealed class ImageContainer : IDisposable
         Disk = new NamedStorage(_cut, Path, Stop);
     }
 
-    /// <summary>What is missing reads as zeros from now on: nothing of it is in use.</summary>
-    public void FillCutWithZeros() => _cut!.ReadsZeros = true;
+    /// <summary>Says whether what is missing at the end of the disk reads as zeros; it does not, unless nothing of it is in use.</summary>
+    /// <param name="withZeros">Whether it does.</param>
+    public void FillCut(bool withZeros)
+    {
+        if (_cut is not null) _cut.ReadsZeros = withZeros;
+    }
 
     /// <summary>The ranges of the disk that the file should hold and does not: reading them is an error.</summary>
     /// <returns>Ascending, not overlapping.</returns>
@@ -153,6 +157,9 @@ internal sealed class ImageContainer : IDisposable
     /// <param name="length">Bytes.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.InvalidArgument"/>: the format has no room for it.</exception>
     public void CheckCapacity(long length) => SparseImage?.CheckCapacity(length);
+
+    /// <summary>Whether something lies behind the end of the disk that an interrupted change of the capacity left there.</summary>
+    public bool HasRemains => Bundle?.HasRemains ?? (SparseImage is null && _layer is EncryptedStorage { HasRemains: true });
 
     /// <summary>
     /// Changes the capacity of the disk, durably. What is cut off is lost; what is added reads as zeros. Nobody may read or write meanwhile. Every

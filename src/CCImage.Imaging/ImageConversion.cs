@@ -1,3 +1,4 @@
+using CCImage.Restoring;
 using CCImage.Containers.Udif;
 using CCImage.Diagnostics;
 using CCImage.Encryption;
@@ -87,9 +88,9 @@ public static class ImageConversion
     {
         BackupImageEncryption encryption = request.DestinationEncryption ?? source.Container.Encryption;
         ImageOutput.CheckEncryption(encryption, passphrase);
-        SourceDamage damage = SourceDamage.Begin(source, [], observer, cancellation);
+        SourceDamage damage = SourceDamage.Begin(source, EntryChoice.Everything, observer, cancellation);
         if (!request.AllowDamaged) damage.Refuse();
-        damage.Warn();
+        damage.Warn(readsFiles: false);
         if (source.Container.Udif is { IsSigned: true })
             observer.OnWarning(new(ImagingWarningKind.MetadataLost, request.Path, "The image is signed; the new one is not, for a signature covers the file that it is in."));
 

@@ -51,6 +51,9 @@ internal sealed record ImageOutput
     /// <summary>Identifies a UDIF; taken from the recipe so that the same recipe gives the same bytes.</summary>
     public Guid SegmentId { get; init; }
 
+    /// <summary>What the disk knows only at its end, or null.</summary>
+    public DiskRevision? Revision { get; init; }
+
     /// <summary>Called when the image is written whole and before it gets its name: what it throws leaves nothing behind.</summary>
     public Action? BeforeCommit { get; init; }
 
@@ -209,7 +212,7 @@ internal sealed record ImageOutput
 
         void Pump(ImageWriter writer)
         {
-            using (writer) ConversionPump.Run(disk, writer, activity, observer, cancellation);
+            using (writer) ConversionPump.Run(disk, writer, activity, observer, cancellation, revision: Revision);
         }
     }
 

@@ -1,3 +1,4 @@
+using CCImage.Restoring;
 using CCImage.Containers;
 using CCImage.Containers.SparseBundle;
 using CCImage.Containers.SparseImage;
@@ -87,7 +88,7 @@ public static class ImageVerification
             CheckMap(image, findings);
             foreach (DiskImage.FoundVolume volume in image.Volumes) CheckVolume(volume, findings, cancellation);
             stage = "Content";
-            foreach (ConditionFault fault in new ImageCondition(image).Judge([], cancellation)) Add(fault, findings);
+            foreach (ConditionFault fault in new ImageCondition(image).Judge(EntryChoice.Everything, cancellation)) Add(fault, findings);
         }
         catch (ImageException e) when (IsDamage(e))
         {

@@ -28,8 +28,8 @@ internal sealed class RestoreDoubts
     /// <param name="cancellation">Ends it.</param>
     public static RestoreDoubts Begin(DiskImage image, ImageRestoreRequest request, IImagingObserver observer, CancellationToken cancellation)
     {
-        SourceDamage damage = SourceDamage.Begin(image, request.Include, observer, cancellation);
-        damage.Warn();
+        SourceDamage damage = SourceDamage.Begin(image, request.Choice, observer, cancellation);
+        damage.Warn(readsFiles: true);
         return new(image, request, observer, damage);
     }
 
@@ -42,13 +42,14 @@ internal sealed class RestoreDoubts
         ImageException? mismatch = CompareChecksums(tree, cancellation);
         if (mismatch is not null || _damage.Sentences.Count == 0) return mismatch;
         return new ImageException(
-            ImageErrorId.RestoredInPart, _damage.Sentences[0], _image.Path, remedy: "The warnings name the files. Compare them with another copy.");
+            ImageErrorId.RestoredInPart, _damage.Sentences[0], _image.Path,
+            remedy: _damage.NamesFiles ? "The warnings name the files. Compare them with another copy." : "Compare what was restored with another copy.");
     }
 
     private ImageException? CompareChecksums(SourceTree tree, CancellationToken cancellation)
     {
         if (_image.Container.Udif is null) return null;
-        if (_request.Include.Count > 0 && _image.Checksums.RemainingBytes > MostExtraBytes)
+        if (!_request.Choice.IsEverything && _image.Checksums.RemainingBytes > MostExtraBytes)
         {
             _observer.OnWarning(new(
                 ImagingWarningKind.Advice, _image.Path, "The image's checksums were not compared: they cover whole partitions, and only a part was read. Test-BackupImage compares them."));
@@ -76,7 +77,7 @@ internal sealed class RestoreDoubts
 
     private string NameFiles(SourceTree tree, CancellationToken cancellation)
     {
-        var selection = new RestoreSelection(tree, _request.Include, cancellation);
+        var selection = new RestoreSelection(tree, _request.Choice, cancellation);
         SourceEntry[] first = [.. tree.Enumerate().Where(e => e.Kind == EntryKind.File && e.Size > 0 && selection.IsTaken(e)).Take(ImageCondition.MostNamed + 1)];
         string names = string.Join(", ", first.Take(ImageCondition.MostNamed).Select(tree.DisplayPath));
         return first.Length > ImageCondition.MostNamed ? names + ", …" : names;

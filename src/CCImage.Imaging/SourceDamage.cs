@@ -1,3 +1,4 @@
+using CCImage.Restoring;
 using CCImage.Diagnostics;
 using CCImage.Storage;
 
@@ -26,22 +27,19 @@ internal sealed class SourceDamage
     /// <summary>Bytes of the disk that are missing or in doubt, as far as they can be counted.</summary>
     public long Bytes => _bytes;
 
-    /// <summary>Whether the image is cut short.</summary>
-    public bool IsCut => _image.Container.GetMissingExtents().Count > 0;
-
     /// <summary>Begins: the image's checksums are computed from what is read from now on.</summary>
     /// <param name="image">The image.</param>
-    /// <param name="include">Patterns of the files that matter; empty for all.</param>
+    /// <param name="choice">The files that matter.</param>
     /// <param name="observer">Hears of what is no damage, but worth knowing.</param>
     /// <param name="cancellation">Ends it.</param>
-    public static SourceDamage Begin(DiskImage image, IReadOnlyList<string> include, IImagingObserver observer, CancellationToken cancellation)
+    public static SourceDamage Begin(DiskImage image, EntryChoice choice, IImagingObserver observer, CancellationToken cancellation)
     {
-        var damage = new SourceDamage(image, observer) { _conditions = new ImageCondition(image).Judge(include, cancellation) };
+        var damage = new SourceDamage(image, observer) { _conditions = new ImageCondition(image).Judge(choice, cancellation) };
         image.Checksums.Begin();
         foreach (ConditionFault fault in damage._conditions.Where(f => f.IsContentInDoubt))
         {
             damage._damage.Add(fault.Message);
-            damage._bytes += fault.Files.Sum(f => f.Bytes);
+            damage._bytes += fault.Bytes;
         }
 
         return damage;
@@ -52,22 +50,28 @@ internal sealed class SourceDamage
     public void Refuse()
     {
         ConditionFault? fault = _conditions.FirstOrDefault(f => f.IsContentInDoubt);
-        if (fault is null && IsCut) fault = _conditions.FirstOrDefault(f => f.Grade == ImageFindingGrade.Note && f.Place is not null);
+        fault ??= _conditions.FirstOrDefault(f => f.IsCut);
         if (fault is null) return;
         throw new ImageException(ImageErrorId.ImageDamaged, fault.Message + NamesOf(fault), _image.Path, fault.Place, RemedyAllow);
     }
 
+    /// <summary>Whether files are named in the warnings.</summary>
+    public bool NamesFiles => _conditions.Any(f => f.IsContentInDoubt && f.FileCount > 0);
+
     /// <summary>Tells the files that are concerned, a warning each, as far as they are named.</summary>
-    public void Warn()
+    /// <param name="readsFiles">Whether the job reads files: of what is missing at the end of the disk it warns itself then.</param>
+    public void Warn(bool readsFiles)
     {
         foreach (ConditionFault fault in _conditions)
         {
             if (!fault.IsContentInDoubt)
             {
-                if (fault.Place is not null) _observer.OnWarning(new(ImagingWarningKind.Advice, _image.Path, fault.Message));
+                if (fault.IsCut) _observer.OnWarning(new(ImagingWarningKind.Advice, _image.Path, fault.Message));
+                else if (fault.FileCount > 0) _observer.OnVerbose(fault.Message);
                 continue;
             }
 
+            if (fault.IsCut && readsFiles) continue;
             foreach (UnstoredFile file in fault.Files)
                 _observer.OnWarning(new(ImagingWarningKind.ContentLost, file.Path, $"{file.Bytes} bytes of it are not stored in the image."));
             if (fault.FileCount > fault.Files.Count)

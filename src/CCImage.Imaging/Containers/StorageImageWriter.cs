@@ -58,6 +58,9 @@ internal sealed class StorageImageWriter : ImageWriter
         Volatile.Write(ref _appended, _appended + chunk.Length);
     }
 
+    /// <inheritdoc/>
+    public override void Replace(DiskChunk chunk, uint oldChecksum) => Write(chunk);
+
     /// <summary>Gives a growing target its whole length, and flushes.</summary>
     public override void Complete()
     {
@@ -70,26 +73,37 @@ internal sealed class StorageImageWriter : ImageWriter
         _target.Flush();
     }
 
+    // A chunk of data is written band by band, and a band that gets nothing but zeros of it gets nothing.
     private void NoteZeros(DiskChunk chunk)
     {
+        if (chunk.Kind == ExtentKind.Unused) return;
         if (chunk.Kind == ExtentKind.Zero)
         {
-            if (_zeros is [.., var last] && last.End == chunk.Offset) _zeros[^1] = last with { Length = last.Length + chunk.Length };
-            else _zeros.Add(new(chunk.Offset, chunk.Length, ExtentKind.Zero));
+            AddZeros(chunk.Offset, chunk.Length);
+            return;
         }
-        else if (chunk.Kind == ExtentKind.Data)
-        {
-            long band = (chunk.Offset + chunk.Length - 1) / BandSize * BandSize;
-            while (_zeros is [.., var last] && last.End > band)
-            {
-                if (last.Offset < band)
-                {
-                    _zeros[^1] = last with { Length = band - last.Offset };
-                    break;
-                }
 
-                _zeros.RemoveAt(_zeros.Count - 1);
-            }
+        for (long at = chunk.Offset, end = chunk.Offset + chunk.Length; at < end;)
+        {
+            long band = at / BandSize * BandSize, next = Math.Min(end, band + BandSize);
+            if (chunk.Plain.AsSpan((int)(at - chunk.Offset), (int)(next - at)).ContainsAnyExcept((byte)0)) CutZeros(band);
+            else AddZeros(at, next - at);
+            at = next;
+        }
+    }
+
+    private void AddZeros(long offset, long length)
+    {
+        if (_zeros is [.., var last] && last.End == offset) _zeros[^1] = last with { Length = last.Length + length };
+        else _zeros.Add(new(offset, length, ExtentKind.Zero));
+    }
+
+    private void CutZeros(long end)
+    {
+        while (_zeros is [.., var last] && last.End > end)
+        {
+            _zeros.RemoveAt(_zeros.Count - 1);
+            if (last.Offset < end) _zeros.Add(last with { Length = end - last.Offset });
         }
     }
 

@@ -105,6 +105,9 @@ internal sealed class EncryptedStorage : BlockStorage
     public static EncryptedStorage OfBand(BlockStorage band, BlockCipher cipher) =>
         new(band, cipher, 0, band.Length / BlockCipher.CipherSize * BlockCipher.CipherSize, ownsCipher: false);
 
+    /// <summary>Whether what lies beneath goes on behind the data: a cut was interrupted.</summary>
+    public bool HasRemains => _keepsSize && _inner.Length > _dataOffset + Layout.RoundUp(_length, _cipher.BlockSize);
+
     /// <summary>Cuts the data, or extends them by zeros.</summary>
     /// <param name="length">The new length in bytes.</param>
     /// <exception cref="NotSupportedException">The storage is read-only, or data are to be cut and what lies beneath is no file.</exception>

@@ -123,6 +123,11 @@ public sealed class SourceEntry
     public byte[]? FinderInfo { get; init; }
 
     /// <summary>
+    /// Whether a backup marked this file as one whose content could not be read: what is there is not the file's content, or not all of it.
+    /// </summary>
+    public bool IsContentLost => Kind == EntryKind.File && LostContentMark.IsOn(FinderInfo);
+
+    /// <summary>
     /// Extended attributes; never <c>com.apple.FinderInfo</c> or <c>com.apple.ResourceFork</c>, which have fields of their own.
     /// </summary>
     public IReadOnlyList<ExtendedAttribute> Attributes { get; init; } = [];

@@ -27,6 +27,20 @@ internal static class ExtentSets
         return left;
     }
 
+    /// <summary>Ranges in any order as one list, in which what overlaps or touches is one.</summary>
+    /// <param name="ranges">The ranges.</param>
+    public static List<StorageExtent> Union(IReadOnlyList<StorageExtent> ranges)
+    {
+        var union = new List<StorageExtent>();
+        foreach (StorageExtent range in ranges.OrderBy(r => r.Offset))
+        {
+            if (union is [.., var last] && last.End >= range.Offset) union[^1] = last with { Length = Math.Max(last.End, range.End) - last.Offset };
+            else union.Add(range);
+        }
+
+        return union;
+    }
+
     /// <summary>What two lists have in common, with the kinds of the first.</summary>
     /// <param name="ranges">The first list: ascending, not overlapping.</param>
     /// <param name="with">The second.</param>

@@ -17,8 +17,7 @@ public sealed class DismountBackupImageCommand : PathCommand
 
     private protected override string Noun => "image";
 
-    /// <inheritdoc/>
-    protected override void BeginProcessing() => RequireMac();
+    private protected override void CheckOwnParameters() => ImageMount.CheckPlatform();
 
     private protected override void ProcessPath(string path)
     {

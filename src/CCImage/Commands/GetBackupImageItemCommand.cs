@@ -28,13 +28,14 @@ public sealed class GetBackupImageItemCommand : ImagePathCommand
         var filter = new ItemFilter(Include);
         Passphrase? secret = SecretOf(path);
         using DiskImage image = RunWorker((_, cancellation) => DiskImage.Open(path, secret, cancellation));
-        using SourceTree tree = RunWorker((_, cancellation) => image.ReadTree(Volume, cancellation));
+        int volume = Volume ?? RunWorker((_, _) => image.FindReadableVolume());
+        using SourceTree tree = RunWorker((_, cancellation) => image.ReadTree(volume, cancellation));
 
         // The root is the volume itself, not an item of it.
         foreach (SourceEntry entry in tree.Enumerate().Skip(1))
         {
             if (Stopping) throw new PipelineStoppedException(); // writing throws it, but where nothing matches nothing is written
-            if (filter.Matches(entry)) WriteObject(BackupImageItem.From(path, entry));
+            if (filter.Matches(entry)) WriteObject(BackupImageItem.From(path, entry, volume));
         }
 
         // Of the volume, whatever was asked for: where a record is damaged, nobody can say what it would have matched.

@@ -8,6 +8,9 @@ namespace CCImage.Containers.SparseBundle;
 /// </content>
 internal sealed partial class SparseBundleStorage
 {
+    private readonly Lock _recording = new();
+    private List<StorageExtent> _newZeros = [];
+
     /// <summary>
     /// The zeros that the bundle's maker left out although they are in use, or null where no record was made: then nobody knows whether what is not
     /// stored was zeros.
@@ -37,11 +40,14 @@ internal sealed partial class SparseBundleStorage
     /// <exception cref="ImageException">The folder cannot be listed.</exception>
     public bool HasStoredBands() => _files.List().Any(b => b.Band < BandCount && b.FileLength > 0);
 
-    /// <summary>Whether a range is not stored because its band's file ends where no writer ends one: inside of a sector.</summary>
-    /// <param name="offset">A byte that is not stored.</param>
+    /// <summary>What is not stored of bands whose file ends where no writer ends one: inside of a sector.</summary>
+    /// <returns>Ascending.</returns>
     /// <exception cref="ImageException">The folder cannot be listed.</exception>
-    public bool EndsInsideSector(long offset) =>
-        _files.List().Any(b => b.Band == offset / BandSizeBytes && b.FileLength > 0 && b.FileLength % 512 != 0);
+    public IReadOnlyList<StorageExtent> GetTornEnds() =>
+    [
+        .. _files.List().Where(b => b.Band < BandCount && b.FileLength % 512 != 0 && b.FileLength < BandSizeBytes).OrderBy(b => b.Band)
+            .Select(b => new StorageExtent((b.Band * BandSizeBytes) + b.FileLength, BandSizeBytes - b.FileLength, ExtentKind.Unused)),
+    ];
 
     /// <summary>Records which of what is not stored is zeros in use. Called once, when the whole disk is written.</summary>
     /// <param name="zeros">The zeros of the disk: ascending, not overlapping.</param>
@@ -52,5 +58,33 @@ internal sealed partial class SparseBundleStorage
         if (record is null) return; // too many to be kept: what is not stored stays in doubt
         ReplaceLists(Length, record);
         _files.Info = _files.Info with { Zeros = record };
+    }
+
+    private void NoteZeros(long from, long to)
+    {
+        if (_files.Info.Zeros is null) return;
+        lock (_recording)
+        {
+            if (_newZeros is [.., var last] && last.End == from) _newZeros[^1] = last with { Length = to - last.Offset };
+            else _newZeros.Add(new(from, to - from, ExtentKind.Zero));
+        }
+    }
+
+    // Zeros that were written and not stored join the record; where it becomes too long there is none any more.
+    private void ExtendRecord()
+    {
+        lock (_recording)
+        {
+            if (_newZeros.Count == 0 || RecordedZeros is not { } recorded) return;
+            IReadOnlyList<StorageExtent> zeros = ExtentSets.Intersect(GetUnstoredExtents(), ExtentSets.Union([.. recorded, .. _newZeros]));
+            string? record = SparseBundleZeros.Format(zeros);
+            if (record != _files.Info.Zeros)
+            {
+                ReplaceLists(Length, record ?? "", removesRecord: record is null);
+                _files.Info = _files.Info with { Zeros = record };
+            }
+
+            _newZeros = [];
+        }
     }
 }

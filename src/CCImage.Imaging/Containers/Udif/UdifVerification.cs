@@ -47,7 +47,8 @@ internal sealed class UdifVerification
     public IReadOnlyList<UdifRun> FaultyRuns { get; private set; } = [];
 
     /// <summary>Stored bytes that nobody read yet.</summary>
-    public long RemainingBytes => _pieces.Where(p => p.First is null && !p.IsKnown).Sum(p => p.Length);
+    public long RemainingBytes => _pieces.Where(p => p.First is null && !p.IsKnown)
+        .Sum(p => p.Run is { Type: not UdifRunType.Raw } ? p.Length : p.Unread().Sum(u => u.To - u.From));
 
     /// <summary>Checksums that were compared.</summary>
     public int Compared { get; private set; }
@@ -94,12 +95,12 @@ internal sealed class UdifVerification
     /// <param name="bytes">What was read.</param>
     public void OnRead(in UdifRun run, long offset, ReadOnlySpan<byte> bytes)
     {
-        if (bytes.Length < ShortestRange) return;
         while (!bytes.IsEmpty)
         {
             long within = offset % PieceSize;
             ReadOnlySpan<byte> part = bytes[..(int)Math.Min(bytes.Length, PieceSize - within)];
-            if (_byDiskOffset.TryGetValue((run.FirstSector * UdifConstants.SectorSize) + offset - within, out Piece? piece)) piece.Add(within, part);
+            if (_byDiskOffset.TryGetValue((run.FirstSector * UdifConstants.SectorSize) + offset - within, out Piece? piece) && part.Length >= Math.Min(ShortestRange, piece.Length))
+                piece.Add(within, part);
             bytes = bytes[part.Length..];
             offset += part.Length;
         }
