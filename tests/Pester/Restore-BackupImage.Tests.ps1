@@ -42,7 +42,7 @@ Describe 'Restore-BackupImage' {
     }
 
     It 'restores what is without fault, and warns of an entry whose record is damaged' {
-        $damaged = New-DamagedImage $source (Join-Path $TestDrive 'damaged.dmg') 'report.txt'
+        $damaged = New-DamagedImage $source (Join-Path $TestDrive 'bad record.dmg') 'report.txt'
         $target = Join-Path $TestDrive 'from damaged'
         $result = Restore-BackupImage $damaged $target -WarningVariable told -WarningAction SilentlyContinue -ErrorAction SilentlyContinue
         $result.Entries | Should -Be (@(Get-ChildItem $source -Recurse -Force).Count - 1)
