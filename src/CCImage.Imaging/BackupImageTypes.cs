@@ -133,7 +133,7 @@ public sealed record BackupImage
     /// <summary>hdiutil's four letters for the format; null with it.</summary>
     public required string? FormatCode { get; init; }
 
-    /// <summary>Size of the disk inside, in bytes; null for an encrypted image whose header does not tell it.</summary>
+    /// <summary>Size of the disk inside, in bytes, of one that is cut short what is there; null for an encrypted image whose header does not tell it.</summary>
     public long? CapacityBytes { get; init; }
 
     /// <summary>Bytes the image takes: the file's length, or the sum of the bands'.</summary>
@@ -172,9 +172,26 @@ public sealed record BackupImage
     /// <summary>The volumes.</summary>
     public IReadOnlyList<BackupImageVolume> Volumes { get; init; } = [];
 
+    /// <summary>Bytes of the disk that the image's file should hold beside them and does not, because it is cut short; 0 for a whole one.</summary>
+    public long MissingBytes { get; init; }
+
+    /// <summary>Whether a read-only image carries a code signature; it is not verified.</summary>
+    public bool IsSigned { get; init; }
+
+    /// <summary>Whether a partition map or a file system was recognised on the disk; null while locked. Of an encrypted disk only that proves that it was decrypted.</summary>
+    public bool? IsContentRecognised { get; init; }
+
+    /// <summary>What the conversion that just made this image took over although it was damaged; null for any other image, and for a whole source.</summary>
+    public ConversionDamage? Damage { get; init; }
+
     /// <summary>What the backup that just made this image did; null when the image was merely looked at.</summary>
     public BackupReport? Report { get; init; }
 }
+
+/// <summary>What of a source was damaged when it was converted all the same.</summary>
+/// <param name="Bytes">Bytes of the disk that are missing or in doubt, as far as they can be counted.</param>
+/// <param name="Problems">What was found, a sentence each.</param>
+public sealed record ConversionDamage(long Bytes, IReadOnlyList<string> Problems);
 
 /// <summary>What a backup did.</summary>
 /// <param name="Entries">Entries in the image: files, folders, links and others, the root not counted.</param>

@@ -313,3 +313,55 @@ Describe 'The keychain of macOS' -Tag MacOS {
         }
     }
 }
+
+# Which program attaches, and whether diskutil could be trusted with a passphrase: as long as the last test here has passed nowhere, it gets none.
+Describe 'The programs that attach' -Tag MacOS {
+    BeforeDiscovery { $hasDiskutil = $IsMacOS -and (& /usr/sbin/diskutil image attach --help 2>&1 | Out-String) -match '--plist' }
+    BeforeAll {
+        $image = (New-BackupImage $source (Join-Path $TestDrive 'attach.dmg') -VolumeName 'Attach').Path
+        $secret = ConvertTo-SecureString 'correct hörse' -AsPlainText -Force
+        $locked = (New-BackupImage $source (Join-Path $TestDrive 'locked.dmg') -VolumeName 'Locked' -Encryption Aes256 -Passphrase $secret).Path
+        $isNew = [Environment]::OSVersion.Version.Major -ge 27
+        function Get-Program([scriptblock] $Command) { @(& $Command 4>&1 | Where-Object { "$_" -match '^/usr/s?bin/\S+ .*attach' } | ForEach-Object { "$_".Split(' ')[0] }) }
+
+        # Gives a program its input to the last byte, and no line feed after it.
+        function Invoke-WithInput([string] $Program, [string[]] $Arguments, [string] $Text) {
+            $start = [Diagnostics.ProcessStartInfo]@{ FileName = $Program; RedirectStandardInput = $true; RedirectStandardOutput = $true; RedirectStandardError = $true }
+            foreach ($argument in $Arguments) { $start.ArgumentList.Add($argument) }
+            $process = [Diagnostics.Process]::Start($start)
+            $bytes = [Text.Encoding]::UTF8.GetBytes($Text)
+            $process.StandardInput.BaseStream.Write($bytes, 0, $bytes.Length)
+            $process.StandardInput.Close()
+            $output = $process.StandardOutput.ReadToEndAsync()
+            $problem = $process.StandardError.ReadToEndAsync()
+            if (-not $process.WaitForExit(60000)) { $process.Kill($true); throw "$Program waits for an answer." }
+            [pscustomobject]@{ ExitCode = $process.ExitCode; Output = $output.Result; Problem = $problem.Result }
+        }
+    }
+    AfterEach { foreach ($path in $image, $locked) { Dismount-BackupImage $path -Force -ErrorAction Ignore } }
+
+    It 'is hdiutil where it is not deprecated, and diskutil first where it is' {
+        $first = (Get-Program { Mount-BackupImage $image -Verbose })[0]
+        $first | Should -Be ($isNew ? '/usr/sbin/diskutil' : '/usr/bin/hdiutil')
+    }
+
+    It 'is hdiutil for what has a passphrase' {
+        Get-Program { Mount-BackupImage $locked -Passphrase $secret -Verbose } | Should -Be '/usr/bin/hdiutil'
+    }
+
+    It 'diskutil attaches an image, and its answer names the device and the mount point' -Skip:(-not $hasDiskutil) {
+        $run = Invoke-WithInput /usr/sbin/diskutil @('image', 'attach', '--plist', $image) ''
+        $run.ExitCode | Should -Be 0 -Because $run.Problem
+        $run.Output | Should -Match 'disk\d+'
+        $run.Output | Should -Match '/Volumes/Attach'
+    }
+
+    It 'diskutil reads a passphrase as it is, and refuses another in words that are known' -Skip:(-not $hasDiskutil) {
+        $wrong = Invoke-WithInput /usr/sbin/diskutil @('image', 'attach', '--plist', '--stdinpassphrase', $locked) 'wrong'
+        $wrong.ExitCode | Should -Not -Be 0
+        "$($wrong.Problem) $($wrong.Output)" | Should -Match 'Authentication error'
+        $run = Invoke-WithInput /usr/sbin/diskutil @('image', 'attach', '--plist', '--stdinpassphrase', $locked) 'correct hörse'
+        $run.ExitCode | Should -Be 0 -Because $run.Problem
+        $run.Output | Should -Match '/Volumes/Locked'
+    }
+}

@@ -160,8 +160,8 @@ internal sealed class MacDirectory : UnixDirectory
     /// <inheritdoc/>
     public override void SetAttribute(HostNode node, string attribute, ReadOnlySpan<byte> value)
     {
-        using SafeFileHandle? own = node.File is null ? OpenItself(node.Name) : null;
-        SafeFileHandle file = node.File ?? own!;
+        using SafeFileHandle? own = OpenOf(node) is null ? OpenItself(node.Name) : null;
+        SafeFileHandle file = OpenOf(node) ?? own!;
         if (IsAccessList(attribute)) SetAccessList(file, value);
         else if (MacCalls.SetAttribute(file, attribute, value, (nuint)value.Length, 0, 0) != 0)
         {
@@ -197,9 +197,9 @@ internal sealed class MacDirectory : UnixDirectory
 
         if (count == 0) return;
         nuint size = (nuint)(count * Marshal.SizeOf<UnixTimeSpec>());
-        Check(node.File is null
-            ? MacCalls.SetAttributesAt(Handle, node.Name, wanted, times, size, MacAttributeList.NoFollow)
-            : MacCalls.SetAttributes(node.File, wanted, times, size, 0));
+        Check(OpenOf(node) is { } file
+            ? MacCalls.SetAttributes(file, wanted, times, size, 0)
+            : MacCalls.SetAttributesAt(Handle, node.Name, wanted, times, size, MacAttributeList.NoFollow));
     }
 
     /// <inheritdoc/>
@@ -280,7 +280,7 @@ internal sealed class MacDirectory : UnixDirectory
     // By its name nothing has to be opened: by now its mode or its list may forbid that, and to open a device may have effects.
     private int ChangeFlags(HostNode node, uint flags)
     {
-        if (node.File is not null) return MacCalls.SetFlags(node.File, flags);
+        if (OpenOf(node) is { } file) return MacCalls.SetFlags(file, flags);
         var wanted = new MacAttributeList { Common = MacAttributeList.Flags };
         int result = MacCalls.SetAttributesAt(Handle, node.Name, wanted, [flags], sizeof(uint), MacAttributeList.NoFollow);
 

@@ -98,18 +98,16 @@ public sealed class NewBackupImageCommand : ImagingCommand
     [Parameter]
     public SwitchParameter Force { get; set; }
 
-    /// <inheritdoc/>
-    protected override void BeginProcessing()
+    private protected override bool UsesKeychain => SaveToKeychain;
+
+    private protected override void CheckOwnParameters()
     {
-        if (!SaveToKeychain) return;
-        RequireKeychain();
-        if (Encryption != BackupImageEncryption.None) return;
-        ThrowTerminating(new ImageException(
-            ImageErrorId.InvalidArgument, "An image that is not encrypted has no passphrase to save.", remedy: "Say how to encrypt: -Encryption Aes256 or -Encryption Aes128."));
+        if (!SaveToKeychain || Encryption != BackupImageEncryption.None) return;
+        throw new ImageException(
+            ImageErrorId.InvalidArgument, "An image that is not encrypted has no passphrase to save.", remedy: "Say how to encrypt: -Encryption Aes256 or -Encryption Aes128.");
     }
 
-    /// <inheritdoc/>
-    protected override void ProcessRecord()
+    private protected override void ProcessInput()
     {
         if (MyInvocation.ExpectingInput)
         {
