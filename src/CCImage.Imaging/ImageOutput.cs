@@ -51,6 +51,12 @@ internal sealed record ImageOutput
     /// <summary>Identifies a UDIF; taken from the recipe so that the same recipe gives the same bytes.</summary>
     public Guid SegmentId { get; init; }
 
+    /// <summary>What the disk knows only at its end, or null.</summary>
+    public DiskRevision? Revision { get; init; }
+
+    /// <summary>Called when the image is written whole and before it gets its name: what it throws leaves nothing behind.</summary>
+    public Action? BeforeCommit { get; init; }
+
     /// <summary>A licence agreement to take over into a read-only image, or null.</summary>
     public PropertyListDictionary? LicenceResources { get; init; }
 
@@ -136,6 +142,7 @@ internal sealed record ImageOutput
         {
             using var folder = new AtomicFolder(Path, Overwrite);
             WriteBundle(folder.PartialPath);
+            BeforeCommit?.Invoke();
             folder.Commit(cancellation);
             return;
         }
@@ -152,6 +159,7 @@ internal sealed record ImageOutput
             WriteFile(encrypted);
         }
 
+        BeforeCommit?.Invoke();
         file.Commit(cancellation);
 
         void WriteBundle(string path)
@@ -159,7 +167,7 @@ internal sealed record ImageOutput
             if (Encryption == BackupImageEncryption.None)
             {
                 using SparseBundleStorage plain = SparseBundleStorage.Create(path, disk.Length, BandSizeBytes ?? 0);
-                Pump(new StorageImageWriter(plain, StorageChunkSize));
+                PumpInto(plain, new StorageImageWriter(plain, StorageChunkSize) { BandSize = plain.BandSizeBytes });
                 return;
             }
 
@@ -168,7 +176,7 @@ internal sealed record ImageOutput
             using SparseBundleStorage bundle = SparseBundleStorage.Create(path, disk.Length, BandSizeBytes ?? 0, token, b => EncryptedStorage.OfBand(b, cipher));
 
             // Of a longer band each piece would find a gap before it that has to be filled, and is then written again.
-            Pump(new StorageImageWriter(bundle, EncryptedChunkSize, inOrder: bundle.BandSizeBytes > EncryptedChunkSize));
+            PumpInto(bundle, new StorageImageWriter(bundle, EncryptedChunkSize, inOrder: bundle.BandSizeBytes > EncryptedChunkSize) { BandSize = bundle.BandSizeBytes });
         }
 
         void WriteFile(BlockStorage target)
@@ -195,9 +203,16 @@ internal sealed record ImageOutput
             }
         }
 
+        // The record of zeros comes when all bands are written: without it a bundle is what it is, only nobody can tell a lost band from zeros.
+        void PumpInto(SparseBundleStorage bundle, StorageImageWriter writer)
+        {
+            Pump(writer);
+            bundle.RecordZeros(writer.Zeros);
+        }
+
         void Pump(ImageWriter writer)
         {
-            using (writer) ConversionPump.Run(disk, writer, activity, observer, cancellation);
+            using (writer) ConversionPump.Run(disk, writer, activity, observer, cancellation, revision: Revision);
         }
     }
 

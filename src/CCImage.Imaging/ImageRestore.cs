@@ -4,6 +4,7 @@ using CCImage.Encryption;
 using CCImage.Platform;
 using CCImage.Restoring;
 using CCImage.Sources;
+using CCImage.Storage;
 
 namespace CCImage;
 
@@ -42,6 +43,9 @@ public sealed record ImageRestoreRequest
     /// attributes that give rights.
     /// </summary>
     public bool IsUntrusted { get; init; }
+
+    /// <summary>What is to be restored.</summary>
+    internal EntryChoice Choice => new(Include, Items);
 }
 
 /// <summary>What a restore did.</summary>
@@ -71,6 +75,9 @@ public sealed record ImageRestoreResult(
 
     /// <summary>What the result lacks, as an error; null when everything that was asked for is there.</summary>
     public ImageException? Shortfall { get; init; }
+
+    /// <summary>Why content that was restored is in doubt (checksums that do not fit, parts of the disk that are not stored); null when nothing is known against it.</summary>
+    public ImageException? Doubt { get; init; }
 }
 
 /// <summary>Extracts the files of a volume to a folder of the host, never outside it.</summary>
@@ -84,7 +91,10 @@ public static class ImageRestore
     public static ImageRestoreResult Run(ImageRestoreRequest request, IImagingObserver observer, CancellationToken cancellation)
     {
         var clock = Stopwatch.StartNew();
-        using DiskImage image = DiskImage.Open(request.Path, request.Passphrase);
+        using DiskImage image = DiskImage.Open(request.Path, request.Passphrase, cancellation);
+        using ReadingStop.Scope scope = image.Container.Stop.By(cancellation);
+        var recorder = new WarningRecorder(observer);
+        var doubts = RestoreDoubts.Begin(image, request, recorder, cancellation);
         using SourceTree tree = image.ReadTree(request.Volume, cancellation);
         var options = new TreeRestoreOptions
         {
@@ -92,12 +102,19 @@ public static class ImageRestore
             Ownership = request.Ownership, IsUntrusted = request.IsUntrusted, IsSourceGone = () => IsGone(request.Path),
         };
         TreeRestoreReport report = TreeRestorer.Restore(tree, options, HostPlatform.Current, observer, cancellation);
-        return new(request.Path, request.DestinationPath, report.Entries, report.Bytes, clock.Elapsed, report.Warnings)
+        ImageException? doubt = doubts.Complete(tree, cancellation);
+        IReadOnlyList<ImagingWarning> lost = recorder.Of(ImagingWarningKind.ContentLost);
+        return new(request.Path, request.DestinationPath, report.Entries, report.Bytes, clock.Elapsed, [.. lost, .. report.Warnings])
         {
             Failed = report.Failed, Skipped = report.Skipped, Excluded = report.Excluded, MetadataLost = report.MetadataLost,
-            Shortfall = ShortfallOf(request, report),
+            Doubt = doubt, Shortfall = Join(ShortfallOf(request, report), doubt),
         };
     }
+
+    // One error a job: what is missing, and what is in doubt.
+    private static ImageException? Join(ImageException? shortfall, ImageException? doubt) => shortfall is null || doubt is null
+        ? shortfall ?? doubt
+        : new(ImageErrorId.RestoredInPart, $"{shortfall.Problem} {doubt.Problem}", shortfall.Path, remedy: shortfall.Remedy, innerException: doubt);
 
     /// <summary>What a report says as an error; null when all is there.</summary>
     /// <param name="request">What was asked for.</param>

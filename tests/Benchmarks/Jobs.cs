@@ -16,6 +16,12 @@ internal static class Jobs
     /// <returns>The exit code.</returns>
     public static int Run(string[] arguments)
     {
+        if (arguments is ["hostile", var what, var hostile, var stopAfter])
+        {
+            HostileJob.Run(what, hostile, int.Parse(stopAfter, CultureInfo.InvariantCulture));
+            return 0;
+        }
+
         if (arguments is ["in-session", ..])
         {
             // The second time in one process: the runtime has started and the code is compiled, as in a session of PowerShell.

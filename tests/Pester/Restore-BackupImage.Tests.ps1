@@ -88,8 +88,7 @@ Describe 'Restore-BackupImage' {
     It 'ends a process with an exit code when the result is not whole' {
         $target = Join-Path $TestDrive 'process'
         $null = New-Item (Join-Path $target 'report.txt') -ItemType Directory -Force
-        $pwsh = (Get-Process -Id $PID).Path
-        $null = & $pwsh -NoProfile -Command "Import-Module '$ManifestPath'; Restore-BackupImage '$disk' '$target' -Force" 2>&1
+        $null = Invoke-PowerShell "Import-Module '$ManifestPath'; Restore-BackupImage '$disk' '$target' -Force" 2>&1
         $LASTEXITCODE | Should -Be 1
     }
 
@@ -140,5 +139,16 @@ Describe 'Restore-BackupImage' {
         $shown | Should -Not -Match "[`e`u{202e}]"
         $shown | Should -Match ([regex]::Escape('\u001B[8mhidden\u202E'))
         (Get-BackupImageItem $oddDisk).Name | Should -BeExactly $name
+    }
+
+    It 'restores from an image that does not fit its checksums, and ends with an error' {
+        $damaged = Join-Path $TestDrive 'damaged.dmg'
+        $null = ConvertTo-ReadOnlyImage $disk $damaged -Format ReadOnly
+        $bytes = [IO.File]::ReadAllBytes($damaged)
+        $bytes[[int]($bytes.Length / 2)] = $bytes[[int]($bytes.Length / 2)] -bxor 4
+        [IO.File]::WriteAllBytes($damaged, $bytes)
+        $result = Restore-BackupImage $damaged (Join-Path $TestDrive 'doubtful') -ErrorVariable errors -ErrorAction SilentlyContinue
+        $result.Entries | Should -BeGreaterThan 0
+        $errors[0].FullyQualifiedErrorId | Should -BeLike 'ChecksumMismatch,*'
     }
 }

@@ -50,6 +50,12 @@ internal abstract class HostDirectory : IDisposable
     /// <summary>What the open folder is.</summary>
     public abstract HostStat Stat { get; }
 
+    /// <summary>
+    /// Whether the system itself keeps the attributes of a file NAME of this volume in a file <c>._NAME</c> beside it, and shows both: the attributes, and the
+    /// file that they are in.
+    /// </summary>
+    public virtual bool KeepsAttributesBeside => false;
+
     /// <summary>Lists the names, without <c>.</c> and <c>..</c>, in the host's order.</summary>
     /// <param name="names">Receives the names.</param>
     /// <param name="undecodable">Receives the names that are not text, with the offending bytes as <c>\xNN</c>: nobody may lose them in silence.</param>

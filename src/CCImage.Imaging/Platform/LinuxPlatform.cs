@@ -434,6 +434,17 @@ internal struct LinuxStat
     public uint DeviceMinor;
     public ulong MountId;
 
+    // linux/stat.h: STATX_ATTR_IMMUTABLE, _APPEND, _NODUMP, and those that chattr(1) sets and a Mac does not have: _COMPRESSED, _VERITY, _DAX.
+    private const ulong Immutable = 0x10;
+    private const ulong Append = 0x20;
+    private const ulong NoDump = 0x40;
+    private const ulong WithoutFlag = 0x4 | 0x100000 | 0x200000;
+
+    // sys/stat.h of a Mac: UF_NODUMP, UF_IMMUTABLE, UF_APPEND. The owner's flags and not the system's: those only root could take off again, and a file restored for
+    // somebody else would be one that nobody there can delete.
+    private static uint FlagsOf(ulong attributes) =>
+        ((attributes & NoDump) != 0 ? 0x1u : 0) | ((attributes & Immutable) != 0 ? 0x2u : 0) | ((attributes & Append) != 0 ? 0x4u : 0);
+
     public readonly HostStat ToHostStat() => new()
     {
         Kind = HostStat.KindOf(Mode),
@@ -446,6 +457,8 @@ internal struct LinuxStat
         DeviceMinor = NodeMinor,
         Size = Size <= long.MaxValue ? (long)Size : long.MaxValue,
         AllocatedBytes = Blocks <= long.MaxValue / 512 ? (long)Blocks * 512 : long.MaxValue,
+        Flags = FlagsOf(Attributes & AttributesMask),
+        HasUnkeptAttributes = (Attributes & AttributesMask & WithoutFlag) != 0,
         BirthTime = (Mask & LinuxCalls.BirthTimeMask) != 0 ? BirthTime.ToUnixTime() : UnixTime.None,
         ModifyTime = ModifyTime.ToUnixTime(),
         ChangeTime = ChangeTime.ToUnixTime(),

@@ -44,6 +44,18 @@ internal sealed class MacDirectory : UnixDirectory
     protected override UnixNumbers Numbers => s_numbers;
 
     /// <inheritdoc/>
+    /// <remarks>On volumes without attributes of their own (FAT, exFAT, some SMB shares) the kernel makes them of AppleDouble files.</remarks>
+    public override bool KeepsAttributesBeside
+    {
+        get
+        {
+            var wanted = new MacAttributeList { Volume = MacVolumeCapabilities.Wanted };
+            return MacCalls.GetVolumeCapabilities(Handle, wanted, out MacVolumeCapabilities answer, (nuint)Marshal.SizeOf<MacVolumeCapabilities>(), 0) == 0
+                && (answer.ValidInterfaces & MacVolumeCapabilities.ExtendedAttributes) != 0 && (answer.Interfaces & MacVolumeCapabilities.ExtendedAttributes) == 0;
+        }
+    }
+
+    /// <inheritdoc/>
     public override unsafe void ReadNames(ICollection<string> names, ICollection<string> undecodable)
     {
         int descriptor = Check(UnixCalls.OpenAt(Handle, ".", OpenFolderFlags));
@@ -228,7 +240,23 @@ internal sealed class MacDirectory : UnixDirectory
         {
             62 => HostFailure.SymbolicLink, 63 => HostFailure.BadName, 69 => HostFailure.NoSpace,
             NotSupported or NoSuchCall or NotSupportedOnSocket => HostFailure.NotSupported, 84 => HostFailure.Other, _ => CommonFailure(error),
-        }, Marshal.GetPInvokeErrorMessage(error) + ".");
+        }, error == Deadlock ? CloudMessage : Marshal.GetPInvokeErrorMessage(error) + ".")
+        {
+            // Modes and lists say EACCES. In reading, EPERM is the protection of privacy.
+            RemedyForReading = error == NotPermitted ? PrivacyRemedy : null,
+        };
+
+    /// <summary>EDEADLK: what I/O on a file whose content is in the cloud only gives where it is not downloaded.</summary>
+    internal const int Deadlock = 11;
+
+    /// <summary>What that means.</summary>
+    internal const string CloudMessage = "Its content is in the cloud only, and it was not downloaded (-IncludeCloudFiles downloads such files).";
+
+    private const int NotPermitted = 1;
+
+    private const string PrivacyRemedy =
+        "macOS protects this from programs, whoever runs them, root too: in System Settings > Privacy & Security > Full Disk Access allow it to the terminal, or to "
+        + "what starts the job; or exclude it, or ask to skip what cannot be read.";
 
     /// <inheritdoc/>
     protected override HostDirectory Adopt(int descriptor) => Take(descriptor);

@@ -9,15 +9,15 @@ internal sealed class RestoreSelection
 
     /// <summary>Decides.</summary>
     /// <param name="tree">The tree.</param>
-    /// <param name="options">Patterns or items; neither for everything.</param>
+    /// <param name="choice">Patterns or items; neither for everything.</param>
     /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.InvalidArgument"/> when nothing is selected.</exception>
-    public RestoreSelection(SourceTree tree, TreeRestoreOptions options, CancellationToken cancellation)
+    public RestoreSelection(SourceTree tree, EntryChoice choice, CancellationToken cancellation)
     {
-        var patterns = new PathPatterns(options.Include);
+        var patterns = new PathPatterns(choice.Include);
         HashSet<SourceEntry>? matching = null;
-        if (!patterns.IsEmpty || options.Items is not null) (matching, _selected) = ([], [tree.Root]);
-        if (options.Items is not null) AddItems(tree.Root, options.Items, matching!);
+        if (!patterns.IsEmpty || choice.Items is not null) (matching, _selected) = ([], [tree.Root]);
+        if (choice.Items is not null) AddItems(tree.Root, choice.Items, matching!);
         foreach (SourceEntry entry in tree.Enumerate())
         {
             cancellation.ThrowIfCancellationRequested();
@@ -25,7 +25,7 @@ internal sealed class RestoreSelection
             Total++;
             if (matching is not null)
             {
-                if (options.Items is not null ? !matching.Contains(entry) : !Matches(entry)) continue;
+                if (choice.Items is not null ? !matching.Contains(entry) : !Matches(entry)) continue;
                 for (SourceEntry? at = entry; at is not null && _selected!.Add(at); at = at.Parent)
                 {
                 }
@@ -38,7 +38,7 @@ internal sealed class RestoreSelection
         if (matching?.Count == 0)
             throw new ImageException(
                 ImageErrorId.InvalidArgument,
-                options.Items is null ? "Nothing in the volume matches the patterns: " + string.Join(", ", options.Include) : "Nothing of what was chosen is in the volume.",
+                choice.Items is null ? "Nothing in the volume matches the patterns: " + string.Join(", ", choice.Include) : "Nothing of what was chosen is in the volume.",
                 remedy: "Get-BackupImageItem lists what there is.");
 
         bool Matches(SourceEntry entry) =>

@@ -15,6 +15,9 @@ internal sealed record TreeRestoreOptions
     /// <summary>Paths of single entries to take, as they are written, and nothing of what lies in them; null for no such choice.</summary>
     public IReadOnlyCollection<string>? Items { get; init; }
 
+    /// <summary>Both as one.</summary>
+    public EntryChoice Choice => new(Include, Items);
+
     /// <summary>Whether files that exist are replaced; folders that exist are merged in any case.</summary>
     public bool Overwrite { get; init; }
 

@@ -40,7 +40,7 @@ internal sealed class TreeRestorer
     private TreeRestorer(SourceTree tree, TreeRestoreOptions options, IHostPlatform platform, IImagingObserver observer, CancellationToken cancellation)
     {
         (_tree, _options, _platform, _cancellation) = (tree, options, platform, cancellation);
-        _selection = new(tree, options, cancellation);
+        _selection = new(tree, options.Choice, cancellation);
         HostVolume? volume = VolumeAt(options.DestinationPath, platform);
         RoomCheck.Require(tree, _selection, options, platform, volume, observer, cancellation);
         (_destination, _isNew) = OpenDestination(options.DestinationPath, platform);

@@ -57,8 +57,7 @@ public sealed class RestoreBackupImageCommand : ImagePathCommand
     [Parameter]
     public SwitchParameter Force { get; set; }
 
-    /// <inheritdoc/>
-    protected override void EndProcessing()
+    private protected override void Finish()
     {
         foreach (((string image, int? volume), HashSet<string> items) in _items) RunItem(image, () => Restore(image, volume, items));
     }
@@ -92,10 +91,10 @@ public sealed class RestoreBackupImageCommand : ImagePathCommand
             Ownership = MyInvocation.BoundParameters.ContainsKey(nameof(Ownership)) ? Ownership : null,
             IsUntrusted = Untrusted,
         };
-        BackupImage image = RunWorker((_, _) =>
+        BackupImage image = RunWorker((_, cancellation) =>
         {
-            using DiskImage opened = DiskImage.Open(path, secret);
-            return opened.Describe();
+            using DiskImage opened = DiskImage.Open(path, secret, cancellation);
+            return opened.Describe(cancellation);
         });
         string what = items is not null ? $"{items.Count} items"
             : Include.Length > 0 ? $"what matches {string.Join(", ", Include)}" : $"all files ({FormatView.Size(image.UsedBytes)} in use)";

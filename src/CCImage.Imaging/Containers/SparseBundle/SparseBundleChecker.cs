@@ -30,6 +30,7 @@ internal sealed class SparseBundleChecker(string path)
         CheckLists(findings, info);
         if (!File.Exists(Path.Combine(path, SparseBundleStorage.TokenName)))
             findings.Note("Bundle token", "The file 'token' is missing; every bundle of Apple's has one. Were the bundle encrypted, its key would be lost.", SparseBundleStorage.TokenName);
+        if (!Directory.Exists(Path.Combine(path, SparseBundleFiles.BandsName))) return; // opening the bundle says so
         CheckBands(findings, info, cancellation);
         if (Directory.Exists(Path.Combine(path, SparseBundleFiles.MappedName))) CheckMaps(findings, info, cancellation);
     }

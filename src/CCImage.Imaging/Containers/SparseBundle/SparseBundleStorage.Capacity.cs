@@ -45,12 +45,38 @@ internal sealed partial class SparseBundleStorage
         }
     }
 
+    /// <summary>Whether a change of the capacity that was interrupted left something to be finished: bands behind the end, a band that is too long, two lists that differ.</summary>
+    /// <exception cref="ImageException">What the host says.</exception>
+    public bool HasRemains
+    {
+        get
+        {
+            try
+            {
+                long count = Layout.DivideUp(Length, BandSizeBytes), within = Length % BandSizeBytes;
+                if (_files.List().Any(b => b.Band >= count)) return true;
+                string copy = System.IO.Path.Combine(Path, SparseBundleInfo.CopyName);
+                if (!File.Exists(copy) || !ReadInfoForChange().AsSpan().SequenceEqual(ReadSmallFile(copy, MaximumInfoLength))) return true;
+                return within > 0 && _files.HasBand(count - 1) && new FileInfo(_files.BandPath(count - 1)).Length > Layout.RoundUp(within, SparseBundleFiles.MapUnit);
+            }
+            catch (Exception e) when (FileErrors.IsFileError(e))
+            {
+                throw FileErrors.Map(e, Path, writing: false);
+            }
+        }
+    }
+
     /// <summary>Writes both lists anew with another length; keys that are not known here stay.</summary>
-    private void ReplaceLists(long length)
+    private void ReplaceLists(long length, string? zeros = null, bool removesRecord = false)
     {
         var list = (PropertyListDictionary)PropertyListReader.Parse(ReadInfoForChange());
         var changed = new PropertyListDictionary();
-        foreach ((string key, PropertyListNode value) in list) changed.Add(key, key == "size" ? length : value);
+        foreach ((string key, PropertyListNode value) in list)
+        {
+            if (zeros is null || key != SparseBundleZeros.Key) changed.Add(key, key == "size" ? length : value);
+        }
+
+        if (zeros is not null && !removesRecord) changed.Add(SparseBundleZeros.Key, zeros);
         byte[] bytes = PropertyListWriter.Write(changed);
 
         // A bundle without a token is locked by the list itself, and an open file cannot be replaced everywhere.
