@@ -65,6 +65,7 @@ internal sealed class BitmapScan(bool isHighFirst)
     {
         long clear = 0;
         bits = bits[..(int)Layout.DivideUp(count, 8)];
+        if (!bits.ContainsAnyExcept((byte)0)) return count; // most of large volumes
         for (; bits.Length >= sizeof(ulong) && count >= WordBits; count -= WordBits)
         {
             clear += WordBits - BitOperations.PopCount(BinaryPrimitives.ReadUInt64LittleEndian(bits));
