@@ -92,6 +92,24 @@ public enum VolumeKind
 
     /// <summary>NTFS.</summary>
     Ntfs,
+
+    /// <summary>ISO 9660, as on optical discs; recognised only.</summary>
+    Iso9660,
+
+    /// <summary>UDF, as on optical discs; recognised only.</summary>
+    Udf,
+
+    /// <summary>ext2, ext3 or ext4 of Linux; recognised only.</summary>
+    Ext,
+
+    /// <summary>Swap space of Linux; it holds no files.</summary>
+    LinuxSwap,
+
+    /// <summary>Apple's CoreStorage: FileVault and Fusion drives before APFS; recognised only.</summary>
+    CoreStorage,
+
+    /// <summary>BitLocker: a volume that Windows encrypted; recognised only.</summary>
+    BitLocker,
 }
 
 /// <summary>A partition of an image.</summary>

@@ -2,6 +2,7 @@ using CCImage.Containers;
 using CCImage.Containers.SparseBundle;
 using CCImage.Containers.SparseImage;
 using CCImage.Containers.Udif;
+using CCImage.Diagnostics;
 using CCImage.Encryption;
 using CCImage.FileSystems;
 using CCImage.Partitions;
@@ -192,9 +193,7 @@ public sealed class DiskImage : IDisposable
         {
             (FoundVolume found, int index) = volume is int number ? FindByNumber(number) : FindReadable();
             if (found.Fault is { } fault) throw fault;
-            return new ImageTree(Path, found.Volume.ReadTree(index, cancellation) ?? throw new ImageException(
-                ImageErrorId.UnsupportedFormat, $"Volume {found.Number + index} is {(found.Volume.Describe(found.Partition)[index].IsEncrypted ? "encrypted " : "")}{found.Volume.Kind}, whose files this version cannot read.",
-                remedy: "Choose another volume, or attach the image on a Mac."));
+            return new ImageTree(Path, found.Volume.ReadTree(index, cancellation) ?? throw ObstacleOf(found, index));
         }
         catch (ImageException e)
         {
@@ -252,7 +251,7 @@ public sealed class DiskImage : IDisposable
             {
                 foreach (StorageExtent extent in volume.Volume.GetFreeExtents(query)) query.Keep(free, extent with { Offset = extent.Offset + volume.OffsetBytes });
             }
-            catch (ImageException e) when (!e.IsHostFault)
+            catch (ImageException e) when (e.IsFaultOfContent)
             {
                 free.RemoveAll(e => e.Offset >= volume.OffsetBytes);
             }
@@ -310,7 +309,7 @@ public sealed class DiskImage : IDisposable
             if (container.Encryption != BackupImageEncryption.None && container.CutBytes == 0 && !container.IsChange) return new(path, container, table, volumes);
             if (container.CutBytes > 0) throw ImageException.Damaged($"The image is cut short: {container.CutBytes} bytes are missing at its end, and without them nothing can be read.");
             throw new ImageException(
-                ImageErrorId.UnknownFormat, "The file is no disk image that can be recognised: it has neither a trailer nor a partition map nor a file system.",
+                ImageErrorId.UnknownFormat, "The file is not recognised as a disk image: it has no trailer of one, no partition map and no file system that this version knows.",
                 remedy: "Check the path.");
         }
 
@@ -410,6 +409,9 @@ public sealed class DiskImage : IDisposable
             : (found, number - found.Number);
     }
 
+    private static ImageException ObstacleOf(FoundVolume found, int index) => found.Volume.ObstacleToReading(index)
+        ?? new(ImageErrorId.VolumeNotFound, "The image holds no volume whose files can be read.", remedy: "Get-BackupImage lists what there is.");
+
     // Of a disk with a Mac's volume and another one (firmware's, in most cases) the Mac's is meant, also when it is damaged or encrypted: never is another
     // one taken for it.
     private (FoundVolume Found, int Index) FindReadable()
@@ -428,6 +430,7 @@ public sealed class DiskImage : IDisposable
             1 => readable[0],
             0 when new ImageCondition(this).JudgeContent() is { Grade: ImageFindingGrade.Damaged } fault =>
                 throw new ImageException(ImageErrorId.ImageDamaged, fault.Message, place: fault.Place, remedy: fault.Remedy),
+            0 when candidates.Length > 0 => (candidates[0], 0), // reading says what it is
             0 => throw new ImageException(
                 ImageErrorId.VolumeNotFound, "The image holds no volume whose files can be read.",
                 remedy: "HFS+, APFS, exFAT and FAT volumes are read, unless the file system itself is encrypted; Get-BackupImage lists what there is."),
@@ -449,6 +452,10 @@ public sealed class DiskImage : IDisposable
     private sealed class ImageTree(string path, SourceTree inner) : SourceTree
     {
         public override SourceEntry Root => inner.Root;
+
+        public override IReadOnlyList<ImagingWarning> Omissions => inner.Omissions;
+
+        public override long OmittedCount => inner.OmittedCount;
 
         public override BlockStorage OpenFork(SourceEntry entry, ForkKind fork)
         {

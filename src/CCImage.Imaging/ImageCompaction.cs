@@ -133,6 +133,8 @@ public static class ImageCompaction
 
     private static ImageCompactionResult Compact(DiskImage image, ImageCompactionResult estimate, IImagingObserver observer, CancellationToken cancellation)
     {
+        if (estimate.ReclaimedBytes > 0 && IsAnythingDamaged(image, cancellation)) return Untouched(estimate) with { Reason = CompactionReason.VolumeNotClean };
+
         // Asked again: until the image was open for writing it was anybody's.
         IReadOnlyList<StorageExtent> free = image.GetFreeExtents(cancellation);
         long bands = 0;
@@ -154,6 +156,27 @@ public static class ImageCompaction
             KeptBytes = counts.KeptBytes,
         };
         return result with { Reason = ReasonFor(image, free.Count > 0, result) };
+    }
+
+    // Counts that agree do not prove that what the bitmaps call free is used by nobody: only what the files use does, and what is punched is lost for good.
+    private static bool IsAnythingDamaged(DiskImage image, CancellationToken cancellation)
+    {
+        foreach (DiskImage.FoundVolume volume in image.Volumes.Where(v => v.Fault is null))
+        {
+            var findings = new ImageFindings(image.Path);
+            try
+            {
+                volume.Volume.Check(findings, cancellation);
+            }
+            catch (ImageException e) when (e.IsFaultOfContent)
+            {
+                return true;
+            }
+
+            if (findings.Worst == ImageFindingGrade.Damaged) return true;
+        }
+
+        return false;
     }
 
     private static CompactionReason? ReasonFor(DiskImage image, bool isAnythingFree, ImageCompactionResult result)

@@ -101,7 +101,9 @@ public static class ImageRestore
             DestinationPath = request.DestinationPath, Include = request.Include, Items = request.Items, Overwrite = request.Overwrite,
             Ownership = request.Ownership, IsUntrusted = request.IsUntrusted, IsSourceGone = () => IsGone(request.Path),
         };
+        foreach (ImagingWarning omission in tree.Omissions) observer.OnWarning(omission);
         TreeRestoreReport report = TreeRestorer.Restore(tree, options, HostPlatform.Current, observer, cancellation);
+        report = report with { Failed = report.Failed + tree.OmittedCount, Warnings = [.. tree.Omissions, .. report.Warnings] }; // what the volume itself has lost
         ImageException? doubt = doubts.Complete(tree, cancellation);
         IReadOnlyList<ImagingWarning> lost = recorder.Of(ImagingWarningKind.ContentLost);
         return new(request.Path, request.DestinationPath, report.Entries, report.Bytes, clock.Elapsed, [.. lost, .. report.Warnings])

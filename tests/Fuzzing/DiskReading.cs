@@ -119,6 +119,7 @@ internal static class DiskReading
     {
         using (tree)
         {
+            if (mustBeReadable && tree.OmittedCount > 0) throw new ContradictionException("sound, but " + tree.Omissions[0]);
             foreach (SourceEntry entry in tree.Enumerate().Take(MostEntries))
             {
                 try

@@ -66,3 +66,15 @@ function Get-TreeDigest([string] $Path) {
 function ConvertTo-Deserialised([Parameter(ValueFromPipeline)] $InputObject) {
     process { [Management.Automation.PSSerializer]::Deserialize([Management.Automation.PSSerializer]::Serialize($InputObject, 2)) }
 }
+
+# A read/write image of a folder in which the catalog record of one file has a type that there is not.
+function New-DamagedImage([string] $Source, [string] $Path, [string] $Name) {
+    $null = New-BackupImage $Source $Path -Format ReadWrite -Force
+    $bytes = [IO.File]::ReadAllBytes($Path)
+    $key = [byte[]](0, $Name.Length) + [Text.Encoding]::BigEndianUnicode.GetBytes($Name) + [byte[]](0, 2)
+    $text = [Text.Encoding]::Latin1.GetString($bytes)
+    $at = $text.IndexOf([Text.Encoding]::Latin1.GetString($key), [StringComparison]::Ordinal)
+    $bytes[$at + $key.Length - 1] = 9
+    [IO.File]::WriteAllBytes($Path, $bytes)
+    $Path
+}

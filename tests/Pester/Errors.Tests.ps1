@@ -43,8 +43,12 @@ Describe 'What the host refuses' {
     }
 
 
-    It 'has one where nobody may write' -Skip:(-not $IsLinux) {
-        $failure = { New-BackupImage $source /sys/x.dmg } | Should -Throw -PassThru
+    It 'has one where nobody may write' -Skip:(-not $hasSmallDisks) {
+        $sealed = Join-Path $folder 'sealed'
+        $null = New-Item $sealed -ItemType Directory
+        & mount -t tmpfs -o ro,size=64m none $sealed
+        try { $failure = { New-BackupImage $source (Join-Path $sealed 'x.dmg') } | Should -Throw -PassThru }
+        finally { & umount $sealed }
         $failure.FullyQualifiedErrorId | Should -BeLike 'DestinationUnwritable,*'
         $failure.CategoryInfo.Category | Should -Be 'WriteError'
     }

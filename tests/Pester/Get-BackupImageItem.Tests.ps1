@@ -31,6 +31,25 @@ Describe 'Get-BackupImageItem' {
         Get-BackupImageItem $disk -Include nosuch | Should -BeNullOrEmpty
     }
 
+    It 'lists what is without fault, and warns of an entry whose record is damaged' {
+        $damaged = New-DamagedImage $source (Join-Path $TestDrive 'damaged.dmg') 'report.txt'
+        $items = Get-BackupImageItem $damaged -WarningVariable told -WarningAction SilentlyContinue
+        @($items).Count | Should -Be (@(Get-BackupImageItem $disk).Count - 1)
+        $items.ItemPath | Should -Not -Contain '/report.txt'
+        $told | Should -HaveCount 1
+        "$told" | Should -BeLike '*damaged.dmg: /report.txt: It was left out: *'
+    }
+
+    It 'names what it does not read' {
+        $disc = Join-Path $TestDrive 'disc.dmg'
+        $bytes = [byte[]]::new(64KB)
+        $bytes[32768] = 1
+        [Text.Encoding]::ASCII.GetBytes('CD001').CopyTo($bytes, 32769)
+        [IO.File]::WriteAllBytes($disc, $bytes)
+        (Get-BackupImage $disc).Volumes.Kind | Should -Be 'Iso9660'
+        { Get-BackupImageItem $disc -ErrorAction Stop } | Should -Throw '*ISO 9660*' -ErrorId 'UnsupportedFormat,*'
+    }
+
     It 'says VolumeNotFound for a volume that is not there' { { Get-BackupImageItem $disk -Volume 9 -ErrorAction Stop } | Should -Throw -ErrorId 'VolumeNotFound,*' }
 
     It 'says ImageNotFound for a file that is not there' {

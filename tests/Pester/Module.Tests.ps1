@@ -169,7 +169,7 @@ Describe 'Views' {
     It 'show a deserialised image the same way' { ($image | ConvertTo-Deserialised | Out-String) | Should -Be ($image | Out-String) }
     It 'show bytes to the last one in a list' { $image | Format-List | Out-String | Should -Match ([regex]::Escape(('10 GB ({0:N0} bytes)' -f 10GB))) }
     It 'show an item with its link' { $item | Out-String | Should -Match 'lrwxr-xr-x.*/b -> c' }
-    It 'show the result of a restore' { $result | Out-String | Should -Match '12\s+2 KB\s+1\.5 s\s+0\s+/to' }
+    It 'show the result of a restore' { $result | Out-String | Should -Match '12\s+0\s+0\s+2 KB\s+1\.5 s\s+0\s+/to' }
 
     It 'show where an image is mounted' {
         $mounted = [CCImage.MountedBackupImage]::new('/somewhere/a.dmg', '/dev/disk4', [string[]]('/Volumes/A', '/Volumes/B'))

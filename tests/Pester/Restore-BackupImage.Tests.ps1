@@ -41,6 +41,16 @@ Describe 'Restore-BackupImage' {
         Get-TreeDigest $target | Should -Be (Get-TreeDigest $source)
     }
 
+    It 'restores what is without fault, and warns of an entry whose record is damaged' {
+        $damaged = New-DamagedImage $source (Join-Path $TestDrive 'damaged.dmg') 'report.txt'
+        $target = Join-Path $TestDrive 'from damaged'
+        $result = Restore-BackupImage $damaged $target -WarningVariable told -WarningAction SilentlyContinue -ErrorAction SilentlyContinue
+        $result.Entries | Should -Be (@(Get-ChildItem $source -Recurse -Force).Count - 1)
+        Join-Path $target 'report.txt' | Should -Not -Exist
+        @($told | Where-Object { "$_" -like '*/report.txt: It was left out: *' }) | Should -HaveCount 1
+        $result.Warnings.Path | Should -Contain '/report.txt'
+    }
+
     It 'writes nothing with -WhatIf' {
         $null = Restore-BackupImage $disk (Join-Path $TestDrive 'none') -WhatIf
         Test-Path (Join-Path $TestDrive 'none') | Should -BeFalse

@@ -60,7 +60,8 @@ internal static class ContainerDetection
 
     /// <summary>What a file, or the decrypted content of one, is.</summary>
     /// <param name="file">The file.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.UnknownFormat"/>: empty, or not even whole sectors.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.UnknownFormat"/>: empty, or not even whole sectors; <see cref="ImageErrorId.UnsupportedFormat"/>: an
+    /// archive, or an image of a format that is only known by name.</exception>
     public static ContainerKind Detect(BlockStorage file)
     {
         Span<byte> first = stackalloc byte[8];
@@ -79,6 +80,9 @@ internal static class ContainerDetection
 
         if (SparseImageStorage.IsMatch(file)) return ContainerKind.SparseImage;
         if (first.StartsWith("shdw"u8)) return ContainerKind.Asif;
+
+        // A disk with a boot record is a disk, whatever the code in it looks like.
+        if (!HasBootSignature(file) && ForeignFiles.Find(file) is { } foreign) throw foreign;
         return file.Length % SectorSize == 0 ? ContainerKind.Raw : throw NotWholeSectors(file);
     }
 
@@ -87,7 +91,16 @@ internal static class ContainerDetection
         "This is an ASIF image (the sparse format of macOS 26), which is not supported yet.",
         "Convert it on a Mac with 'diskutil image', for example to a sparse bundle.", "header at byte 0");
 
+    private static bool HasBootSignature(BlockStorage file)
+    {
+        if (file.Length < SectorSize) return false;
+        Span<byte> signature = stackalloc byte[2];
+        file.Read(SectorSize - signature.Length, signature);
+        return signature[0] == 0x55 && signature[1] == 0xAA;
+    }
+
     private static ImageException NotWholeSectors(BlockStorage file) => new(
-        ImageErrorId.UnknownFormat, $"The file is no disk image: it begins and ends like none, and its {file.Length} bytes are not whole sectors.",
+        ImageErrorId.UnknownFormat,
+        $"The file is not recognised as a disk image: it has neither the trailer nor a header of one, and its {file.Length} bytes are not whole sectors of {SectorSize}, as those of a disk are.",
         remedy: "Check the path; if it was an image, it may be cut short.");
 }

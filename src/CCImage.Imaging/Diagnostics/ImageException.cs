@@ -151,6 +151,9 @@ public sealed class ImageException : Exception
     /// <summary>What to do about it.</summary>
     public string? Remedy { get; }
 
+    /// <summary>Whether what the image holds is the cause, and not the host, a passphrase or the caller: only then can the rest of the image be gone on with.</summary>
+    internal bool IsFaultOfContent => Id is ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch or ImageErrorId.UnsupportedFormat;
+
     /// <summary>Whether the host did not let something be seen, so that nothing follows from it about what the image holds.</summary>
     internal bool IsHostFault => Id is ImageErrorId.ImageUnreadable or ImageErrorId.ImageNotFound or ImageErrorId.ImageInUse or ImageErrorId.AccessDenied or ImageErrorId.InputOutputFailed;
 

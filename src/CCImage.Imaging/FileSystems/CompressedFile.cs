@@ -52,6 +52,11 @@ internal sealed class CompressedFile
         return size <= long.MaxValue ? new(BinaryPrimitives.ReadUInt32LittleEndian(header[4..]), (long)size, value) : null;
     }
 
+    /// <summary>The error for a file that is marked as compressed, and what says how is lost: it is not as empty as its data fork.</summary>
+    /// <param name="place">What errors call it.</param>
+    public static ImageException HeaderLost(string place) =>
+        ImageException.Damaged($"The file is compressed by the file system, and the attribute {AttributeName} that leads to its content is missing or damaged.", place);
+
     /// <summary>Opens the content.</summary>
     /// <param name="resourceFork">The resource fork, where <see cref="IsInResourceFork"/>.</param>
     /// <param name="openValue">Opens the value of the attribute, which has at most <see cref="MaximumAttributeSize"/> bytes.</param>

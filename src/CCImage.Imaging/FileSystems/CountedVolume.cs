@@ -39,12 +39,12 @@ internal abstract class CountedVolume : FileSystemVolume
         try
         {
             using SourceTree? tree = TryReadTree(MostBytes, CancellationToken.None);
-            if (tree is null) return default;
+            if (tree is null || tree.OmittedCount > 0) return default;
             long files = 0, folders = -1; // the root is not counted
             foreach (SourceEntry entry in tree.Enumerate()) _ = entry.Kind == EntryKind.Directory ? folders++ : files++;
             return (files, folders);
         }
-        catch (ImageException e) when (!e.IsHostFault)
+        catch (ImageException e) when (e.IsFaultOfContent)
         {
             return default;
         }

@@ -51,6 +51,11 @@ internal abstract class FileSystemVolume : IDisposable
     /// <param name="index">Which of those that <see cref="Describe"/> lists, from 0.</param>
     public virtual bool HasReadableTree(int index) => false;
 
+    /// <summary>Why this version cannot read the files of a volume: what it is, and the way out; null where it can.</summary>
+    /// <param name="index">Which of those that <see cref="Describe"/> lists, from 0.</param>
+    public virtual ImageException? ObstacleToReading(int index) =>
+        HasReadableTree(index) ? null : ImageException.Unsupported($"The files of {Kind} volumes are not read by this version.", "Attach the image where such volumes are read, and copy the files there.");
+
     /// <summary>Reads the whole tree of files of a volume, or null where <see cref="HasReadableTree"/> says no.</summary>
     /// <param name="index">Which of those that <see cref="Describe"/> lists, from 0.</param>
     /// <param name="cancellation">Ends it.</param>

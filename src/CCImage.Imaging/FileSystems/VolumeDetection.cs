@@ -31,14 +31,14 @@ internal static class VolumeDetection
             kind = VolumeKind.Apfs;
             if (ApfsContainer.IsMatch(window)) return ApfsContainer.Open(window);
         }
-        catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.UnsupportedFormat)
+        catch (ImageException e) when (e.IsFaultOfContent)
         {
             // Recognised, but broken: it is listed, nothing of it is free, and whoever wants its files hears why.
             fault = e;
             return new RecognisedVolume(kind, "", window.Length);
         }
 
-        return TryOpenHfs(window) ?? TryOpenByBootSector(window, ref fault) ?? new RecognisedVolume(VolumeKind.Unknown, "", window.Length);
+        return TryOpenHfs(window) ?? TryOpenByBootSector(window, ref fault) ?? ForeignVolumes.TryOpen(window) ?? new RecognisedVolume(VolumeKind.Unknown, "", window.Length);
     }
 
     private static RecognisedVolume? TryOpenHfs(BlockStorage window)
@@ -74,7 +74,7 @@ internal static class VolumeDetection
         {
             return open();
         }
-        catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.UnsupportedFormat)
+        catch (ImageException e) when (e.IsFaultOfContent)
         {
             fault = e;
             return recognised;

@@ -16,7 +16,7 @@ internal sealed class PartitionChecker(BlockStorage disk, PartitionTable table)
     public void Check(ImageFindings findings)
     {
         if (table.Scheme == PartitionScheme.None) return;
-        if (table.Scheme == PartitionScheme.Gpt) new GptChecker(disk).Check(findings);
+        if (table.Scheme == PartitionScheme.Gpt) new GptChecker(disk, table.MapSectorSize).Check(findings);
         bool isSane = true;
         BackupImagePartition? before = null;
         foreach (BackupImagePartition partition in table.Partitions.OrderBy(p => p.OffsetBytes))
@@ -39,5 +39,5 @@ internal sealed class PartitionChecker(BlockStorage disk, PartitionTable table)
 
     /// <summary>Mends what <see cref="Check"/> called repairable; the disk can be written.</summary>
     /// <returns>What was mended, a sentence each.</returns>
-    public IReadOnlyList<string> Repair() => table.Scheme == PartitionScheme.Gpt && new GptChecker(disk).Repair() is { } mended ? [mended] : [];
+    public IReadOnlyList<string> Repair() => table.Scheme == PartitionScheme.Gpt && new GptChecker(disk, table.MapSectorSize).Repair() is { } mended ? [mended] : [];
 }

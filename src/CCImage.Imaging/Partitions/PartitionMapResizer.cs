@@ -21,6 +21,8 @@ internal abstract class PartitionMapResizer
     public static PartitionMapResizer? Open(BlockStorage disk, PartitionTable table) => table.Scheme switch
     {
         PartitionScheme.None => null,
+        PartitionScheme.Gpt when table.MapSectorSize != PartitionTable.SectorSize => throw ImageException.Unsupported(
+            $"The GUID partition table counts sectors of {table.MapSectorSize} bytes: an image with such a map is not resized.", "Back its files up into a new image."),
         PartitionScheme.Gpt => new GptResizer(disk),
         PartitionScheme.Mbr => new MbrResizer(disk, table),
         PartitionScheme.ApplePartitionMap => new ApplePartitionMapResizer(disk, table),

@@ -17,9 +17,12 @@ internal sealed record PartitionTable(PartitionScheme Scheme, IReadOnlyList<Back
     /// <summary>Bytes in a sector; Apple's disk images know no other.</summary>
     public const int SectorSize = 512;
 
+    /// <summary>Bytes in the sectors that the map counts: 512, or 4,096 in a GPT of a disk with larger sectors.</summary>
+    public int MapSectorSize { get; init; } = SectorSize;
+
     /// <summary>
-    /// Looks for a map: GPT (only behind a protective MBR, or what is left of an older one would count), Apple partition map, MBR. A disk
-    /// with none of them is one without a map, never an error.
+    /// Looks for a map: GPT, Apple partition map, MBR. A GPT counts behind a protective MBR; behind none only where nothing else is there that could be meant, or
+    /// what is left of an older one would count. A disk with none of them is one without a map, never an error.
     /// </summary>
     /// <param name="disk">The disk.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: there is a map, and it contradicts itself.</exception>
@@ -30,6 +33,7 @@ internal sealed record PartitionTable(PartitionScheme Scheme, IReadOnlyList<Back
         if (mbr is { HasProtectiveEntry: true } && GptReader.TryRead(disk, mbr) is { } gpt) return gpt;
         if (ApplePartitionMapReader.TryRead(disk) is { } apple) return apple;
         if (mbr is { IsPartitionTable: true } && MbrReader.TryRead(disk, mbr) is { } table) return table;
+        if (mbr is null or { IsEmpty: true } && GptReader.TryReadUnprotected(disk) is { } unprotected) return unprotected;
         return Whole(disk);
     }
 

@@ -1,3 +1,4 @@
+using CCImage.Diagnostics;
 using CCImage.Storage;
 
 namespace CCImage.Sources;
@@ -10,6 +11,15 @@ public abstract class SourceTree : IDisposable
 {
     /// <summary>The root folder; its metadata becomes the volume's root folder.</summary>
     public abstract SourceEntry Root { get; }
+
+    /// <summary>
+    /// What the volume has, or should have, that this tree does not show or not as it is, and why: entries whose records are damaged, lost attributes.
+    /// Where there is very much of it, the last one tells how much more.
+    /// </summary>
+    public virtual IReadOnlyList<ImagingWarning> Omissions => [];
+
+    /// <summary>How many entries and attributes are missing in this tree; never less than what <see cref="Omissions"/> names.</summary>
+    public virtual long OmittedCount => 0;
 
     /// <summary>
     /// Opens a fork for reading. Its length may differ from what the entry says if the source changed in between: the caller cuts or pads

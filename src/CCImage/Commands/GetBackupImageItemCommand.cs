@@ -1,5 +1,6 @@
 using System.Diagnostics.CodeAnalysis;
 using System.Management.Automation;
+using CCImage.Diagnostics;
 using CCImage.Encryption;
 using CCImage.Parameters;
 using CCImage.Sources;
@@ -37,6 +38,8 @@ public sealed class GetBackupImageItemCommand : ImagePathCommand
             if (filter.Matches(entry)) WriteObject(BackupImageItem.From(path, entry, volume));
         }
 
+        // Of the volume, whatever was asked for: where a record is damaged, nobody can say what it would have matched.
+        foreach (ImagingWarning omission in tree.Omissions) WriteWarning($"{path}: {omission}");
         if (RunWorker((_, cancellation) => image.GetCutShort(cancellation)) is { } cut) WriteError(Errors.ErrorMapping.ToRecord(cut, path));
     }
 }

@@ -52,16 +52,6 @@ public sealed class CreationRoomTests : IDisposable
     }
 
     [Fact]
-    public void A_folder_that_cannot_be_written_is_found_out_before_the_source_is_read()
-    {
-        Assert.SkipWhen(OperatingSystem.IsWindows(), "Modes are of Unix.");
-        Assert.SkipWhen(Environment.IsPrivilegedProcess, "Root writes everywhere.");
-        string source = MakeSource(), closed = Directory.CreateDirectory(Path.Combine(_folder, "closed")).FullName;
-        File.SetUnixFileMode(closed, UnixFileMode.UserRead | UnixFileMode.UserExecute);
-        AssertUnwritable(source, closed);
-    }
-
-    [Fact]
     public void A_file_system_that_takes_no_files_is_found_out_before_the_source_is_read()
     {
         Assert.SkipUnless(OperatingSystem.IsLinux(), "/proc is Linux'.");

@@ -60,33 +60,31 @@ public sealed class LostContentTests : IDisposable
         for (int i = 0; i < 300; i++) AssertFile(tree, string.Create(CultureInfo.InvariantCulture, $"still {i}"), Noise(500 + i, i), isLost: false);
     }
 
-    [OracleTheory("7z", "qemu-img", "fls", "icat", "fsck_hfs")]
+    [OracleTheory("7z", "qemu-img", "fls", "icat")]
     [InlineData(BackupImageFormat.ReadOnlyZlib)]
     [InlineData(BackupImageFormat.ReadOnly)]
     [InlineData(BackupImageFormat.ReadWrite)]
     public void Other_readers_find_what_could_be_read_and_nothing_to_complain_of(BackupImageFormat format)
     {
-        string source = MakeSource();
-        ImageRecipe recipe = Recipe(format) with { SourcePath = source };
-        using (ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None))
-        {
-            Spoil(source);
-            creation.Run(CancellationToken.None);
-        }
-
-        if (ImageOutput.IsReadOnly(format)) ForeignReaders.TestUdif(recipe.Path);
-        string raw = Path.Combine(_folder, "raw"), window = Path.Combine(_folder, "window");
-        ForeignReaders.Decode(recipe.Path, format, raw);
-        ForeignReaders.CopyWindow(raw, window);
-        (int exitCode, string output, string error) = Oracle.Run("fsck_hfs", "-fn", window);
-        Assert.True(exitCode == 0, output + error);
-        Assert.Contains("appears to be OK", output + error, StringComparison.Ordinal);
+        string image = MakeSpoiled(format), raw = Path.Combine(_folder, "raw");
+        if (ImageOutput.IsReadOnly(format)) ForeignReaders.TestUdif(image);
+        ForeignReaders.Decode(image, format, raw);
         Dictionary<string, ForeignEntry> listed = ForeignReaders.List(raw);
         Assert.Equal(0, listed["vanished"].Size);
         Assert.Equal(1234, listed["shrunk"].Size);
         Assert.Equal(Noise(100_000, 1)[..1234], ForeignReaders.Content(raw, listed["shrunk"].Inode));
         Assert.Equal(Noise(4000, 3), ForeignReaders.Content(raw, listed["grown"].Inode));
         Assert.Equal(Noise(799, 299), ForeignReaders.Content(raw, listed["still 299"].Inode));
+    }
+
+    [OracleFact("fsck_hfs")]
+    public void Fsck_has_no_complaint_of_a_volume_with_losses()
+    {
+        string window = Path.Combine(_folder, "window");
+        ForeignReaders.CopyWindow(MakeSpoiled(BackupImageFormat.ReadWrite), window);
+        (int exitCode, string output, string error) = Oracle.Run("fsck_hfs", "-fn", window);
+        Assert.True(exitCode == 0, output + error);
+        Assert.Contains("appears to be OK", output + error, StringComparison.Ordinal);
     }
 
     [Theory]
@@ -274,6 +272,16 @@ public sealed class LostContentTests : IDisposable
         return source;
 
         void Write(string name, byte[] bytes) => System.IO.File.WriteAllBytes(Path.Combine(source, name), bytes);
+    }
+
+    private string MakeSpoiled(BackupImageFormat format)
+    {
+        string source = MakeSource();
+        ImageRecipe recipe = Recipe(format) with { SourcePath = source };
+        using ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None);
+        Spoil(source);
+        creation.Run(CancellationToken.None);
+        return recipe.Path;
     }
 
     private static void Spoil(string source)

@@ -63,7 +63,7 @@ public sealed class ApfsLayoutTests
 
     [Fact]
     public void Volume_superblock() => Check<ApfsVolumeSuperblock>(0x3C0,
-        ("Object", 0), ("Magic", 0x20), ("IncompatibleFeatures", 0x38), ("AllocatedBlocks", 0x58), ("RootTreeType", 0x74), ("ExtentTreeType", 0x78), ("SnapshotTreeType", 0x7C), ("ObjectMapAddress", 0x80),
+        ("Object", 0), ("Magic", 0x20), ("ReadOnlyFeatures", 0x30), ("IncompatibleFeatures", 0x38), ("AllocatedBlocks", 0x58), ("RootTreeType", 0x74), ("ExtentTreeType", 0x78), ("SnapshotTreeType", 0x7C), ("ObjectMapAddress", 0x80),
         ("RootTreeId", 0x88), ("ExtentTreeId", 0x90), ("SnapshotTreeId", 0x98), ("FileCount", 0xB8), ("FolderCount", 0xC0),
         ("SnapshotCount", 0xD8), ("Identifier", 0xF0), ("Flags", 0x108), ("Name", 0x2C0));
 

@@ -68,7 +68,7 @@ public sealed class ApfsTreeTests : IDisposable
             "../a/bc"u8.CopyTo(key[at..]);
             return true;
         });
-        AssertDamaged("whose name cannot be one");
+        AssertLeftOut("whose name cannot be one");
     }
 
     [Fact]
@@ -80,7 +80,7 @@ public sealed class ApfsTreeTests : IDisposable
             BinaryPrimitives.WriteUInt64LittleEndian(value, 99_999);
             return true;
         });
-        AssertDamaged("which is not there");
+        AssertLeftOut("which is not there");
     }
 
     [Fact]
@@ -92,7 +92,58 @@ public sealed class ApfsTreeTests : IDisposable
             BinaryPrimitives.WriteUInt64LittleEndian(value, record); // the folder the entry lies in
             return true;
         });
-        AssertDamaged("lies in two places");
+        AssertLeftOut("lies in two places");
+    }
+
+    // The folder has its place and its files by the entries that lead to it and that it has.
+    [Fact]
+    public void A_folder_without_its_inode_is_listed_with_its_files()
+    {
+        HashSet<string> before = Paths();
+        ulong folder = 0;
+        Change((record, type, key, value) =>
+        {
+            if (type != ApfsRecordType.Inode || record <= ApfsFileConstants.RootFolder + 1 || (BinaryPrimitives.ReadUInt16LittleEndian(value[80..]) & 0xF000) != 0x4000) return false;
+            folder = record;
+            key[7] = (byte)((key[7] & 0x0F) | 0x70); // another type of record
+            return true;
+        });
+        Assert.NotEqual(0ul, folder);
+        Assert.Equal(before, Paths());
+        using ApfsContainer container = ApfsContainer.Open(_disk);
+        ImagingWarning omission = Assert.Single(Enumerable.Range(0, ApfsSample.Volumes).SelectMany(v => container.ReadTree(v)!.Omissions));
+        Assert.Equal((ImagingWarningKind.MetadataLost, "/folder"), (omission.Kind, omission.Path));
+    }
+
+    [CorpusFact]
+    public void A_leaf_that_is_lost_is_told_and_the_other_files_are_listed()
+    {
+        BlockStorage disk = Corpus.OpenRaw("deploymenttheory__go-apfs-v2/basic.img.gz");
+        byte[] bytes = new byte[disk.Length - (40 * 512)]; // the partition
+        disk.Read(40 * 512, bytes);
+        HashSet<string> Paths(out SourceTree tree)
+        {
+            tree = ApfsContainer.Open(new MemoryStorage(bytes)).ReadTree()!;
+            return [.. tree.Enumerate().Select(e => e.RelativePath)];
+        }
+
+        HashSet<string> before = Paths(out SourceTree whole);
+        Assert.Equal(0, whole.OmittedCount);
+        int told = 0;
+        for (int at = 0; at < bytes.Length; at += BlockSize)
+        {
+            Span<byte> block = bytes.AsSpan(at, BlockSize);
+            ApfsNodeHeader header = Layout.Read<ApfsNodeHeader>(block);
+            if (header.Object.Subtype != FileTree || (header.Flags & ApfsConstants.NodeLeaf) == 0 || (header.Flags & ApfsConstants.NodeRoot) != 0 || !ApfsBlocks.IsIntact(block)) continue;
+            block[2000] ^= 0x5A;
+            HashSet<string> after = Paths(out SourceTree tree);
+            Assert.True(after.IsSubsetOf(before) && after.Count > 1);
+            if (tree.OmittedCount > 0) told++;
+            Assert.Equal(after.Count < before.Count || tree.OmittedCount > 0, tree.Omissions.Any(o => o.Message.Contains("cannot be used", StringComparison.Ordinal)));
+            block[2000] ^= 0x5A;
+        }
+
+        Assert.True(told > 1);
     }
 
     [Theory]
@@ -291,11 +342,32 @@ public sealed class ApfsTreeTests : IDisposable
         }
     }
 
+    // Said, and all other files are read.
+    private void AssertLeftOut(string problem)
+    {
+        Assert.Null(ReadAll());
+        using ApfsContainer container = ApfsContainer.Open(_disk);
+        SourceTree[] trees = [.. Enumerable.Range(0, ApfsSample.Volumes).Select(v => container.ReadTree(v)!)];
+        ImagingWarning omission = Assert.Single(trees.SelectMany(t => t.Omissions));
+        Assert.Contains(problem, omission.Message, StringComparison.Ordinal);
+        Assert.Equal(1, trees.Sum(t => t.OmittedCount));
+        Assert.All(trees, t => Assert.NotEmpty(t.Root.Children));
+        var findings = new ImageFindings("image");
+        container.Check(findings, CancellationToken.None);
+        Assert.Contains(findings.ToList(), f => f.Grade == ImageFindingGrade.Damaged && f.Message.Contains(problem, StringComparison.Ordinal));
+    }
+
     private void AssertDamaged(string problem)
     {
         ImageException? error = ReadAll();
         Assert.NotNull(error);
         Assert.Contains(problem, error.Problem, StringComparison.Ordinal);
+    }
+
+    private HashSet<string> Paths()
+    {
+        using ApfsContainer container = ApfsContainer.Open(_disk);
+        return [.. Enumerable.Range(0, ApfsSample.Volumes).SelectMany(v => container.ReadTree(v)!.Enumerate().Select(e => $"{v}/{e.RelativePath}"))];
     }
 
     private IEnumerable<long> FindNodes(uint tree = FileTree)

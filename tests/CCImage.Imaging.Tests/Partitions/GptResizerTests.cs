@@ -42,7 +42,7 @@ public sealed class GptResizerTests
             new GptChecker(new MemoryStorage(state)).Check(findings);
             Assert.NotEqual(ImageFindingGrade.Damaged, findings.Worst);
             // The first copy alone is enough: the disk may have got its new end, or not.
-            Assert.True(GptReader.TryReadCopy(new MemoryStorage(state), 1, out GptHeader header, out _, out string fault), fault);
+            Assert.True(GptReader.TryReadCopy(new MemoryStorage(state), PartitionTable.SectorSize, 1, out GptHeader header, out _, out string fault), fault);
             ulong entries = header.EntriesSector;
             foreach (int other in (int[])[change, -7, -20, 0])
             {

@@ -1,6 +1,7 @@
 using System.Buffers.Binary;
 using CCImage.Binary;
 using CCImage.Checksums;
+using CCImage.Diagnostics;
 using CCImage.Partitions;
 using CCImage.Partitions.Gpt;
 using CCImage.Storage;
@@ -225,6 +226,91 @@ public sealed class GptTests
     {
         var disk = new MemoryStorage(sectors * 512);
         foreach ((long offset, byte[] bytes) in GptLayout.Create(disk.Length, DiskId, PartitionId).Pieces) disk.Write(offset, bytes);
+        return disk;
+    }
+
+    [Theory]
+    [InlineData(0)] // sound
+    [InlineData(1)] // the primary is damaged
+    public void ATableThatCountsLargerSectorsIsReadJudgedAndMended(int damage)
+    {
+        byte[] bytes = MakeWide(256);
+        if (damage == 1) bytes[4096 + 24] ^= 1;
+        PartitionTable table = PartitionTable.Read(new MemoryStorage(bytes));
+        Assert.Equal((PartitionScheme.Gpt, 4096), (table.Scheme, table.MapSectorSize));
+        Assert.Equal([new BackupImagePartition(1, "Apple_HFS", "disk image", 6 * 4096, 100 * 4096)], table.Partitions);
+        AssertCovers(table.Segments, bytes.Length / 512);
+        Assert.Contains(table.Segments, s => s.Name.StartsWith("disk image (Apple_HFS", StringComparison.Ordinal) && (s.StartSector, s.SectorCount) == (48, 800));
+        var disk = new MemoryStorage(bytes.Length);
+        disk.Write(0, bytes);
+        var findings = new ImageFindings("disk");
+        new PartitionChecker(disk, table).Check(findings);
+        Assert.Equal(damage == 0 ? ImageFindingGrade.Ok : ImageFindingGrade.Repairable, findings.Worst);
+        Assert.Equal(damage, new PartitionChecker(disk, table).Repair().Count);
+        Assert.Equal(Convert.ToHexString(MakeWide(256)), Convert.ToHexString(disk.ToArray()));
+        ImageException error = Assert.Throws<ImageException>(() => PartitionMapResizer.Open(disk, table));
+        Assert.Equal(ImageErrorId.UnsupportedFormat, error.Id);
+        Assert.Contains("4096 bytes", error.Problem, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(512, false)]
+    [InlineData(512, true)] // the begin of the disk is lost, and the backup is there
+    [InlineData(4096, false)]
+    [InlineData(4096, true)]
+    public void ATableWithoutAProtectiveRecordIsReadWithANote(int sectorSize, bool isBackupOnly)
+    {
+        byte[] bytes = sectorSize == 512 ? Make(2048).ToArray() : MakeWide(256);
+        bytes.AsSpan(0, isBackupOnly ? 64 << 10 : 512).Clear();
+        PartitionTable table = PartitionTable.Read(new MemoryStorage(bytes));
+        Assert.Equal((PartitionScheme.Gpt, sectorSize, 1), (table.Scheme, table.MapSectorSize, table.Partitions.Count));
+        var findings = new ImageFindings("disk");
+        new PartitionChecker(new MemoryStorage(bytes), table).Check(findings);
+        Assert.Contains(findings.ToList(), f => f.Check == "Protective MBR" && f.Grade == ImageFindingGrade.Note);
+
+        // With a boot record that names other partitions, with a wrong checksum, and on a disk that begins with a file system it does not count.
+        byte[] other = [.. bytes];
+        (other[510], other[511], other[446 + 4], other[446 + 8], other[446 + 12]) = (0x55, 0xAA, 0xAF, 64, 16);
+        Assert.Equal(PartitionScheme.Mbr, PartitionTable.Read(new MemoryStorage(other)).Scheme);
+        other = [.. bytes];
+        other[sectorSize + 24] ^= 1;
+        other[^(sectorSize - 24)] ^= 1;
+        Assert.Equal(PartitionScheme.None, PartitionTable.Read(new MemoryStorage(other)).Scheme);
+        other = [.. bytes];
+        "H+"u8.CopyTo(other.AsSpan(1024));
+        Assert.Equal(PartitionScheme.None, PartitionTable.Read(new MemoryStorage(other)).Scheme);
+    }
+
+    [Fact]
+    public void WhatIsWrongIsSaidInSentences()
+    {
+        byte[] bytes = Make(2048).ToArray();
+        BinaryPrimitives.WriteUInt64LittleEndian(bytes.AsSpan(512 + 32), 5000);
+        Reseal(bytes);
+        var findings = new ImageFindings("disk");
+        new GptChecker(new MemoryStorage(bytes)).Check(findings);
+        Assert.Contains(findings.ToList(), f => f.Message == "One copy is damaged (its place lies outside the disk), and there is no certain place for a new one.");
+    }
+
+    // A disk of 4,096-byte sectors: entries in four sectors behind the header, and in front of the backup.
+    private static byte[] MakeWide(int sectors)
+    {
+        const int Size = 4096;
+        byte[] disk = new byte[sectors * Size], entries = Make(2048).ToArray()[1024..(1024 + (128 * 128))];
+        BinaryPrimitives.WriteInt64LittleEndian(entries.AsSpan(32), 6);
+        BinaryPrimitives.WriteInt64LittleEndian(entries.AsSpan(40), 105);
+        Make(2048).ToArray().AsSpan(0, 512).CopyTo(disk);
+        BinaryPrimitives.WriteInt32LittleEndian(disk.AsSpan(446 + 12), sectors - 1);
+        foreach ((int own, int other, int at) in new[] { (1, sectors - 1, 2), (sectors - 1, 1, sectors - 5) })
+        {
+            entries.CopyTo(disk, at * Size);
+            Span<byte> header = disk.AsSpan(own * Size, 92);
+            Make(2048).ToArray().AsSpan(512, 92).CopyTo(header);
+            foreach ((int field, long value) in new[] { (24, (long)own), (32, other), (40, 6), (48, sectors - 6), (72, at) }) BinaryPrimitives.WriteInt64LittleEndian(header[field..], value);
+            BinaryPrimitives.WriteUInt32LittleEndian(header[88..], Crc32.Of(entries));
+            BinaryPrimitives.WriteUInt32LittleEndian(header[16..], GptChecksum.OfHeader(header));
+        }
+
         return disk;
     }
 

@@ -12,6 +12,7 @@ namespace CCImage.FileSystems.Apfs;
 internal sealed class ApfsChecker(ApfsContainer container, ImageFindings findings, CancellationToken cancellation)
 {
     private const string Checkpoint = "APFS checkpoint";
+    private const string Features = "APFS features";
     private const string Space = "APFS space manager";
     private const string Objects = "APFS objects";
     private const string Files = "APFS files";
@@ -35,6 +36,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
     public void Run()
     {
         Guard(Checkpoint, CheckSuperblocks);
+        Guard(Features, CheckFeatures);
         Guard(Checkpoint, CheckEphemerals);
         Guard(Space, CheckSpace);
         Guard(Objects, CheckVolumes);
@@ -53,6 +55,17 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
         else if (container.NewestTransaction > container.Transaction)
             findings.Note(Checkpoint, $"Transaction {container.NewestTransaction} was not finished; transaction {container.Transaction} is used, and no block counts as free.");
         else findings.Ok(Checkpoint, $"The checkpoint of transaction {container.Transaction} is the newest.");
+    }
+
+    private void CheckFeatures()
+    {
+        const string OnAMac = "Check it on a Mac, with 'diskutil verifyVolume'.";
+        if (container.UnknownFeatures is { } unknown)
+            findings.Note(Features, $"There are features that this version does not know ({unknown}): what belongs to them was not checked, the container is not written to, and no block of it counts as free.", remedy: OnAMac);
+        for (int i = 0; i < container.VolumeCount; i++)
+        {
+            if (container.ObstacleToReading(i) is { Id: ImageErrorId.UnsupportedFormat } obstacle) findings.Note(Features, $"{obstacle.Problem} Its tree of files was not checked.", obstacle.Place, OnAMac);
+        }
     }
 
     private void CheckEphemerals()
@@ -154,7 +167,7 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
         var map = new ApfsObjectMap(Blocks, address, "volume object map");
         CheckFileTree(volume, map, container.Transaction, $"volume '{name}'");
         if (container.OpenFileTree(volume) is { } files)
-            Guard(Files, () => findings.Ok(Files, $"The {new ApfsTreeReader(files).Check(cancellation)} files and folders of volume '{name}' are in order."));
+            Guard(Files, () => CheckFiles(new(files), name));
         if (IsPhysical(volume.ExtentTreeType)) WalkTree(volume.ExtentTreeId, "extent tree", CheckExtents);
         if (!IsPhysical(volume.SnapshotTreeType)) return;
         WalkTree(volume.SnapshotTreeId, "snapshot tree", (leaf, index) =>
@@ -162,6 +175,13 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
             if (snapshots.Take(leaf, index) is { } snapshot) CheckSnapshot(volume, map, snapshot.Transaction, snapshot.Metadata);
         });
         if (_faults == faults) snapshots.MustAgree(volume.SnapshotCount, map.Header.SnapshotCount);
+    }
+
+    private void CheckFiles(ApfsTreeReader reader, string name)
+    {
+        long before = _faults;
+        long count = reader.Check((message, place) => Damaged(Files, message, place), cancellation);
+        if (_faults == before) findings.Ok(Files, $"The {count} files and folders of volume '{name}' are in order.");
     }
 
     private void CheckFileTree(in ApfsVolumeSuperblock volume, ApfsObjectMap map, ulong transaction, string of)

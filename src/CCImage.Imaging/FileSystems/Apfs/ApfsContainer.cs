@@ -56,7 +56,10 @@ internal sealed class ApfsContainer : FileSystemVolume
     internal ulong FirstCopyTransaction { get; }
 
     /// <summary>Whether only the checksum of the copy in block 0 is wrong: it led to the newest checkpoint there is, and tells of none that is lost.</summary>
-    internal bool IsFirstCopyRepairable => FirstCopyTransaction == 0 && NewestTransaction == Transaction && _firstCopyClaim <= Transaction;
+    internal bool IsFirstCopyRepairable => UnknownFeatures is null && FirstCopyTransaction == 0 && NewestTransaction == Transaction && _firstCopyClaim <= Transaction;
+
+    /// <summary>Features that this version does not know, for people; null when there are none. With any, nothing is written, and nothing is free.</summary>
+    internal string? UnknownFeatures => ApfsFeatures.FindUnknown(Superblock, _volumes.Value);
 
     /// <summary>The transaction of the checkpoint.</summary>
     internal ulong Transaction => Superblock.Object.TransactionId;
@@ -97,6 +100,7 @@ internal sealed class ApfsContainer : FileSystemVolume
     public override IEnumerable<StorageExtent> GetFreeExtents(FreeSpaceQuery? query = null)
     {
         if (NewestTransaction > Transaction) yield break; // what a later, broken checkpoint changed is not known
+        if (UnknownFeatures is not null || _volumes.Value.Count != VolumeIds().Count()) yield break;
         ApfsFreeSpace space = OpenFreeSpace();
         query ??= new();
         space.Verify(query.Cancellation);
@@ -127,8 +131,14 @@ internal sealed class ApfsContainer : FileSystemVolume
     {
         if (!HasReadableTree(index)) return null;
         ApfsVolumeSuperblock volume = ReadVolume(new(Blocks, Superblock.ObjectMapAddress, "container object map"), VolumeIds().ElementAt(index));
-        return OpenFileTree(volume) is { } tree ? new ApfsTreeReader(tree).Read(cancellation) : null;
+        return OpenFileTree(volume) is { } tree ? new ApfsTreeReader(tree, UnknownFeatures).Read(cancellation) : null;
     }
+
+    /// <inheritdoc/>
+    public override ImageException? ObstacleToReading(int index) =>
+        index < _volumes.Value.Count ? ApfsFeatures.FindObstacle(Superblock, _volumes.Value[index])
+        : HasReadableTree(index) ? null
+        : new(ImageErrorId.VolumeNotFound, "The APFS container has no volume.", remedy: "Choose another volume; Get-BackupImage lists them.");
 
     /// <summary>The records of a volume's files, or null when the volume is encrypted or sealed.</summary>
     /// <param name="volume">The volume.</param>
@@ -136,7 +146,10 @@ internal sealed class ApfsContainer : FileSystemVolume
     internal ApfsFileTree? OpenFileTree(in ApfsVolumeSuperblock volume) => IsReadable(volume) ? new(Blocks, _window, volume, Transaction) : null;
 
     /// <inheritdoc/>
-    public override VolumeResizer OpenResizer(CancellationToken cancellation) => new ApfsGrower(this, cancellation);
+    public override VolumeResizer OpenResizer(CancellationToken cancellation) => UnknownFeatures is not { } unknown
+        ? new ApfsGrower(this, cancellation)
+        : throw ImageException.Unsupported(
+            $"The APFS container has features that this version does not know ({unknown}): it is not written to.", "Resize it on a Mac, with 'diskutil apfs resizeContainer'.", "container superblock");
 
     /// <inheritdoc/>
     public override void Check(ImageFindings findings, CancellationToken cancellation) => new ApfsChecker(this, findings, cancellation).Run();
@@ -293,10 +306,7 @@ internal sealed class ApfsContainer : FileSystemVolume
 
     private static ImageException Damaged(string why) => ImageException.Damaged("The APFS container cannot be used. " + why, "container superblock in block 0");
 
-    // The second device of a Fusion container is not here.
-    private bool IsReadable(in ApfsVolumeSuperblock volume) =>
-        (Superblock.IncompatibleFeatures & ApfsConstants.IncompatibleFusion) == 0 && (volume.Flags & ApfsConstants.VolumeUnencrypted) != 0 && (volume.IncompatibleFeatures & ApfsConstants.VolumeIsSealed) == 0
-        && (volume.RootTreeType & ApfsConstants.ObjectStorageMask) == 0;
+    private bool IsReadable(in ApfsVolumeSuperblock volume) => ApfsFeatures.FindObstacle(Superblock, volume) is null;
 
     private static long Clamp(ulong count) => (long)Math.Min(count, long.MaxValue);
 
@@ -308,7 +318,7 @@ internal sealed class ApfsContainer : FileSystemVolume
             var map = new ApfsObjectMap(Blocks, Superblock.ObjectMapAddress, "container object map");
             foreach (ulong id in VolumeIds()) volumes.Add(ReadVolume(map, id));
         }
-        catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged)
+        catch (ImageException e) when (e.IsFaultOfContent)
         {
             return []; // Check says what is wrong; half a list would pass for the whole.
         }
@@ -323,7 +333,7 @@ internal sealed class ApfsContainer : FileSystemVolume
             ulong free = OpenFreeSpace().Manager.Main.FreeCount;
             return free > Blocks.Count ? null : (long)free * Blocks.Size;
         }
-        catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.UnsupportedFormat)
+        catch (ImageException e) when (e.IsFaultOfContent)
         {
             return null;
         }

@@ -11,8 +11,17 @@ internal static class ApfsFileConstants
     /// <summary>ROOT_DIR_INO_NUM. What lies beside it (<c>private-dir</c>, snapshots) is the system's own.</summary>
     public const ulong RootFolder = 2;
 
+    /// <summary>ROOT_DIR_PARENT and PRIV_DIR_INO_NUM.</summary>
+    public const ulong RootParent = 1;
+    public const ulong PrivateFolder = 3;
+
     /// <summary>The length of a name in a key that has a hash of it, too: J_DREC_LEN_MASK.</summary>
     public const uint HashedNameLengthMask = 0x3FF;
+
+    /// <summary>Where the flags of a folder's entry are in its value (<c>j_drec_val_t</c>); the type of the file in them: DREC_TYPE_MASK, DT_DIR.</summary>
+    public const int EntryFlagsOffset = 16;
+    public const int EntryTypeMask = 15;
+    public const int EntryOfFolder = 4;
 
     /// <summary>J_FILE_EXTENT_LEN_MASK.</summary>
     public const ulong ExtentLengthMask = 0x00FF_FFFF_FFFF_FFFF;
@@ -23,6 +32,7 @@ internal static class ApfsFileConstants
     public const ushort AttributeOfFileSystem = 4;
 
     // Types of extended fields: INO_EXT_TYPE_FINDER_INFO, INO_EXT_TYPE_DSTREAM, INO_EXT_TYPE_RDEV.
+    public const byte NameField = 4; // INO_EXT_TYPE_NAME
     public const byte FinderInfoField = 7;
     public const byte StreamField = 8;
     public const byte DeviceField = 14;

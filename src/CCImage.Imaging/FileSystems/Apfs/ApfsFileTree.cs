@@ -41,6 +41,11 @@ internal sealed class ApfsFileTree
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
     public IEnumerable<ApfsNode> ReadLeaves() => ReadLeaves(0, ulong.MaxValue);
 
+    /// <summary>All leaves that can be reached, in the order of their keys.</summary>
+    /// <param name="onLost">Hears of each node whose records are lost.</param>
+    /// <exception cref="ImageException">A fault of the host.</exception>
+    public IEnumerable<ApfsNode> ReadLeaves(Action<ImageException> onLost) => ReadLeaves(0, ulong.MaxValue, onLost);
+
     /// <summary>The records of an object of one type, in the order of their keys.</summary>
     /// <param name="id">The object.</param>
     /// <param name="type">The type.</param>
@@ -105,15 +110,13 @@ internal sealed class ApfsFileTree
     private static ulong Order(ulong head) => (head << (64 - ApfsConstants.TypeShift)) | (head >> ApfsConstants.TypeShift);
 
     // The leaves that may hold keys of a range, by Order.
-    private IEnumerable<ApfsNode> ReadLeaves(ulong first, ulong last)
+    private IEnumerable<ApfsNode> ReadLeaves(ulong first, ulong last, Action<ImageException>? onLost = null)
     {
         var seen = new HashSet<ulong>();
         var pending = new Stack<(ulong Id, int Level)>([(_root, -1)]);
         while (pending.TryPop(out (ulong Id, int Level) next))
         {
-            if (!seen.Add(next.Id)) throw ImageException.Damaged("A node of the tree of files is there twice.", $"object {next.Id}");
-            ApfsNode node = Load(next.Id);
-            if (next.Level >= 0 && node.Header.Level != next.Level - 1) throw ImageException.Damaged("A node of the tree of files is on the wrong level.", $"object {next.Id}");
+            if (TryLoad(next.Id, next.Level, seen, onLost) is not { } node) continue;
             if (node.IsLeaf)
             {
                 yield return node;
@@ -123,10 +126,40 @@ internal sealed class ApfsFileTree
             // What a child holds begins with its key and ends with the next one's.
             for (int i = node.Count - 1; i >= 0; i--)
             {
-                if (Order(HeadOf(node, i)) > last) continue;
-                pending.Push((node.Child(i), node.Header.Level));
-                if (Order(HeadOf(node, i)) < first) break;
+                if (TryHeadOf(node, i, onLost) is not (ulong head, ulong child) || Order(head) > last) continue;
+                pending.Push((child, node.Header.Level));
+                if (Order(head) < first) break;
             }
+        }
+    }
+
+    private static (ulong Head, ulong Child)? TryHeadOf(ApfsNode node, int index, Action<ImageException>? onLost)
+    {
+        try
+        {
+            return (HeadOf(node, index), node.Child(index));
+        }
+        catch (ImageException e) when (onLost is not null && e.IsFaultOfContent)
+        {
+            onLost(e);
+            return null;
+        }
+    }
+
+    private ApfsNode? TryLoad(ulong id, int parentLevel, HashSet<ulong> seen, Action<ImageException>? onLost)
+    {
+        try
+        {
+            if (!seen.Add(id)) throw ImageException.Damaged("A node of the tree of files is there twice.", $"object {id}");
+            ApfsNode node = Load(id);
+            return parentLevel < 0 || node.Header.Level == parentLevel - 1
+                ? node
+                : throw ImageException.Damaged("A node of the tree of files is on the wrong level.", $"object {id}");
+        }
+        catch (ImageException e) when (onLost is not null && id != _root && e.IsFaultOfContent)
+        {
+            onLost(ImageException.Damaged($"A node of the tree of files cannot be used, and all that it leads to is lost: {e.Problem}", e.Place));
+            return null;
         }
     }
 

@@ -39,6 +39,9 @@ internal static class ApfsConstants
 
     /// <summary>Nodes have hashes instead of headers, and files extents in a tree of their own.</summary>
     public const ulong VolumeIsSealed = 0x20;
+
+    /// <summary>Some files are in another tree (of a volume that was on a Fusion drive).</summary>
+    public const ulong VolumeHasSecondTree = 0x100;
     public const uint MapDeleted = 1;
     public const uint MapEncrypted = 4;
     public const uint MapNoHeader = 8;
@@ -315,6 +318,7 @@ internal struct ApfsVolumeSuperblock
 {
     [FieldOffset(0)] public ApfsObjectHeader Object;
     [FieldOffset(0x20)] public UInt32LE Magic;
+    [FieldOffset(0x30)] public UInt64LE ReadOnlyFeatures;
     [FieldOffset(0x38)] public UInt64LE IncompatibleFeatures;
     [FieldOffset(0x58)] public UInt64LE AllocatedBlocks;
     [FieldOffset(0x74)] public UInt32LE RootTreeType;

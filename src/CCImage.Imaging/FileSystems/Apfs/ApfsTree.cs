@@ -1,3 +1,4 @@
+using CCImage.Diagnostics;
 using CCImage.Sources;
 using CCImage.Storage;
 
@@ -30,6 +31,12 @@ internal sealed class ApfsFile
     /// <summary>How its content is compressed; null when it is not.</summary>
     public CompressedFile? Compressed { get; set; }
 
+    /// <summary>Whether its content is compressed, and what says how is lost.</summary>
+    public bool IsContentLost { get; set; }
+
+    /// <summary>Whether a record of it is damaged, of an attribute in most cases.</summary>
+    public bool MayLackAttributes { get; set; }
+
     /// <summary>The entry by its first name; the others share what it has.</summary>
     public SourceEntry? First { get; set; }
 }
@@ -38,10 +45,17 @@ internal sealed class ApfsFile
 /// <param name="tree">Where the extents are.</param>
 /// <param name="root">The root folder.</param>
 /// <param name="files">The objects, by their numbers.</param>
-internal sealed class ApfsTree(ApfsFileTree tree, SourceEntry root, IReadOnlyDictionary<ulong, ApfsFile> files) : SourceTree
+/// <param name="omissions">What the tree lacks.</param>
+internal sealed class ApfsTree(ApfsFileTree tree, SourceEntry root, IReadOnlyDictionary<ulong, ApfsFile> files, TreeOmissions omissions) : SourceTree
 {
     /// <inheritdoc/>
     public override SourceEntry Root => root;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<ImagingWarning> Omissions => omissions.ToList();
+
+    /// <inheritdoc/>
+    public override long OmittedCount => omissions.Count;
 
     /// <inheritdoc/>
     /// <exception cref="ImageException">Also <see cref="ImageErrorId.ImageDamaged"/>, and <see cref="ImageErrorId.UnsupportedFormat"/> for a
@@ -57,6 +71,7 @@ internal sealed class ApfsTree(ApfsFileTree tree, SourceEntry root, IReadOnlyDic
                 "The content of the file is in the cloud: the volume has its name only.", "Download it on the Mac, and back it up again.", $"content of {DisplayPath(entry)}");
         }
 
+        if (file.IsContentLost) throw CompressedFile.HeaderLost($"content of {DisplayPath(entry)}");
         if (file.Compressed is not { } compressed) return Named(entry, "content", what => tree.OpenStream(file.Inode.StreamId, file.Size, what));
         return compressed.Open(
             compressed.IsInResourceFork ? OpenResourceFork(entry, file) : null, () => OpenAttribute(entry, file.Attributes.Find(a => a.Name == CompressedFile.AttributeName)!),

@@ -2,6 +2,7 @@ using System.Buffers.Binary;
 using System.Runtime.CompilerServices;
 using System.Text;
 using CCImage.Binary;
+using CCImage.Diagnostics;
 using CCImage.Sources;
 using CCImage.Storage;
 
@@ -9,10 +10,12 @@ namespace CCImage.FileSystems.Apfs;
 
 /// <summary>
 /// Reads a whole volume into a tree: every record in one pass from leaf to leaf, then the folders from the root down. What the root does not lead to
-/// (files that were deleted while they were open, the system's private folders) is not shown. Not recursive.
+/// (files that were deleted while they were open, the system's private folders) is not shown. Not recursive. A record that is damaged is left out and told in the
+/// tree's omissions; all others are in the tree.
 /// </summary>
 /// <param name="tree">The records.</param>
-internal sealed class ApfsTreeReader(ApfsFileTree tree)
+/// <param name="unknownFeatures">Features of the container that are not known, for people; null for none.</param>
+internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures = null)
 {
     /// <summary>The attribute in which APFS keeps a resource fork.</summary>
     public const string ResourceForkAttribute = "com.apple.ResourceFork";
@@ -30,8 +33,13 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
 
     private readonly Dictionary<ulong, ApfsFile> _files = [];
     private readonly Dictionary<ulong, long> _streamEnds = []; // only when extents are to be checked
-    private readonly Dictionary<ulong, List<(string Name, ulong FileId)>> _folders = [];
+    private readonly Dictionary<ulong, List<(string Name, ulong FileId, bool IsFolder)>> _folders = [];
+    private readonly HashSet<ulong> _toldFaults = [];
 
+    private readonly TreeOmissions _omissions = new();
+    private readonly Dictionary<ulong, ImageException> _faults = []; // of objects, told when the paths are known
+    private long _faultsLeft;
+    private bool _isIncomplete;
     private bool _checksExtents;
     private long _kept;
 
@@ -40,43 +48,101 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>, <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
     public ApfsTree Read(CancellationToken cancellation)
     {
-        foreach (ApfsNode leaf in tree.ReadLeaves())
+        foreach (ApfsNode leaf in tree.ReadLeaves(LoseNode))
         {
             cancellation.ThrowIfCancellationRequested();
-            for (int i = 0; i < leaf.Count; i++) ReadRecord(leaf, i);
+            for (int i = 0; i < leaf.Count; i++) TakeRecord(leaf, i);
         }
 
+        if (_isIncomplete) FindLostEntries(cancellation);
         if (!_files.TryGetValue(ApfsFileConstants.RootFolder, out ApfsFile? root) || KindOf(root) != EntryKind.Directory)
-            throw ImageException.Damaged("The volume has no root folder.", "tree of files");
-        SourceEntry rootEntry = MakeEntry("", ApfsFileConstants.RootFolder, root);
+        {
+            // Without the record of the root its files are there all the same; without any file there is nothing to be listed.
+            ImageException fault = ImageException.Damaged("The volume has no root folder.", "tree of files");
+            if (!_folders.ContainsKey(ApfsFileConstants.RootFolder)) throw fault;
+            _omissions.Lose(() => "/", "The metadata of the root folder", fault);
+            root = null;
+        }
+
+        SourceEntry rootEntry = root is null ? MakeLostFolder("", ApfsFileConstants.RootFolder) : MakeEntry("", ApfsFileConstants.RootFolder, root);
         Attach(rootEntry, cancellation);
-        return new ApfsTree(tree, rootEntry, _files);
+        TellFaults(rootEntry);
+        if (unknownFeatures is not null)
+            _omissions.Advise($"The APFS container has features that this version does not know ({unknownFeatures}): its files are read as if they had none of them. Compare them with their source.");
+        return new ApfsTree(tree, rootEntry, _files, _omissions);
+    }
+
+    private void LoseNode(ImageException fault)
+    {
+        _isIncomplete = true;
+        _omissions.LeaveOut(() => null, fault);
+    }
+
+    private void TakeRecord(ApfsNode leaf, int index)
+    {
+        ulong id = 0;
+        try
+        {
+            id = ApfsFileTree.HeadOf(leaf, index) & ApfsConstants.AddressMask;
+            ReadRecord(leaf, index);
+        }
+        catch (ImageException e) when (e.IsFaultOfContent)
+        {
+            if (_files.TryGetValue(id, out ApfsFile? file)) file.MayLackAttributes = true;
+            else if (_faults.ContainsKey(id)) return; // attributes of a file that is lost already
+            if (_faults.Count >= TreeOmissions.MostKept || !_faults.TryAdd(id, e)) _faultsLeft++;
+        }
+    }
+
+    // Of an object that has a place the path is told; what an entry leads to in vain was told with the entry.
+    private void TellFaults(SourceEntry root)
+    {
+        _omissions.CountMore(_faultsLeft);
+        if (_faults.Count == 0) return;
+        Dictionary<ulong, SourceEntry> owners = [];
+        var pending = new Stack<SourceEntry>([root]);
+        while (pending.TryPop(out SourceEntry? entry))
+        {
+            if (_faults.ContainsKey((ulong)entry.NodeId)) owners.TryAdd((ulong)entry.NodeId, entry);
+            foreach (SourceEntry child in entry.Children) pending.Push(child);
+        }
+
+        foreach ((ulong id, ImageException fault) in _faults)
+        {
+            if (owners.TryGetValue(id, out SourceEntry? owner)) _omissions.Lose(() => TreeOmissions.PathOf(owner), "Something of it", fault);
+            else if (!_toldFaults.Contains(id)) _omissions.LeaveOut(() => null, fault);
+        }
     }
 
     /// <summary>Reads the tree, and proves that extents hold what every file and attribute claims. The content of files of the cloud is not here.</summary>
+    /// <param name="onFault">Hears of each fault: what, and where.</param>
     /// <param name="cancellation">Ends it.</param>
     /// <returns>Files and folders that the root leads to, itself not among them.</returns>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>, <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
-    public long Check(CancellationToken cancellation)
+    public long Check(Action<string, string?> onFault, CancellationToken cancellation)
     {
         _checksExtents = true;
         using ApfsTree read = Read(cancellation);
+        foreach (ImagingWarning omission in read.Omissions) onFault(omission.Message, omission.Path);
         foreach ((ulong id, ApfsFile file) in _files)
         {
-            if ((file.Inode.BsdFlags & ApfsFileConstants.DatalessFlag) == 0) MustHold(id, file.Inode.StreamId, file.Size);
+            cancellation.ThrowIfCancellationRequested();
+            if (file.IsContentLost) onFault(CompressedFile.HeaderLost("").Problem, $"tree of files, object {id}");
+            if ((file.Inode.BsdFlags & ApfsFileConstants.DatalessFlag) == 0) MustHold(id, file.Inode.StreamId, file.Size, onFault);
             if (file.Streams is null) continue;
             foreach (ExtendedAttribute attribute in file.Attributes)
             {
-                if (file.Streams.TryGetValue(attribute.Name, out ulong stream)) MustHold(id, stream, attribute.Size);
+                if (file.Streams.TryGetValue(attribute.Name, out ulong stream)) MustHold(id, stream, attribute.Size, onFault);
             }
         }
 
         return read.Enumerate().LongCount() - 1;
     }
 
-    private void MustHold(ulong id, ulong stream, long size)
+    private void MustHold(ulong id, ulong stream, long size, Action<string, string?> onFault)
     {
-        if (_streamEnds.GetValueOrDefault(stream) < size) throw Damaged($"A stream of {size} bytes has extents for {_streamEnds.GetValueOrDefault(stream)}.", id);
+        if (_streamEnds.GetValueOrDefault(stream) < size)
+            onFault($"A stream of {size} bytes has extents for {_streamEnds.GetValueOrDefault(stream)}.", $"tree of files, object {id}");
     }
 
     private void ReadRecord(ApfsNode leaf, int index)
@@ -97,8 +163,10 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
             case ApfsRecordType.Entry:
                 ReadOnlySpan<byte> value = leaf.Value(index, sizeof(ulong));
                 if (value.IsEmpty) throw Damaged("An entry of a folder has no value.", id);
-                if (!_folders.TryGetValue(id, out List<(string Name, ulong FileId)>? entries)) _folders[id] = entries = [];
-                entries.Add((ReadEntryName(leaf.Key(index), id), BinaryPrimitives.ReadUInt64LittleEndian(value)));
+                if (!_folders.TryGetValue(id, out List<(string Name, ulong FileId, bool IsFolder)>? entries)) _folders[id] = entries = [];
+                ReadOnlySpan<byte> whole = leaf.Value(index);
+                bool isFolder = whole.Length > ApfsFileConstants.EntryFlagsOffset && (whole[ApfsFileConstants.EntryFlagsOffset] & ApfsFileConstants.EntryTypeMask) == ApfsFileConstants.EntryOfFolder;
+                entries.Add((ReadEntryName(leaf.Key(index), id), BinaryPrimitives.ReadUInt64LittleEndian(value), isFolder));
                 break;
         }
     }
@@ -239,20 +307,101 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
         while (pending.TryPop(out (ulong Id, SourceEntry Entry) folder))
         {
             cancellation.ThrowIfCancellationRequested();
-            if (!_folders.TryGetValue(folder.Id, out List<(string Name, ulong FileId)>? entries)) continue;
-            foreach ((string name, ulong id) in entries)
+            if (!_folders.TryGetValue(folder.Id, out List<(string Name, ulong FileId, bool IsFolder)>? entries)) continue;
+            foreach ((string name, ulong id, bool isFolder) in entries)
             {
-                if (!_files.TryGetValue(id, out ApfsFile? file)) throw Damaged($"The entry \"{name}\" leads to file {id}, which is not there.", folder.Id);
-                SourceEntry entry = file.First?.WithName(name) ?? MakeEntry(name, id, file);
-                file.First ??= entry;
-                folder.Entry.Add(entry);
+                if (TryMakeEntry(folder.Entry, name, id, isFolder) is not { } entry) continue;
                 if (entry.Kind == EntryKind.Directory)
                 {
-                    if (!folders.Add(id)) throw Damaged($"The folder \"{name}\" lies in two places.", id);
+                    if (!folders.Add(id))
+                    {
+                        LeaveOut(folder.Entry, name, Damaged("The folder lies in two places, and is shown in the other one.", id));
+                        continue;
+                    }
+
                     pending.Push((id, entry));
                 }
-                else if (file.First != entry) entry.HardLinkId = file.First.HardLinkId = (long)id;
+                else if (_files.TryGetValue(id, out ApfsFile? file) && file.First is { } first && first != entry) entry.HardLinkId = first.HardLinkId = (long)id;
+                folder.Entry.Add(entry);
             }
+        }
+
+        if (_isIncomplete) TellUnreached(folders);
+    }
+
+    // Where entries of folders are lost, a file is found by the folder and the name that its inode keeps.
+    private void FindLostEntries(CancellationToken cancellation)
+    {
+        HashSet<ulong> placed = [.. _folders.Values.SelectMany(entries => entries.Select(e => e.FileId))];
+        foreach (ApfsNode leaf in tree.ReadLeaves(_ => { }))
+        {
+            cancellation.ThrowIfCancellationRequested();
+            for (int i = 0; i < leaf.Count; i++)
+            {
+                if (TryFindPlace(leaf, i) is not var (id, parent, name) || !_files.TryGetValue(id, out ApfsFile? file) || !placed.Add(id)) continue;
+                if (!_folders.TryGetValue(parent, out List<(string Name, ulong FileId, bool IsFolder)>? entries)) _folders[parent] = entries = [];
+                entries.Add((name, id, KindOf(file) == EntryKind.Directory));
+            }
+        }
+    }
+
+    private static (ulong Id, ulong Parent, string Name)? TryFindPlace(ApfsNode leaf, int index)
+    {
+        try
+        {
+            ulong head = ApfsFileTree.HeadOf(leaf, index), id = head & ApfsConstants.AddressMask;
+            if ((ApfsRecordType)(head >> ApfsConstants.TypeShift) != ApfsRecordType.Inode || id <= ApfsFileConstants.PrivateFolder) return null;
+            ReadOnlySpan<byte> value = leaf.Value(index);
+            if (value.Length < Unsafe.SizeOf<ApfsInode>()) return null;
+            ulong parent = Layout.Read<ApfsInode>(value).ParentId;
+            ReadOnlySpan<byte> field = FindField(value[Unsafe.SizeOf<ApfsInode>()..], ApfsFileConstants.NameField, 1, id);
+            if (field.IsEmpty || parent is ApfsFileConstants.RootParent or ApfsFileConstants.PrivateFolder) return null;
+            string name = ReadName(field, field.Length, id);
+            return name is "." or ".." || name.Contains('/') ? null : (id, parent, name);
+        }
+        catch (ImageException e) when (e.IsFaultOfContent)
+        {
+            return null; // told when the records were read
+        }
+    }
+
+    private void TellUnreached(HashSet<ulong> reached)
+    {
+        foreach ((ulong folder, List<(string Name, ulong FileId, bool IsFolder)> entries) in _folders)
+        {
+            if (reached.Contains(folder) || folder is ApfsFileConstants.RootParent or ApfsFileConstants.PrivateFolder) continue;
+            foreach ((string name, _, _) in entries)
+                _omissions.LeaveOut(() => $"folder {folder}/{name}", Damaged($"It lies in folder {folder}, which is lost.", folder));
+        }
+    }
+
+    private static SourceEntry MakeLostFolder(string name, ulong id) => new() { Name = name, Kind = EntryKind.Directory, Mode = 0x1ED, NodeId = (long)id }; // 0755
+
+    private void LeaveOut(SourceEntry folder, string name, ImageException fault) =>
+        _omissions.LeaveOut(() => TreeOmissions.PathOf(folder, name), fault);
+
+    // Null for an entry that is left out. A folder whose own record is lost has its place and its entries.
+    private SourceEntry? TryMakeEntry(SourceEntry folder, string name, ulong id, bool isFolder)
+    {
+        try
+        {
+            if (_files.TryGetValue(id, out ApfsFile? file))
+            {
+                SourceEntry entry = file.First?.WithName(name) ?? MakeEntry(name, id, file);
+                file.First ??= entry;
+                return entry;
+            }
+
+            ImageException fault = _faults.TryGetValue(id, out ImageException? why) ? why : Damaged($"It leads to file {id}, which is not there.", id);
+            _toldFaults.Add(id);
+            if (!isFolder || !_folders.ContainsKey(id)) throw fault;
+            _omissions.Lose(() => TreeOmissions.PathOf(folder, name), "The metadata of the folder", fault);
+            return MakeLostFolder(name, id);
+        }
+        catch (ImageException e) when (e.IsFaultOfContent)
+        {
+            LeaveOut(folder, name, e);
+            return null;
         }
     }
 
@@ -261,7 +410,7 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
         ApfsInode inode = file.Inode;
         EntryKind kind = KindOf(file);
         uint flags = inode.BsdFlags & ~(FirmlinkFlag | ApfsFileConstants.DatalessFlag);
-        if (kind == EntryKind.File && (flags & CompressedFlag) != 0 && (file.Compressed ??= FindCompressed(file, id)) is not null) flags &= ~CompressedFlag;
+        if (kind == EntryKind.File && (flags & CompressedFlag) != 0 && (file.Compressed ??= TryFindCompressed(file, id)) is not null) flags &= ~CompressedFlag;
         bool isDevice = kind is EntryKind.CharacterDevice or EntryKind.BlockDevice;
         bool isInFork = file.Compressed is { IsInResourceFork: true };
         if (kind == EntryKind.SymbolicLink && file.LinkTarget is null) throw Damaged($"The symbolic link \"{name}\" leads nowhere.", id);
@@ -292,6 +441,23 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
 
     private static bool IsShown(ExtendedAttribute attribute, ApfsFile file) =>
         attribute.Name != ResourceForkAttribute && (file.Compressed is null || attribute.Name != CompressedFile.AttributeName);
+
+    private CompressedFile? TryFindCompressed(ApfsFile file, ulong id)
+    {
+        CompressedFile? found = null;
+        try
+        {
+            found = FindCompressed(file, id);
+        }
+        catch (ImageException e) when (e.IsFaultOfContent)
+        {
+            // The file is listed, and its content is an error.
+        }
+
+        file.IsContentLost = found is null && file.Size == 0
+            && (_isIncomplete || file.MayLackAttributes || file.Attributes.Exists(a => a.Name is CompressedFile.AttributeName or ResourceForkAttribute));
+        return found;
+    }
 
     private CompressedFile? FindCompressed(ApfsFile file, ulong id)
     {

@@ -1,3 +1,4 @@
+using CCImage.Diagnostics;
 using CCImage.Sources;
 using CCImage.Storage;
 
@@ -8,10 +9,18 @@ namespace CCImage.FileSystems.ExFat;
 /// <param name="clusters">Its clusters.</param>
 /// <param name="root">The root folder.</param>
 /// <param name="files">The files, by the place of their sets of entries.</param>
-internal sealed class ExFatTree(BlockStorage volume, ExFatClusters clusters, SourceEntry root, IReadOnlyDictionary<long, ExFatFile> files) : SourceTree
+/// <param name="omissions">What the tree lacks.</param>
+internal sealed class ExFatTree(
+    BlockStorage volume, ExFatClusters clusters, SourceEntry root, IReadOnlyDictionary<long, ExFatFile> files, TreeOmissions omissions) : SourceTree
 {
     /// <inheritdoc/>
     public override SourceEntry Root => root;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<ImagingWarning> Omissions => omissions.ToList();
+
+    /// <inheritdoc/>
+    public override long OmittedCount => omissions.Count;
 
     /// <inheritdoc/>
     /// <exception cref="ImageException">Also <see cref="ImageErrorId.ImageDamaged"/>: its clusters are not as many as its length asks for.</exception>

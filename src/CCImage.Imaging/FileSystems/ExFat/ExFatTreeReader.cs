@@ -12,6 +12,7 @@ internal sealed class ExFatTreeReader(BlockStorage volume, ExFatClusters cluster
     private readonly Dictionary<long, ExFatFile> _files = [];
     private readonly HashSet<uint> _seen = [];
     private readonly Stack<(SourceEntry Folder, IEnumerable<uint> Clusters)> _pending = [];
+    private readonly TreeOmissions _omissions = new();
 
     /// <summary>Reads the tree.</summary>
     /// <param name="mostBytes">How much of directories is read.</param>
@@ -25,17 +26,31 @@ internal sealed class ExFatTreeReader(BlockStorage volume, ExFatClusters cluster
         while (_pending.TryPop(out (SourceEntry Folder, IEnumerable<uint> Clusters) next))
         {
             cancellation.ThrowIfCancellationRequested();
-            foreach (ExFatEntrySet set in _reader.Read(Visit(next.Folder, next.Clusters, mostBytes, cancellation)))
+            try
             {
-                if (_reader.BytesRead > mostBytes) return null;
-                if (set.Fault is not null) throw ImageException.Damaged($"The folder \"{next.Folder.RelativePath}\" cannot be read: {set.Fault}", $"exFAT directory, byte {set.Place} of the volume");
-                if (set.File is { } file) Add(file, set.Place, next.Folder);
+                ReadFolder(next.Folder, next.Clusters, mostBytes, cancellation);
+            }
+            catch (ImageException e) when (e.IsFaultOfContent)
+            {
+                _omissions.LeaveOut(() => TreeOmissions.PathOf(next.Folder), ImageException.Damaged($"A part of the folder cannot be read, and what it has from there on is lost: {e.Problem}", e.Place));
             }
 
             if (_reader.BytesRead > mostBytes) return null;
         }
 
-        return new ExFatTree(volume, clusters, root, _files);
+        return new ExFatTree(volume, clusters, root, _files, _omissions);
+    }
+
+    // What the folder has in front of a fault is listed; a set that is damaged is left out.
+    private void ReadFolder(SourceEntry folder, IEnumerable<uint> chain, long mostBytes, CancellationToken cancellation)
+    {
+        foreach (ExFatEntrySet set in _reader.Read(Visit(folder, chain, mostBytes, cancellation)))
+        {
+            if (_reader.BytesRead > mostBytes) return;
+            if (set.Fault is { } fault)
+                _omissions.LeaveOut(() => TreeOmissions.PathOf(folder), ImageException.Damaged($"The folder has an entry that cannot be read. {fault}", $"exFAT directory, byte {set.Place} of the volume"));
+            if (set.File is { } file) Add(file, set.Place, folder);
+        }
     }
 
     private IEnumerable<uint> Visit(SourceEntry folder, IEnumerable<uint> chain, long mostBytes, CancellationToken cancellation)
@@ -44,7 +59,7 @@ internal sealed class ExFatTreeReader(BlockStorage volume, ExFatClusters cluster
         {
             cancellation.ThrowIfCancellationRequested();
             if (_reader.BytesRead > mostBytes) yield break;
-            if (!_seen.Add(cluster)) throw ImageException.Damaged($"The folder \"{folder.RelativePath}\" lies in cluster {cluster}, where another one does.", "exFAT directory");
+            if (!_seen.Add(cluster)) throw ImageException.Damaged($"It lies in cluster {cluster}, where another one does.", "exFAT directory");
             yield return cluster;
         }
     }

@@ -218,7 +218,7 @@ internal sealed class ExFatVolume : CountedVolume
         {
             ScanRoot(root);
         }
-        catch (ImageException e)
+        catch (ImageException e) when (e.IsFaultOfContent)
         {
             root.Fault = e;
         }
@@ -411,7 +411,7 @@ internal sealed class ExFatVolume : CountedVolume
         {
             return CountFree(bitmap, default);
         }
-        catch (ImageException e) when (!e.IsHostFault)
+        catch (ImageException e) when (e.IsFaultOfContent)
         {
             return null;
         }

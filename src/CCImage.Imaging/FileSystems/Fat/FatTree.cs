@@ -1,3 +1,4 @@
+using CCImage.Diagnostics;
 using CCImage.Sources;
 using CCImage.Storage;
 
@@ -9,12 +10,20 @@ namespace CCImage.FileSystems.Fat;
 /// <param name="table">The FAT.</param>
 /// <param name="root">The root folder.</param>
 /// <param name="firstClusters">Where the content of a file begins, by the place of its directory entry.</param>
-internal sealed class FatTree(BlockStorage volume, FatGeometry geometry, FatTable table, SourceEntry root, IReadOnlyDictionary<long, uint> firstClusters) : SourceTree
+/// <param name="omissions">What the tree lacks.</param>
+internal sealed class FatTree(
+    BlockStorage volume, FatGeometry geometry, FatTable table, SourceEntry root, IReadOnlyDictionary<long, uint> firstClusters, TreeOmissions omissions) : SourceTree
 {
     private readonly FatTableWindow _window = new(table);
 
     /// <inheritdoc/>
     public override SourceEntry Root => root;
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<ImagingWarning> Omissions => omissions.ToList();
+
+    /// <inheritdoc/>
+    public override long OmittedCount => omissions.Count;
 
     /// <inheritdoc/>
     /// <exception cref="ImageException">Also <see cref="ImageErrorId.ImageDamaged"/>: the chain does not hold as many bytes.</exception>

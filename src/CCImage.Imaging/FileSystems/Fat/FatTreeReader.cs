@@ -31,6 +31,7 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
     private int _piecesLeft = -1; // of a long name; -1 for none
     private int _pieces;
     private byte _checksum;
+    private readonly TreeOmissions _omissions = new();
 
     /// <summary>Reads the tree.</summary>
     /// <param name="mostBytes">How much of directories is read.</param>
@@ -45,16 +46,26 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
         {
             cancellation.ThrowIfCancellationRequested();
             _piecesLeft = -1;
-            foreach ((long offset, byte[] bytes) in ReadFolder(next.Folder, next.Cluster))
+            try
             {
-                cancellation.ThrowIfCancellationRequested();
-                if ((mostBytes -= bytes.Length) < 0) return null;
-                if (ReadEntries(offset, bytes, next.Folder, pending)) break;
+                foreach ((long offset, byte[] bytes) in ReadFolder(next.Folder, next.Cluster))
+                {
+                    cancellation.ThrowIfCancellationRequested();
+                    if ((mostBytes -= bytes.Length) < 0) return null;
+                    if (ReadEntries(offset, bytes, next.Folder, pending)) break;
+                }
+            }
+            catch (ImageException e) when (e.IsFaultOfContent)
+            {
+                LeaveOut(next.Folder, $"A part of the folder cannot be read, and what it has from there on is lost: {e.Problem}", e.Place ?? "FAT directory");
             }
         }
 
-        return new FatTree(volume, geometry, table, root, _firstClusters);
+        return new FatTree(volume, geometry, table, root, _firstClusters, _omissions);
     }
+
+    // What a folder has in front of a fault is listed; what is behind it is not known.
+    private void LeaveOut(SourceEntry folder, string problem, string place) => _omissions.LeaveOut(() => TreeOmissions.PathOf(folder), ImageException.Damaged(problem, place));
 
     private IEnumerable<(long Offset, byte[] Bytes)> ReadFolder(SourceEntry folder, uint cluster)
     {
@@ -67,7 +78,11 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
         for (long length = 0; cluster < table.EndOfChain; length += geometry.ClusterSize)
         {
             if (!geometry.IsCluster(cluster) || length >= LargestFolder || !_folderClusters.Add(cluster))
-                throw ImageException.Damaged($"The folder \"{folder.RelativePath}\" leads to cluster {cluster}, which cannot be.", "FAT directory");
+            {
+                LeaveOut(folder, $"The folder leads to cluster {cluster}, which cannot be: what it has from there on is lost.", "FAT directory");
+                yield break;
+            }
+
             foreach ((long Offset, byte[] Bytes) piece in ReadPieces(geometry.OffsetOf(cluster), geometry.ClusterSize)) yield return piece;
             cluster = _window[cluster];
         }
@@ -109,7 +124,11 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
     private void Add(long place, in FatDirectoryEntry entry, string name, SourceEntry folder, Stack<(SourceEntry Folder, uint Cluster)> pending)
     {
         if (!DosMetadata.IsName(name))
-            throw ImageException.Damaged($"The folder \"{folder.RelativePath}\" has an entry whose name cannot be one.", $"FAT directory, byte {place}");
+        {
+            LeaveOut(folder, "The folder has an entry whose name cannot be one.", $"FAT directory, byte {place}");
+            return;
+        }
+
         bool isFolder = (entry.Attributes & DosMetadata.Directory) != 0;
         uint cluster = entry.ClusterLow | (geometry.Fat32 is null ? 0u : (uint)entry.ClusterHigh << 16);
         var made = new SourceEntry

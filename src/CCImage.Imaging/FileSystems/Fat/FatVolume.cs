@@ -120,6 +120,8 @@ internal sealed class FatVolume : CountedVolume
         try
         {
             using SourceTree tree = ReadTree(0, cancellation);
+            foreach (ImagingWarning omission in tree.Omissions.Take(MostFaults)) findings.Damaged(What, omission.Message, omission.Path);
+            if ((faults = (int)Math.Min(tree.OmittedCount, MostFaults)) == MostFaults) return;
             long clusters = 0;
             foreach (SourceEntry entry in tree.Enumerate())
             {
@@ -241,7 +243,7 @@ internal sealed class FatVolume : CountedVolume
         {
             return _table.FreeRuns().Sum(r => r.Count);
         }
-        catch (ImageException e) when (!e.IsHostFault)
+        catch (ImageException e) when (e.IsFaultOfContent)
         {
             return null;
         }
@@ -253,7 +255,7 @@ internal sealed class FatVolume : CountedVolume
         {
             return _geometry.Fat32 is { } fat32 ? FindLabelInChain(fat32.RootCluster) : TryFindLabel(_geometry.RootOffset, _geometry.RootLength, out string? label) ? label : null;
         }
-        catch (ImageException e) when (!e.IsHostFault)
+        catch (ImageException e) when (e.IsFaultOfContent)
         {
             return null;
         }

@@ -39,7 +39,7 @@ internal sealed class AttributesChecker(ForkChecker forks, CatalogNodes nodes, I
         EndFork();
         CheckOwner(keyBytes, key, place);
         if (key.StartBlock != 0) Fault($"An attribute begins at block {key.StartBlock} of itself.", place);
-        if (type == AttributeRecordType.InlineData && data.Length >= Unsafe.SizeOf<AttributeInlineData>()) CheckInline(data, place);
+        if (type == AttributeRecordType.InlineData && data.Length >= Unsafe.SizeOf<AttributeInlineData>()) CheckInline(keyBytes, data, place);
         else if (type == AttributeRecordType.ForkData && data.Length == Unsafe.SizeOf<AttributeForkData>())
             BeginFork(keyBytes, Layout.Read<AttributeForkData>(data).Fork, place);
         else Fault($"There is an attribute record of type 0x{(uint)type:X} in {data.Length} bytes.", place);
@@ -66,11 +66,14 @@ internal sealed class AttributesChecker(ForkChecker forks, CatalogNodes nodes, I
         nodes.Get(key.FileId).Seen |= SeenOf.Attribute | (isSecurity ? SeenOf.Security : 0);
     }
 
-    private void CheckInline(ReadOnlySpan<byte> data, RecordPlace place)
+    private void CheckInline(ReadOnlySpan<byte> key, ReadOnlySpan<byte> data, RecordPlace place)
     {
         uint size = Layout.Read<AttributeInlineData>(data).Size;
         long room = data.Length - Unsafe.SizeOf<AttributeInlineData>();
         if (size > room) Fault($"An attribute of {size} bytes has room for {room} in its record.", place);
+        else if (CatalogRecordKey.ReadName(key[Unsafe.SizeOf<AttributeKey>()..]) == CompressedFile.AttributeName
+            && CompressedFile.TryParse(data.Slice(Unsafe.SizeOf<AttributeInlineData>(), (int)size).ToArray()) is null)
+            Fault($"The header of a file that the file system compressed is damaged ({CompressedFile.AttributeName}): its content cannot be read.", place);
         else if (room - size > 1) Fault($"An attribute of {size} bytes has a record for {room}: it seems cut short.", place);
     }
 

@@ -38,6 +38,8 @@ internal sealed class AttributesReader
     private const long MostKept = 16 << 20;
 
     private readonly Dictionary<uint, List<ExtendedAttribute>> _byFile = [];
+    private readonly HashSet<uint> _damaged = [];
+    private bool _isIncomplete;
     private long _kept;
 
     /// <summary>Attributes whose values are not kept, by file and name.</summary>
@@ -47,17 +49,61 @@ internal sealed class AttributesReader
     /// <param name="fileId">Its catalog node id.</param>
     public IReadOnlyList<ExtendedAttribute> Of(uint fileId) => _byFile.TryGetValue(fileId, out List<ExtendedAttribute>? found) ? found : [];
 
-    /// <summary>Reads all records.</summary>
-    /// <param name="tree">The attributes file.</param>
+    /// <summary>What could not be read, at most as much as a tree tells of it: whose it was, or 0 where that is not known.</summary>
+    public List<(uint FileId, ImageException Fault)> Faults { get; } = [];
+
+    /// <summary>How much could not be read.</summary>
+    public long FaultCount { get; private set; }
+
+    /// <summary>Whether the file may have had attributes that could not be read.</summary>
+    /// <param name="fileId">Its catalog node id.</param>
+    public bool MayLack(uint fileId) => _isIncomplete || _damaged.Contains(fileId);
+
+    /// <summary>Reads all records that are without fault.</summary>
+    /// <param name="open">Opens the attributes file; gives null where there is none.</param>
     /// <param name="cancellation">Ends it.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
-    public void Read(BTreeFile tree, CancellationToken cancellation)
+    /// <exception cref="ImageException">A fault of the host.</exception>
+    public void Read(Func<BTreeFile?> open, CancellationToken cancellation)
     {
-        foreach (BTreeNode node in tree.ReadLeaves())
+        try
         {
-            cancellation.ThrowIfCancellationRequested();
-            for (int i = 0; i < node.RecordCount; i++) ReadRecord(node, i);
+            if (open() is not { } tree) return;
+            foreach (BTreeNode node in new LeafWalk(tree, Describe, fault => Lose(0, fault), cancellation).Read())
+            {
+                cancellation.ThrowIfCancellationRequested();
+                for (int i = 0; i < node.RecordCount; i++) TakeRecord(node, i);
+            }
         }
+        catch (ImageException e) when (e.IsFaultOfContent)
+        {
+            Lose(0, e);
+        }
+    }
+
+    private static string Describe(ReadOnlySpan<byte> key) =>
+        key.Length < Unsafe.SizeOf<AttributeKey>() ? "a damaged key" : $"those of file {Layout.Read<AttributeKey>(key).FileId}";
+
+    private void TakeRecord(BTreeNode node, int index)
+    {
+        uint fileId = 0;
+        try
+        {
+            ReadOnlySpan<byte> key = node.Key(index);
+            if (key.Length >= Unsafe.SizeOf<AttributeKey>()) fileId = Layout.Read<AttributeKey>(key).FileId;
+            ReadRecord(node, index);
+        }
+        catch (ImageException e) when (e.IsFaultOfContent)
+        {
+            Lose(fileId, e);
+        }
+    }
+
+    private void Lose(uint fileId, ImageException fault)
+    {
+        FaultCount++;
+        if (fileId == 0) _isIncomplete = true;
+        else _damaged.Add(fileId);
+        if (Faults.Count < TreeOmissions.MostKept) Faults.Add((fileId, fault));
     }
 
     private void ReadRecord(BTreeNode node, int index)

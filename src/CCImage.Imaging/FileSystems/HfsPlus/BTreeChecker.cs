@@ -77,7 +77,10 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
         if (header.TreeDepth > MaximumDepth || (header.TreeDepth == 0) != (header.RootNode == 0)) _faultyNodes++;
         if (header.MaximumKeyLength != keys.MaximumLength)
             Fault($"claims keys of at most {header.MaximumKeyLength} bytes instead of {keys.MaximumLength}");
-        if (header.TreeType != 0) Fault($"claims to be a tree of type {header.TreeType}");
+
+        // Apple's kernel makes an attributes file of the "reserved" type (kBTReservedBTreeType), its tools one of type 0; nothing reads the field.
+        bool isKernelMade = header.TreeType == BTreeHeader.ReservedType && tree.Name == "attributes";
+        if (header.TreeType != 0 && !isKernelMade) Fault($"claims to be a tree of type {header.TreeType}");
         uint needed = BigKeys | (keys.AreVariable ? VariableIndexKeys : 0);
         if ((header.Attributes & needed) != needed) Fault($"has attributes 0x{(uint)header.Attributes:X}");
     }

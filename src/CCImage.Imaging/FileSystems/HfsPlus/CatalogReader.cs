@@ -9,10 +9,12 @@ namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
 /// Reads a whole volume into a tree: the attributes file, then the catalog in one pass from leaf to leaf. Hard links become entries with the
-/// metadata of their node, private folders and the journal are left out. Not recursive; what nobody can reach from the root is an error.
+/// metadata of their node, private folders and the journal are left out. Not recursive. A record that is damaged, or that nothing leads to from the root, is left
+/// out and told in the tree's omissions; all others are in the tree.
 /// </summary>
 /// <param name="volume">The volume.</param>
-internal sealed class CatalogReader(HfsPlusVolume volume)
+/// <param name="privateFolder">The id of the private folder of hard links, when its record is damaged and it is known otherwise; else 0.</param>
+internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0)
 {
     private const int MaximumLinkTarget = 1024; // PATH_MAX of macOS
 
@@ -33,44 +35,75 @@ internal sealed class CatalogReader(HfsPlusVolume volume)
     private readonly List<(uint ParentId, string Name, uint NodeNumber, CatalogFile Record)> _folderLinks = [];
     private readonly Dictionary<long, RecordLocation> _locations = [];
     private readonly Dictionary<long, CompressedFile> _compressed = [];
+    private readonly HashSet<long> _lostContents = [];
+    private readonly HashSet<(uint ParentId, string Name)> _found = []; // folders without a record that their threads tell of
+    private readonly HashSet<SourceEntry> _circles = []; // entries that have no way to the root
+    private readonly TreeOmissions _omissions = new();
+    private readonly List<(uint ParentId, string? Name, ImageException Fault)> _faults = []; // told when the paths are known
     private readonly Dictionary<(uint Block, long Size), string> _targets = []; // links may share blocks: each is read once, and in memory once
     private SourceEntry? _root;
-    private uint _privateFolder, _privateLinkedFolders; // 0 while not met
+    private uint _privateFolder = privateFolder, _privateLinkedFolders; // 0 while not met
 
     /// <summary>Reads the tree.</summary>
     /// <param name="cancellation">Ends it.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: nothing of the catalog can be read; a fault of the host.</exception>
     public VolumeTree Read(CancellationToken cancellation)
     {
-        if (volume.OpenAttributes() is { } attributes) _attributes.Read(attributes, cancellation);
-        foreach (BTreeNode node in volume.Catalog.ReadLeaves())
+        _attributes.Read(volume.OpenAttributes, cancellation);
+        if (_privateFolder != 0) _hidden.Add(_privateFolder);
+        foreach (BTreeNode node in Leaves(fault => LeaveOut(0, null, fault), cancellation))
         {
-            cancellation.ThrowIfCancellationRequested();
-            for (int i = 0; i < node.RecordCount; i++) ReadRecord(node, i);
+            for (int i = 0; i < node.RecordCount; i++) TakeRecord(node, i);
         }
 
-        if (_root is null) throw ImageException.Damaged("The catalog has no root folder.", "catalog B-tree");
+        if (_privateFolder == 0 && _links.Count > 0 && FindPrivateFolder(cancellation) is uint found) return new CatalogReader(volume, found).Read(cancellation);
         ResolveLinks(cancellation);
-        List<SourceEntry> unseen = Attach();
+        MustHaveRoot();
+        List<SourceEntry> unseen = Attach(cancellation);
         CheckReachable(unseen, cancellation);
-        return new VolumeTree(volume, _root, _locations, _compressed, _attributes.Forks);
+        TellFaults();
+        return new VolumeTree(volume, _root!, _locations, _compressed, _attributes.Forks, _lostContents, _omissions);
     }
 
-    private void ReadRecord(BTreeNode node, int index)
+    private IEnumerable<BTreeNode> Leaves(Action<ImageException> onLost, CancellationToken cancellation) =>
+        new LeafWalk(volume.Catalog, CatalogRecordKey.Describe, onLost, cancellation).Read();
+
+    private void LeaveOut(uint parentId, string? name, ImageException fault)
     {
-        CatalogRecordKey key = CatalogRecordKey.Read(node, index);
+        if (_faults.Count < TreeOmissions.MostKept) _faults.Add((parentId, name, fault));
+        else _omissions.CountMore(1);
+    }
+
+    private void TakeRecord(BTreeNode node, int index)
+    {
+        CatalogRecordKey key = default;
+        try
+        {
+            key = CatalogRecordKey.Read(node, index);
+            ReadRecord(key, node, index);
+        }
+        catch (ImageException e) when (e.IsFaultOfContent)
+        {
+            LeaveOut(key.ParentId, key.Name is { Length: > 0 } name ? HfsPlusNames.FromDisk(name) : null, e);
+        }
+    }
+
+    private void ReadRecord(CatalogRecordKey key, BTreeNode node, int index)
+    {
         ReadOnlySpan<byte> data = node.Data(index);
         ushort type = data.Length >= sizeof(ushort) ? (ushort)Layout.Read<UInt16BE>(data) : (ushort)0;
+        bool isThread = key.Name.Length == 0;
         switch ((CatalogRecordType)type)
         {
-            case CatalogRecordType.Folder when data.Length >= Unsafe.SizeOf<CatalogFolder>() && key.Name.Length > 0:
+            // As long as a file's record: a file whose type is damaged.
+            case CatalogRecordType.Folder when !isThread && data.Length >= Unsafe.SizeOf<CatalogFolder>() && data.Length < Unsafe.SizeOf<CatalogFile>():
                 AddFolder(key, Layout.Read<CatalogFolder>(data), node, index);
                 break;
-            case CatalogRecordType.File when data.Length >= Unsafe.SizeOf<CatalogFile>() && key.Name.Length > 0:
+            case CatalogRecordType.File when !isThread && data.Length >= Unsafe.SizeOf<CatalogFile>():
                 AddFile(key, Layout.Read<CatalogFile>(data), new RecordLocation(node.Number, index));
                 break;
-            case CatalogRecordType.FolderThread or CatalogRecordType.FileThread:
-                break; // The way back from id to name: the pass does not need it.
+            case not (CatalogRecordType.Folder or CatalogRecordType.File) when isThread:
+                break; // The way back from id to name: needed only where a folder's own record is lost.
             default:
                 throw node.Damaged($"has a record of type {type} in {data.Length} bytes", index);
         }
@@ -141,19 +174,30 @@ internal sealed class CatalogReader(HfsPlusVolume volume)
         foreach ((uint parent, string name, uint number) in _links)
         {
             cancellation.ThrowIfCancellationRequested();
-            if (!_linkNodes.TryGetValue(number, out (CatalogFile Record, RecordLocation Location) node))
-                throw ImageException.Damaged($"The hard link \"{name}\" leads to node {number}, which is not there.", $"catalog B-tree, folder {parent}");
-            ref SourceEntry? known = ref CollectionsMarshal.GetValueRefOrAddDefault(first, number, out _);
-            SourceEntry entry = known is null ? MakeFile(name, node.Record, node.Location, names[number] > 1 ? number : 0) : known.WithName(name);
-            known ??= entry;
-            _entries.Add((parent, entry));
+            try
+            {
+                if (!_linkNodes.TryGetValue(number, out (CatalogFile Record, RecordLocation Location) node))
+                    throw ImageException.Damaged($"The hard link leads to node {number}, which is not there.", $"catalog B-tree, folder {parent}");
+                ref SourceEntry? known = ref CollectionsMarshal.GetValueRefOrAddDefault(first, number, out _);
+                SourceEntry entry = known is null ? MakeFile(name, node.Record, node.Location, names[number] > 1 ? number : 0) : known.WithName(name);
+                known ??= entry;
+                _entries.Add((parent, entry));
+            }
+            catch (ImageException e) when (e.IsFaultOfContent)
+            {
+                LeaveOut(parent, name, e);
+            }
         }
 
         foreach ((uint parent, string name, uint number, CatalogFile record) in _folderLinks)
         {
             cancellation.ThrowIfCancellationRequested();
             if (!_folderLinkNodes.TryGetValue(number, out CatalogFolder folder))
-                throw ImageException.Damaged($"The hard link \"{name}\" leads to folder {number}, which is not there.", $"catalog B-tree, folder {parent}");
+            {
+                LeaveOut(parent, name, ImageException.Damaged($"The hard link leads to folder {number}, which is not there.", $"catalog B-tree, folder {parent}"));
+                continue;
+            }
+
             if (_folders.ContainsKey(folder.FolderId)) continue;
             SourceEntry entry = MakeFolder(name, folder);
             _folders[folder.FolderId] = entry;
@@ -166,18 +210,104 @@ internal sealed class CatalogReader(HfsPlusVolume volume)
         }
     }
 
+    // Without the record of the root its files are there all the same; without any file there is nothing to be listed.
+    private void MustHaveRoot()
+    {
+        if (_root is not null) return;
+        ImageException fault = ImageException.Damaged("The catalog has no root folder.", "catalog B-tree");
+        if (_entries.Count == 0) throw fault;
+        _folders[CatalogNodeId.RootFolder] = _root = MakeLostFolder("");
+        _omissions.Lose(() => "/", "The metadata of the root folder", fault);
+    }
+
     // Puts every entry into its folder. Returns those that lie directly in a hidden folder: tops of subtrees nobody sees.
-    private List<SourceEntry> Attach()
+    private List<SourceEntry> Attach(CancellationToken cancellation)
     {
         var unseen = new List<SourceEntry>();
+        var orphans = new List<(uint ParentId, SourceEntry Entry)>();
         foreach ((uint parent, SourceEntry entry) in _entries)
         {
             if (_folders.TryGetValue(parent, out SourceEntry? folder)) folder.Add(entry);
             else if (_hidden.Contains(parent)) unseen.Add(entry);
-            else throw ImageException.Damaged($"The entry \"{entry.Name}\" lies in folder {parent}, which is not there.", "catalog B-tree");
+            else orphans.Add((parent, entry));
+        }
+
+        if (orphans.Count == 0) return unseen;
+        LostFolders lost = FindLostFolders(cancellation);
+        foreach ((uint parent, SourceEntry entry) in orphans)
+        {
+            if (lost.Find(parent) is { } folder)
+            {
+                folder.Add(entry);
+                continue;
+            }
+
+            LeaveOut(parent, entry.Name, ImageException.Damaged($"It lies in folder {parent}, which is not there.", "catalog B-tree"));
+            unseen.Add(entry);
+            foreach (SourceEntry below in Below(entry))
+                LeaveOut(parent, below.Name, ImageException.Damaged($"It lies below \"{entry.Name}\" in folder {parent}, which is not there.", "catalog B-tree"));
         }
 
         return unseen;
+    }
+
+    private LostFolders FindLostFolders(CancellationToken cancellation)
+    {
+        var lost = new LostFolders(_folders, _hidden, (name, parent) =>
+        {
+            SourceEntry entry = MakeLostFolder(name);
+            _entries.Add((parent, entry));
+            _found.Add((parent, name));
+            return entry;
+        });
+        foreach (BTreeNode node in Leaves(_ => { }, cancellation)) lost.Read(node);
+        return lost;
+    }
+
+    private uint? FindPrivateFolder(CancellationToken cancellation)
+    {
+        foreach (BTreeNode node in Leaves(_ => { }, cancellation))
+        {
+            if (LostFolders.FindPrivateFolder(node) is uint id) return id;
+        }
+
+        return null;
+    }
+
+    private static SourceEntry MakeLostFolder(string name) => new() { Name = name, Kind = EntryKind.Directory, Mode = 0x1ED }; // 0755
+
+    private static IEnumerable<SourceEntry> Below(SourceEntry top)
+    {
+        var pending = new Stack<SourceEntry>(top.Children);
+        while (pending.TryPop(out SourceEntry? entry))
+        {
+            yield return entry;
+            foreach (SourceEntry child in entry.Children) pending.Push(child);
+        }
+    }
+
+    // Those of which a thread gave the name are in the tree, though their own records are damaged.
+    private void TellFaults()
+    {
+        foreach ((uint parent, string? name, ImageException fault) in _faults)
+        {
+            if (name is not null && _found.Contains((parent, name))) _omissions.Lose(() => PathOf(parent, name), "The metadata of the folder", fault);
+            else _omissions.LeaveOut(() => name is null ? null : PathOf(parent, name), fault);
+        }
+
+        if (_attributes.FaultCount == 0) return;
+        HashSet<long> ids = [.. _attributes.Faults.Select(f => (long)f.FileId)];
+        Dictionary<long, SourceEntry> owners = [];
+        foreach (SourceEntry entry in Below(_root!).Where(e => e.NodeId != 0 && ids.Contains(e.NodeId))) owners.TryAdd(entry.NodeId, entry);
+        foreach ((uint id, ImageException fault) in _attributes.Faults)
+            _omissions.Lose(() => owners.TryGetValue(id, out SourceEntry? owner) ? TreeOmissions.PathOf(owner) : null, "An attribute", fault);
+        _omissions.CountMore(_attributes.FaultCount - _attributes.Faults.Count);
+    }
+
+    private string PathOf(uint parent, string name)
+    {
+        if (!_folders.TryGetValue(parent, out SourceEntry? folder) || (folder != _root && folder.Parent is null) || _circles.Contains(folder)) return $"folder {parent}/{name}";
+        return TreeOmissions.PathOf(folder, name);
     }
 
     // With one parent each, entries form a tree and possibly circles beside it. Circles hold no entry that was counted from the tops.
@@ -193,18 +323,25 @@ internal sealed class CatalogReader(HfsPlusVolume volume)
             foreach (SourceEntry child in entry.Children) pending.Push(child);
         }
 
-        if (seen != _entries.Count) throw ImageException.Damaged($"{_entries.Count - seen} entries lie in folders that contain each other.", "catalog B-tree");
+        cancellation.ThrowIfCancellationRequested();
+        if (seen != _entries.Count) LeaveOutCircles(unseen);
         var first = new HashSet<SourceEntry>();
         foreach ((uint parent, string name, uint number, CatalogFile record) in _folderLinks)
         {
-            SourceEntry target = _folders[_folderLinkNodes[number].FolderId];
             cancellation.ThrowIfCancellationRequested();
-            if (first.Add(target) || !_folders.TryGetValue(parent, out SourceEntry? folder)) continue;
+            if (!_folderLinkNodes.TryGetValue(number, out CatalogFolder node) || !_folders.TryGetValue(node.FolderId, out SourceEntry? target)) continue;
+            if (first.Add(target) || !_folders.TryGetValue(parent, out SourceEntry? folder) || _circles.Contains(folder) || _circles.Contains(target)) continue;
+            if (RelativePath(folder, target) is not { } path)
+            {
+                LeaveOut(parent, name, ImageException.Damaged($"A hard link to the folder \"{target.Name}\" lies so deep that no symbolic link could lead there.", "catalog B-tree"));
+                continue;
+            }
+
             folder.Add(new SourceEntry
             {
                 Name = name,
                 Kind = EntryKind.SymbolicLink,
-                LinkTarget = RelativePath(folder, target),
+                LinkTarget = path,
                 Mode = 0x1ED, // 0755
                 UserId = record.Permissions.OwnerId,
                 GroupId = record.Permissions.GroupId,
@@ -217,15 +354,24 @@ internal sealed class CatalogReader(HfsPlusVolume volume)
         }
     }
 
-    private static string RelativePath(SourceEntry folder, SourceEntry target)
+    private void LeaveOutCircles(List<SourceEntry> unseen)
+    {
+        HashSet<SourceEntry> reached = [_root!, .. unseen, .. Below(_root!), .. unseen.SelectMany(Below)];
+        foreach ((uint parent, SourceEntry entry) in _entries)
+        {
+            if (reached.Contains(entry)) continue;
+            _circles.Add(entry);
+            LeaveOut(parent, entry.Name, ImageException.Damaged("It lies in folders that contain each other.", "catalog B-tree"));
+        }
+    }
+
+    private static string? RelativePath(SourceEntry folder, SourceEntry target)
     {
         int length = 0;
         for (SourceEntry? up = target; up?.Parent is not null && length <= MaximumLinkTarget; up = up.Parent) length += up.Name.Length + 1;
         var path = new StringBuilder();
         for (SourceEntry? up = folder; up?.Parent is not null && path.Length + length <= MaximumLinkTarget; up = up.Parent) path.Append("../");
-        return path.Length + length <= MaximumLinkTarget
-            ? path.Append(target.RelativePath).ToString()
-            : throw ImageException.Damaged($"A hard link to the folder \"{target.Name}\" lies so deep that no symbolic link could lead there.", "catalog B-tree");
+        return path.Length + length <= MaximumLinkTarget ? path.Append(target.RelativePath).ToString() : null;
     }
 
     private SourceEntry MakeFolder(string name, in CatalogFolder record)
@@ -276,13 +422,18 @@ internal sealed class CatalogReader(HfsPlusVolume volume)
 
         IReadOnlyList<ExtendedAttribute> attributes = _attributes.Of(record.FileId);
         long size = SizeOf(record.DataFork, location), resourceSize = SizeOf(record.ResourceFork, location);
-        if (kind == EntryKind.File && (flags & UserCompressed) != 0 && FindCompressed(record.FileId, attributes) is { } compressed)
+        if (kind == EntryKind.File && (flags & UserCompressed) != 0 && TryFindCompressed(record.FileId, attributes) is { } compressed)
         {
             _compressed[record.FileId] = compressed;
             flags &= ~UserCompressed;
             attributes = [.. attributes.Where(a => a.Name != CompressedFile.AttributeName)];
             size = compressed.Size;
             if (compressed.IsInResourceFork) resourceSize = 0;
+        }
+        else if (kind == EntryKind.File && (flags & UserCompressed) != 0 && size == 0
+            && (resourceSize > 0 || _attributes.MayLack(record.FileId) || attributes.Any(a => a.Name == CompressedFile.AttributeName)))
+        {
+            _lostContents.Add(record.FileId);
         }
 
         if (kind == EntryKind.SymbolicLink)
@@ -328,6 +479,18 @@ internal sealed class CatalogReader(HfsPlusVolume volume)
         string target = Encoding.UTF8.GetString(bytes);
         if (isInOnePiece) _targets[place] = target;
         return target;
+    }
+
+    private CompressedFile? TryFindCompressed(uint fileId, IReadOnlyList<ExtendedAttribute> attributes)
+    {
+        try
+        {
+            return FindCompressed(fileId, attributes);
+        }
+        catch (ImageException e) when (e.IsFaultOfContent)
+        {
+            return null; // the file is listed, and its content is an error
+        }
     }
 
     private CompressedFile? FindCompressed(uint fileId, IReadOnlyList<ExtendedAttribute> attributes)

@@ -24,6 +24,17 @@ internal readonly record struct CatalogRecordKey(uint ParentId, string Name)
         return new(key.ParentId, ReadName(bytes.Slice(size, key.NameLength * sizeof(char))));
     }
 
+    /// <summary>Names a key of the catalog, for people.</summary>
+    /// <param name="key">The key, length field included.</param>
+    public static string Describe(ReadOnlySpan<byte> key)
+    {
+        int size = Unsafe.SizeOf<CatalogKey>();
+        if (key.Length < size) return "a damaged key";
+        CatalogKey fields = Layout.Read<CatalogKey>(key);
+        string name = HfsPlusNames.FromDisk(ReadName(key[size..Math.Min(key.Length, size + (fields.NameLength * sizeof(char)))]));
+        return name.Length == 0 ? $"folder {fields.ParentId}" : $"\"{name}\" in folder {fields.ParentId}";
+    }
+
     /// <summary>Big-endian UTF-16 units as a string.</summary>
     /// <param name="bytes">Two bytes a unit.</param>
     public static string ReadName(ReadOnlySpan<byte> bytes)

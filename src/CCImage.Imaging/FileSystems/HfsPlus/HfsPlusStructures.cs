@@ -215,6 +215,9 @@ internal struct NodeDescriptor
 [StructLayout(LayoutKind.Sequential, Pack = 1)]
 internal struct BTreeHeader
 {
+    /// <summary>kBTReservedBTreeType.</summary>
+    public const byte ReservedType = 255;
+
     public UInt16BE TreeDepth;
     public UInt32BE RootNode;
     public UInt32BE LeafRecords;

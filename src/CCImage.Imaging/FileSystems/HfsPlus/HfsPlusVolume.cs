@@ -245,7 +245,7 @@ internal sealed class HfsPlusVolume : FileSystemVolume
         {
             return Catalog.Header.KeyCompareType == HfsPlusConstants.KeyCompareBinary;
         }
-        catch (ImageException e) when (!e.IsHostFault)
+        catch (ImageException e) when (e.IsFaultOfContent)
         {
             return true; // The usual reason for HFSX; reading the tree will report the damage.
         }
@@ -262,7 +262,7 @@ internal sealed class HfsPlusVolume : FileSystemVolume
             if (key.ParentId != CatalogNodeId.RootParent || data.Length < Unsafe.SizeOf<CatalogFolder>()) return null;
             return (HfsPlusNames.FromDisk(key.Name), Layout.Read<CatalogFolder>(data));
         }
-        catch (ImageException e) when (!e.IsHostFault)
+        catch (ImageException e) when (e.IsFaultOfContent)
         {
             return null;
         }

@@ -56,13 +56,13 @@ internal sealed class JournalChecker(HfsPlusVolume volume, ImageFindings finding
 
         uint blockSize = volume.Header.BlockSize;
         Runs.Add(new UsedRun((uint)(_info.Offset / blockSize), (uint)Layout.DivideUp((long)(ulong)_info.Size, blockSize), 0, BlockUse.Reserved));
-        if ((flags & NeedsInitialising) != 0)
+        if ((flags & NeedsInitialising) != 0 && !IsCleanHeader(storage))
         {
             findings.Note(HfsPlusCheckNames.Journal,
                 "The journal is not initialised yet; a Mac does that when it first writes to the volume, and will not attach it read-only before.",
                 Place);
         }
-        else
+        else if ((flags & NeedsInitialising) == 0)
         {
             CheckHeader(storage);
         }
@@ -113,6 +113,21 @@ internal sealed class JournalChecker(HfsPlusVolume volume, ImageFindings finding
         findings.Note(HfsPlusCheckNames.Journal,
             "The journal holds changes that a Mac puts in their places when it attaches the volume; until then other structures may lag behind.", $"journal at byte {_info.Offset} of the volume",
             "Attach the image once on a Mac and eject it.");
+    }
+
+    // A volume that was made smaller may have the header of its old journal, with its checksum and empty, beside the flag that asks for a new one. Sizes are
+    // then those of the old one.
+    private bool IsCleanHeader(BlockStorage storage)
+    {
+        JournalHeader header = default;
+        Span<byte> bytes = Layout.AsBytes(ref header);
+        storage.Read((long)(ulong)_info.Offset, bytes);
+        bool isBig = BinaryPrimitives.ReadUInt32BigEndian(bytes) == JournalHeader.MagicValue;
+        uint Word(ReadOnlySpan<byte> b) => isBig ? BinaryPrimitives.ReadUInt32BigEndian(b) : BinaryPrimitives.ReadUInt32LittleEndian(b);
+        if (Word(bytes) != JournalHeader.MagicValue || Word(bytes[4..]) != JournalHeader.EndianValue || !bytes[8..16].SequenceEqual(bytes[16..24])) return false;
+        uint checksum = Word(bytes[36..]);
+        bytes[36..40].Clear();
+        return JournalHeader.ComputeChecksum(bytes[..JournalHeader.ChecksummedSize]) == checksum;
     }
 
     private void HeaderFault(string fault) =>

@@ -1,5 +1,6 @@
 using System.Runtime.CompilerServices;
 using CCImage.Binary;
+using CCImage.Diagnostics;
 using CCImage.Sources;
 using CCImage.Storage;
 
@@ -17,6 +18,8 @@ internal sealed class VolumeTree : SourceTree
     private readonly Dictionary<long, RecordLocation> _locations;
     private readonly Dictionary<long, CompressedFile> _compressed;
     private readonly Dictionary<(uint FileId, string Name), AttributeFork> _attributes;
+    private readonly HashSet<long> _lostContents;
+    private readonly TreeOmissions _omissions;
     private readonly Lazy<BTreeFile> _attributesFile;
 
     /// <summary>Takes what was read.</summary>
@@ -25,16 +28,24 @@ internal sealed class VolumeTree : SourceTree
     /// <param name="locations">Catalog records of files, by node id.</param>
     /// <param name="compressed">Files that the file system keeps compressed, by node id.</param>
     /// <param name="attributes">Attributes whose values are not kept.</param>
+    /// <param name="lostContents">Files whose content was compressed in an attribute that is lost, by node id.</param>
+    /// <param name="omissions">What the tree lacks.</param>
     public VolumeTree(
         HfsPlusVolume volume, SourceEntry root, Dictionary<long, RecordLocation> locations, Dictionary<long, CompressedFile> compressed,
-        Dictionary<(uint FileId, string Name), AttributeFork> attributes)
+        Dictionary<(uint FileId, string Name), AttributeFork> attributes, HashSet<long> lostContents, TreeOmissions omissions)
     {
-        (_volume, Root, _locations, _compressed, _attributes) = (volume, root, locations, compressed, attributes);
+        (_volume, Root, _locations, _compressed, _attributes, _lostContents, _omissions) = (volume, root, locations, compressed, attributes, lostContents, omissions);
         _attributesFile = new(() => volume.OpenAttributes() ?? throw ImageException.Damaged("The volume has no attributes file.", "volume header"));
     }
 
     /// <inheritdoc/>
     public override SourceEntry Root { get; }
+
+    /// <inheritdoc/>
+    public override IReadOnlyList<ImagingWarning> Omissions => _omissions.ToList();
+
+    /// <inheritdoc/>
+    public override long OmittedCount => _omissions.Count;
 
     /// <inheritdoc/>
     /// <exception cref="ImageException">Also <see cref="ImageErrorId.ImageDamaged"/>, and <see cref="ImageErrorId.UnsupportedFormat"/> for a
@@ -43,6 +54,7 @@ internal sealed class VolumeTree : SourceTree
     {
         if (entry.Kind != EntryKind.File || !_locations.TryGetValue(entry.NodeId, out RecordLocation location))
             throw new ImageException(ImageErrorId.SourceUnreadable, "The entry is no file of this volume.", DisplayPath(entry));
+        if (fork == ForkKind.Data && _lostContents.Contains(entry.NodeId)) throw CompressedFile.HeaderLost($"content of {DisplayPath(entry)}");
         CatalogFile record = ReadRecord(entry, location);
         if (!_compressed.TryGetValue(entry.NodeId, out CompressedFile? compressed)) return Open(entry, record, fork);
         if (fork == ForkKind.Resource && compressed.IsInResourceFork) return new MemoryStorage([]);

@@ -19,13 +19,15 @@ internal sealed class GptChecker
     private readonly Copy? _primary;
     private readonly Copy? _backup;
     private readonly string _primaryFault;
-    private readonly string _backupFault = "it lies outside the disk";
+    private readonly string _backupFault = "place lies outside the disk";
+    private readonly int _sectorSize;
 
     /// <summary>Reads both copies.</summary>
     /// <param name="disk">A disk of at least two sectors.</param>
-    public GptChecker(BlockStorage disk)
+    /// <param name="sectorSize">Bytes in the sectors that the table counts.</param>
+    public GptChecker(BlockStorage disk, int sectorSize = PartitionTable.SectorSize)
     {
-        (_disk, _sectors) = (disk, disk.Length / PartitionTable.SectorSize);
+        (_disk, _sectorSize, _sectors) = (disk, sectorSize, disk.Length / sectorSize);
         _primary = TryRead(1, out _primaryFault);
         ulong expected = _primary?.Header.OtherSector ?? (ulong)(_sectors - 1);
         if (expected > 1 && expected < (ulong)_sectors) _backup = TryRead((long)expected, out _backupFault);
@@ -88,18 +90,18 @@ internal sealed class GptChecker
         header.HeaderSize = GptHeader.Size;
         header.HeaderChecksum = 0;
         header.HeaderChecksum = Crc32.Of(Layout.ToBytes(header));
-        byte[] entries = new byte[source.EntrySectors * PartitionTable.SectorSize];
+        byte[] entries = new byte[source.EntrySectors * _sectorSize];
         source.Entries.CopyTo(entries, 0);
-        byte[] sector = new byte[PartitionTable.SectorSize];
+        byte[] sector = new byte[_sectorSize];
         Layout.Write(sector, header);
-        _disk.Write(entriesSector * PartitionTable.SectorSize, entries);
+        _disk.Write(entriesSector * _sectorSize, entries);
         _disk.Flush();
-        _disk.Write(headerSector * PartitionTable.SectorSize, sector);
+        _disk.Write(headerSector * _sectorSize, sector);
         _disk.Flush();
         return headerSector == 1 ? "The primary GUID partition table was restored from the backup." : "The backup of the GUID partition table was restored.";
     }
 
-    private static string Place(long sector) => $"GPT header at byte {sector * PartitionTable.SectorSize}";
+    private string Place(long sector) => $"GPT header at byte {sector * _sectorSize}";
 
     private void CheckAgreement(ImageFindings findings, Copy primary, Copy backup)
     {
@@ -128,20 +130,22 @@ internal sealed class GptChecker
     {
         const string Record = "Protective MBR";
         MbrEntry[] entries = [.. MasterBootRecord.TryRead(_disk)?.Entries.Where(e => e.Type != 0) ?? []];
-        if (entries.Length > 1) findings.Note(Record, "The boot record names partitions beside the GPT (a hybrid).", "sector 0");
+        if (entries.Length == 0)
+            findings.Note(Record, "It is missing: the GPT is read by its own checksums, and other systems may not find it.", "sector 0", "Back the files up into a new image.");
+        else if (entries.Length > 1) findings.Note(Record, "The boot record names partitions beside the GPT (a hybrid).", "sector 0");
         else if (entries is [{ Type: MbrEntry.ProtectiveType } entry] && (entry.StartSector != 1 || (entry.SectorCount != uint.MaxValue && entry.SectorCount + 1L > _sectors)))
             findings.Note(Record, $"It protects {entry.SectorCount} sectors from {entry.StartSector} on, of a disk of {_sectors}.", "sector 0");
         else findings.Ok(Record, "It protects the disk.");
     }
 
     private Copy? TryRead(long sector, out string fault) =>
-        GptReader.TryReadCopy(_disk, sector, out GptHeader header, out byte[] entries, out fault) ? new(header, entries) : null;
+        GptReader.TryReadCopy(_disk, _sectorSize, sector, out GptHeader header, out byte[] entries, out fault) ? new(header, entries, _sectorSize) : null;
 
     private sealed class Copy
     {
-        public Copy(in GptHeader header, byte[] entries)
+        public Copy(in GptHeader header, byte[] entries, int sectorSize)
         {
-            (Header, Entries) = (header, entries);
+            (Header, Entries, EntrySectors) = (header, entries, Layout.DivideUp(entries.Length, sectorSize));
             int size = (int)(uint)header.EntrySize;
             for (int i = 0; (i * size) + GptEntry.Size <= entries.Length; i++)
             {
@@ -156,7 +160,7 @@ internal sealed class GptChecker
 
         public List<(int Number, ulong First, ulong Last)> Partitions { get; } = [];
 
-        public long EntrySectors => Layout.DivideUp(Entries.Length, PartitionTable.SectorSize);
+        public long EntrySectors { get; }
 
         // The sector behind the entries and the header.
         public long EntriesEnd => Math.Max(2, (long)(ulong)Header.EntriesSector + EntrySectors);

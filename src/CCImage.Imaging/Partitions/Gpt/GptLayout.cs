@@ -84,15 +84,17 @@ internal sealed class GptLayout
 
     /// <summary>The segments that the map itself takes, named as in Apple's images.</summary>
     /// <param name="segments">Receives them.</param>
-    /// <param name="sectors">Sectors of the disk.</param>
-    /// <param name="tableSectors">Sectors of the entries.</param>
-    internal static void AddMapSegments(SegmentList segments, long sectors, long tableSectors)
+    /// <param name="sectors">Sectors of 512 bytes of the disk.</param>
+    /// <param name="tableSectors">Sectors of the entries, as the map counts them.</param>
+    /// <param name="factor">Sectors of 512 bytes in one that the map counts.</param>
+    internal static void AddMapSegments(SegmentList segments, long sectors, long tableSectors, long factor = 1)
     {
-        segments.Add(0, 1, "Protective Master Boot Record", "MBR");
-        segments.Add(1, 1, "GPT Header", "Primary GPT Header");
-        segments.Add(2, tableSectors, "GPT Partition Data", "Primary GPT Table");
-        segments.Add(sectors - 1 - tableSectors, tableSectors, "GPT Partition Data", "Backup GPT Table");
-        segments.Add(sectors - 1, 1, "GPT Header", "Backup GPT Header");
+        long table = tableSectors * factor;
+        segments.Add(0, factor, "Protective Master Boot Record", "MBR");
+        segments.Add(factor, factor, "GPT Header", "Primary GPT Header");
+        segments.Add(2 * factor, table, "GPT Partition Data", "Primary GPT Table");
+        segments.Add(sectors - factor - table, table, "GPT Partition Data", "Backup GPT Table");
+        segments.Add(sectors - factor, factor, "GPT Header", "Backup GPT Header");
     }
 
     private byte[] MakeProtectiveRecord()

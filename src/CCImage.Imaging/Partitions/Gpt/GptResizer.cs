@@ -26,7 +26,7 @@ internal sealed class GptResizer : PartitionMapResizer
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: it cannot be used, or has a partition that contradicts itself.</exception>
     public GptResizer(BlockStorage disk)
     {
-        if (!GptReader.TryReadCopy(disk, 1, out _header, out _entries, out string fault))
+        if (!GptReader.TryReadCopy(disk, PartitionTable.SectorSize, 1, out _header, out _entries, out string fault))
         {
             throw new ImageException(ImageErrorId.ImageDamaged, $"The first copy of the GUID partition table cannot be used: its {fault}.",
                 place: "GPT header at byte 512", remedy: "Repair the image first: Test-BackupImage -Repair.");
@@ -120,7 +120,7 @@ internal sealed class GptResizer : PartitionMapResizer
     private void ClearOldBackup(BlockStorage disk, long newBackup)
     {
         ulong old = _header.OtherSector;
-        if (old >= (ulong)newBackup || old <= (ulong)EntrySectors || !GptReader.TryReadCopy(disk, (long)old, out GptHeader backup, out _, out _)) return;
+        if (old >= (ulong)newBackup || old <= (ulong)EntrySectors || !GptReader.TryReadCopy(disk, PartitionTable.SectorSize, (long)old, out GptHeader backup, out _, out _)) return;
         if (backup.EntriesSector != old - (ulong)EntrySectors) return;
         disk.Write((long)(ulong)backup.EntriesSector * PartitionTable.SectorSize, new byte[(EntrySectors + 1) * PartitionTable.SectorSize]);
     }

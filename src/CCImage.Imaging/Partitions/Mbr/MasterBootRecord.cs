@@ -10,11 +10,14 @@ internal sealed class MasterBootRecord
 
     private MasterBootRecord(MbrSector sector, bool isBootSector) => (_sector, IsBootSector) = (sector, isBootSector);
 
-    /// <summary>Whether it is the boot sector of FAT, exFAT or NTFS, which carries the same signature.</summary>
+    /// <summary>Whether it is the boot sector of FAT, exFAT, NTFS or BitLocker, which carries the same signature.</summary>
     public bool IsBootSector { get; }
 
     /// <summary>Whether there is an entry of type 0xEE.</summary>
     public bool HasProtectiveEntry => Entries.Any(e => e.Type == MbrEntry.ProtectiveType);
+
+    /// <summary>Whether it names no partition at all.</summary>
+    public bool IsEmpty => !IsBootSector && Entries.All(e => e.Type == 0);
 
     /// <summary>Whether all of its entries but the protective one are empty.</summary>
     public bool IsProtectiveOnly => Entries.All(e => e.Type is MbrEntry.ProtectiveType or 0);
@@ -41,7 +44,7 @@ internal sealed class MasterBootRecord
     private static bool LooksLikeBootSector(ReadOnlySpan<byte> bytes)
     {
         if (bytes[0] is not (0xEB or 0xE9)) return false;
-        if (bytes[3..].StartsWith("EXFAT   "u8) || bytes[3..].StartsWith("NTFS    "u8)) return true;
+        if (bytes[3..].StartsWith("EXFAT   "u8) || bytes[3..].StartsWith("NTFS    "u8) || bytes[3..].StartsWith("-FVE-FS-"u8)) return true;
         int sectorSize = Layout.Read<UInt16LE>(bytes[11..]);
         int perCluster = bytes[13];
         int reserved = Layout.Read<UInt16LE>(bytes[14..]);
