@@ -360,16 +360,19 @@ internal sealed class ExFatVolume : CountedVolume
             {
                 if (at >= readEnd)
                 {
-                    // More than this run asks for: the next ones are near.
+                    // More than this run asks for: the next ones are near. What is not stored is passed over, however long it is.
                     cancellation.ThrowIfCancellationRequested();
-                    (read, readEnd) = (at, Math.Min(at + (entries.Length / 4), _boot.ClusterCount + (long)ClusterRuns.First));
-                    isStored = ClusterRuns.ReadTable(_volume, _clusters.EntryOffset((uint)read), entries.AsSpan(0, (int)(readEnd - read) * 4));
+                    long end = _boot.ClusterCount + (long)ClusterRuns.First, offset = _clusters.EntryOffset((uint)at), unstored = 0;
+                    foreach (StorageExtent extent in _volume.GetExtents(offset, (end - at) * 4).TakeWhile(e => e.Kind != ExtentKind.Data)) unstored += extent.Length;
+                    (read, isStored) = (at, unstored < 4);
+                    readEnd = isStored ? Math.Min(at + (entries.Length / 4), end) : at + (unstored / 4);
+                    if (isStored) _volume.Read(offset, entries.AsSpan(0, (int)(readEnd - read) * 4));
                 }
 
-                int part = (int)(Math.Min(readEnd, first + count) - at);
+                long part = Math.Min(readEnd, first + count) - at;
                 if (isStored)
                 {
-                    ReadOnlySpan<uint> table = MemoryMarshal.Cast<byte, uint>(entries.AsSpan((int)(at - read) * 4, part * 4));
+                    ReadOnlySpan<uint> table = MemoryMarshal.Cast<byte, uint>(entries.AsSpan((int)(at - read) * 4, (int)part * 4));
                     bad.Clear();
                     for (int i = table.IndexOf(mark), from = 0; i >= 0; i = table[from..].IndexOf(mark))
                     {
