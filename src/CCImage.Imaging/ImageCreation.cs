@@ -145,7 +145,8 @@ public sealed class ImageCreation : IDisposable
             Excluded = (_tree as HostTree)?.ExcludedCount ?? 0,
         };
         Shortfall = report.ShortfallOf(_recipe.Path);
-        return DiskImage.Inspect(_recipe.Path, _recipe.Passphrase) with { Report = report };
+        // The image is there: a stop that comes now has nothing left to stop.
+        return DiskImage.Inspect(_recipe.Path, _recipe.Passphrase, CancellationToken.None) with { Report = report };
     }
 
     private StorageExtent[] OnDisk(IEnumerable<StorageExtent> ofVolume) => [.. ofVolume.Select(e => e with { Offset = e.Offset + _layout.PartitionOffset })];

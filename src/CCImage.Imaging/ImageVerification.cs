@@ -159,7 +159,7 @@ public static class ImageVerification
         if (kind == ContainerKind.SparseBundle && new SparseBundleChecker(request.Path).Repair() is { } mended) repaired.Add(mended);
         if (!CanWrite(request)) return repaired;
         RepairPartitions();
-        using DiskImage image = DiskImage.Open(request.Path, request.Passphrase, writable: true); // anew: by the map as it is now
+        using DiskImage image = DiskImage.Open(request.Path, request.Passphrase, writable: true, cancellation); // once more: by the map as it is now
         foreach (DiskImage.FoundVolume volume in image.Volumes.Where(v => v.Fault is null))
         {
             cancellation.ThrowIfCancellationRequested();
@@ -172,7 +172,7 @@ public static class ImageVerification
         void RepairPartitions()
         {
             cancellation.ThrowIfCancellationRequested();
-            using DiskImage disk = DiskImage.Open(request.Path, request.Passphrase, writable: true);
+            using DiskImage disk = DiskImage.Open(request.Path, request.Passphrase, writable: true, cancellation);
             repaired.AddRange(new PartitionChecker(disk.Disk, disk.PartitionTable).Repair());
         }
     }

@@ -49,7 +49,7 @@ internal static class PesterRun
         }
         catch (OperationCanceledException) when (!cancellation.IsCancellationRequested)
         {
-            text.AppendLine($"Not finished after {Limit}.");
+            text.Append("Not finished after ").Append(Limit).AppendLine(".");
         }
         finally
         {

@@ -202,7 +202,8 @@ internal sealed class EntryRestorer(
         }
         catch (ImageException e)
         {
-            return failures.EndsJob(e) ? throw e : Fail(entry, $"Its content cannot be read: {e.Message}");
+            if (failures.EndsJob(e)) throw;
+            return Fail(entry, $"Its content cannot be read: {e.Message}");
         }
 
         using (content)

@@ -4,6 +4,7 @@ using CCImage.Encryption;
 namespace CCImage.Tests.Encryption;
 
 /// <summary>Who may read the files of an image: keys are their owner's alone, everything else is as the umask has it.</summary>
+[System.Runtime.Versioning.UnsupportedOSPlatform("windows")]
 public sealed class FileModeTests : IDisposable
 {
     private const UnixFileMode Private = UnixFileMode.UserRead | UnixFileMode.UserWrite;

@@ -119,6 +119,7 @@ public sealed class ImagePassphraseTests : IDisposable
         }
     }
 
+    [System.Runtime.Versioning.UnsupportedOSPlatform("windows")]
     [Fact]
     public void The_copy_of_the_header_is_for_its_owner_only_and_of_this_image_only()
     {
@@ -182,7 +183,11 @@ public sealed class ImagePassphraseTests : IDisposable
 
         protected override void WriteCore(long offset, ReadOnlySpan<byte> buffer) => inner.Write(offset, buffer);
 
-        protected override void Dispose(bool disposing) => inner.Dispose();
+        protected override void Dispose(bool disposing)
+        {
+            inner.Dispose();
+            base.Dispose(disposing);
+        }
     }
 
     [Theory]

@@ -7,6 +7,7 @@ using CCImage.Sources;
 namespace CCImage.Tests.EndToEnd;
 
 /// <summary>The main job on real input, judged by readers that are not ours.</summary>
+[System.Runtime.Versioning.UnsupportedOSPlatform("windows")]
 public sealed class EndToEndTests : IDisposable
 {
     private static readonly string s_hashOfNothing = System.Convert.ToHexStringLower(SHA256.HashData([]));

@@ -7,7 +7,7 @@ using CCImage.Storage;
 namespace CCImage.Tests.FileSystems;
 
 /// <summary>Features of APFS that this version does not know, or knows by name only: nothing is written, and what cannot be read says why.</summary>
-public sealed class ApfsFeatureTests
+public sealed class ApfsFeatureTests : IDisposable
 {
     private const int ReadOnlyFeatures = 0x30, IncompatibleFeatures = 0x38; // of a volume
     private const int ContainerReadOnly = 0x38, ContainerIncompatible = 0x40;
@@ -15,6 +15,8 @@ public sealed class ApfsFeatureTests
     private readonly SparseMemoryStorage _disk = new(ApfsSample.Length);
 
     public ApfsFeatureTests() => ApfsSample.Write(_disk, 0);
+
+    public void Dispose() => _disk.Dispose();
 
     [Theory]
     [InlineData(true, IncompatibleFeatures, 0x4000UL)]

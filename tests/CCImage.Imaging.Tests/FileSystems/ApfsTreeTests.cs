@@ -357,13 +357,6 @@ public sealed class ApfsTreeTests : IDisposable
         Assert.Contains(findings.ToList(), f => f.Grade == ImageFindingGrade.Damaged && f.Message.Contains(problem, StringComparison.Ordinal));
     }
 
-    private void AssertDamaged(string problem)
-    {
-        ImageException? error = ReadAll();
-        Assert.NotNull(error);
-        Assert.Contains(problem, error.Problem, StringComparison.Ordinal);
-    }
-
     private HashSet<string> Paths()
     {
         using ApfsContainer container = ApfsContainer.Open(_disk);

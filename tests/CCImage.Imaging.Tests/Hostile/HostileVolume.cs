@@ -7,6 +7,7 @@ namespace CCImage.Tests.Hostile;
 /// An HFS+ volume that claims much and stores little, made from nothing and apart from the product's own writer: leaves without an index, extents that
 /// share blocks, whatever a test asks for. Source: TN1150.
 /// </summary>
+[System.Diagnostics.CodeAnalysis.SuppressMessage("Design", "CA1001", Justification = "A stream in memory holds nothing.")]
 internal sealed class HostileVolume
 {
     public const int BlockSize = 4096;

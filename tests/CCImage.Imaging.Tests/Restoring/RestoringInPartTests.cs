@@ -15,8 +15,9 @@ public sealed class RestoringInPartTests : IDisposable
     public void Dispose() => _folder.Dispose();
 
     private TreeRestoreReport Restore(
-        SourceTree tree, bool overwrite = false, IHostPlatform? platform = null, IImagingObserver? observer = null, CancellationToken cancellation = default,
-        RestoreOwnership? ownership = null, bool untrusted = false, Func<bool>? isGone = null, string[]? items = null, string to = "out") =>
+        SourceTree tree, bool overwrite = false, IHostPlatform? platform = null, IImagingObserver? observer = null,
+        RestoreOwnership? ownership = null, bool untrusted = false, Func<bool>? isGone = null, string[]? items = null, string to = "out",
+        CancellationToken cancellation = default) =>
         TreeRestorer.Restore(
             tree,
             new()

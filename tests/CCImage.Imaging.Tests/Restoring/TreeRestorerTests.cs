@@ -11,8 +11,8 @@ public class TreeRestorerTests
 {
     private static TreeRestoreReport Restore(
         SourceTree tree, string destination, bool overwrite = false, string[]? include = null, IImagingObserver? observer = null,
-        IHostPlatform? platform = null, CancellationToken cancellation = default, RestoreOwnership? ownership = null, bool untrusted = false, Func<bool>? isGone = null,
-        string[]? items = null) =>
+        IHostPlatform? platform = null, RestoreOwnership? ownership = null, bool untrusted = false, Func<bool>? isGone = null,
+        string[]? items = null, CancellationToken cancellation = default) =>
         TreeRestorer.Restore(
             tree,
             new()
@@ -479,7 +479,7 @@ public class TreeRestorerTests
 
             protected override HostDirectory Decorate(HostDirectory folder) => new NotingDirectory(folder, calls);
 
-            private HostDirectory Inner(HostDirectory folder) => folder is NotingDirectory noting ? noting._inner : folder;
+            private static HostDirectory Inner(HostDirectory folder) => folder is NotingDirectory noting ? noting._inner : folder;
 
             private void Note(HostNode node, string what)
             {

@@ -47,7 +47,7 @@ internal sealed class HfsPlusResizer : VolumeResizer
         _reserved = _map.Reserved;
         _isInOrder = findings.Worst is ImageFindingGrade.Ok or ImageFindingGrade.Note && counted.Leaked == 0;
         if (_map.Allocation.Count > HfsPlusConstants.ExtentsPerRecord) throw TooManyPieces();
-        _leastBlocks = HfsPlusMinimumSize.Of(_map);
+        _leastBlocks = HfsPlusMinimumSize.Of(_map, cancellation);
     }
 
     /// <inheritdoc/>
