@@ -14,6 +14,7 @@ namespace CCImage.Tests.Hostile;
 /// Images of a few bytes that claim much. Each is listed and judged by a process of its own that gets no more than 300 MB, and says what processor time it
 /// took: memory and time follow what is stored.
 /// </summary>
+[Collection(nameof(NeedsTheMachine))]
 public sealed class HostileImageTests : IDisposable
 {
     private const long MostMemory = 300_000_000;
@@ -262,6 +263,10 @@ public sealed class HostileImageTests : IDisposable
         return HostileUdif.Make(runs, 5000L * Sectors, fork);
     }
 }
+
+/// <summary>Tests that keep all processors busy: others, which have a limit of time, do not run beside them.</summary>
+[CollectionDefinition(nameof(NeedsTheMachine), DisableParallelization = true)]
+public sealed class NeedsTheMachine;
 
 /// <summary>A theory that needs the folder of hostile cases and Python; skipped with a reason where one is absent.</summary>
 public sealed class HostileCaseTheoryAttribute : TheoryAttribute
