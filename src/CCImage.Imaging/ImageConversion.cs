@@ -77,7 +77,7 @@ public static class ImageConversion
                 LicenceResources = source.Container.Udif?.ReadLicenceResources(),
                 SegmentId = request.SegmentId ?? ImageRecipe.DeriveUuid(Guid.Empty, $"{request.Format} of {request.Path}"),
             };
-            output.Write(masked ?? source.Disk, source.Segments, $"Converting {Path.GetFileName(request.Path)}", observer, cancellation);
+            output.Write(masked ?? source.Disk, source.Segments, $"Converting {Path.GetFileName(request.Path)}", observer, cancellation, source.CheckUnchanged);
         }
 
         if (request.DeleteSource)

@@ -133,6 +133,8 @@ public sealed class ImageCreation : IDisposable
                 throw Invalid($"A band of {band} bytes is not possible.", "Give a power of two from 1MB to 8GB.");
         }
 
+        if (recipe.Preallocate && recipe.Format != BackupImageFormat.ReadWrite)
+            throw Invalid($"An image of the format {recipe.Format} cannot be preallocated.", "Leave -Preallocate out, or choose ReadWrite.");
         ImageOutput.CheckWritable(recipe.Format, recipe.CompressionLevel);
         if (recipe.Passphrase is not null) ImageOutput.CheckEncryption(recipe.Encryption, recipe.Passphrase);
 

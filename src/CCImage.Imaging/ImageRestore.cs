@@ -54,6 +54,7 @@ public static class ImageRestore
         using SourceTree tree = image.ReadTree(request.Volume, cancellation);
         var options = new TreeRestoreOptions { DestinationPath = request.DestinationPath, Include = request.Include, Overwrite = request.Overwrite };
         TreeRestoreReport report = TreeRestorer.Restore(tree, options, HostPlatform.Current, observer, cancellation);
+        image.CheckUnchanged();
         return new(request.Path, request.DestinationPath, report.Entries, report.Bytes, clock.Elapsed, report.Warnings);
     }
 }

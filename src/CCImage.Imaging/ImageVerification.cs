@@ -83,6 +83,7 @@ public static class ImageVerification
             new PartitionChecker(image.Disk, image.PartitionTable).Check(findings);
             foreach (DiskImage.FoundVolume volume in image.Volumes) CheckVolume(volume, findings, cancellation);
             if (image.PartitionScheme == PartitionScheme.None && image.Volumes.Count == 0) CheckUnknown(container, findings);
+            image.CheckUnchanged();
         }
         catch (ImageException e) when (IsDamage(e))
         {

@@ -95,7 +95,7 @@ internal sealed class ContentRestorer(
         {
             return read();
         }
-        catch (ImageException e)
+        catch (ImageException e) when (!FileErrors.EndsJob(e))
         {
             throw new UnreadableContentException(e);
         }

@@ -106,7 +106,7 @@ internal sealed class EntryRestorer(
         {
             content = tree.OpenFork(entry, ForkKind.Data);
         }
-        catch (ImageException e)
+        catch (ImageException e) when (!FileErrors.EndsJob(e))
         {
             warnings.Skip(tree.DisplayPath(entry), $"Its content cannot be read: {e.Message}");
             return false;

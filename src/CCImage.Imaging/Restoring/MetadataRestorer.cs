@@ -74,7 +74,7 @@ internal sealed class MetadataRestorer(SourceTree tree, RestoreWarnings warnings
 
             folder.SetAttribute(node, attribute.Name, value);
         }
-        catch (Exception e) when (e is HostException or ImageException)
+        catch (Exception e) when (e is HostException || (e is ImageException image && !FileErrors.EndsJob(image)))
         {
             warnings.Lose("extended attributes", $"{tree.DisplayPath(entry)}, {attribute.Name}", e.Message);
         }

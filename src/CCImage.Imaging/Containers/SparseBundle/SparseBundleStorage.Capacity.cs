@@ -54,34 +54,25 @@ internal sealed partial class SparseBundleStorage
         byte[] bytes = PropertyListWriter.Write(changed);
 
         // A bundle without a token is locked by the list itself, and an open file cannot be replaced everywhere.
-        bool isGuard = _guard is { } guard && System.IO.Path.GetFileName(guard.Path) == SparseBundleInfo.FileName;
+        bool isGuard = IsGuard(SparseBundleInfo.FileName);
         if (isGuard) _guard!.Dispose();
-        ReplaceSmallFile(SparseBundleInfo.FileName, bytes);
-        if (isGuard) _guard = FileStorage.OpenWrite(System.IO.Path.Combine(Path, SparseBundleInfo.FileName));
-        ReplaceSmallFile(SparseBundleInfo.CopyName, bytes);
+        _files.Folder.ReplaceSmallFile(SparseBundleInfo.FileName, bytes);
+        if (isGuard) _guard = _files.Folder.OpenGuard(writable: true);
+        _files.Folder.ReplaceSmallFile(SparseBundleInfo.CopyName, bytes);
     }
 
-    private byte[] ReadInfoForChange()
-    {
-        string path = System.IO.Path.Combine(Path, SparseBundleInfo.FileName);
-        if (_guard is not { } guard || guard.Path != path) return ReadSmallFile(path, MaximumInfoLength);
-        byte[] bytes = new byte[guard.Length];
-        guard.Read(0, bytes);
-        return bytes;
-    }
+    private bool IsGuard(string name) => _guard is { } guard && System.IO.Path.GetFileName(guard.Path) == name;
 
-    private void ReplaceSmallFile(string name, byte[] bytes)
-    {
-        using var file = new AtomicFile(System.IO.Path.Combine(Path, name), overwrite: true);
-        file.Storage.Write(0, bytes);
-        file.Commit();
-    }
+    private byte[] ReadInfoForChange() => IsGuard(SparseBundleInfo.FileName)
+        ? SparseBundleFolder.ReadWhole(_guard!, SparseBundleInfo.FileName, MaximumInfoLength)
+        : _files.Folder.ReadSmallFile(SparseBundleInfo.FileName, MaximumInfoLength)
+            ?? throw ImageException.Damaged("Info.plist is missing.", SparseBundleInfo.FileName).WithPath(Path);
 
     /// <summary>Removes the bands behind an end of the disk, and cuts the band that the end lies in.</summary>
     private void RemoveBehind(long end)
     {
         long count = Layout.DivideUp(end, BandSizeBytes), within = end % BandSizeBytes;
-        long[] behind = [.. _files.List().Select(b => b.Band).Where(b => b >= count)];
+        long[] behind = [.. _files.ListNumbers().Where(b => b >= count)];
         foreach (long number in behind)
         {
             _files.Remove(number);
@@ -96,7 +87,7 @@ internal sealed partial class SparseBundleStorage
 
     private void CutBand(long number, long within)
     {
-        FileStorage file = FileStorage.OpenWrite(_files.BandPath(number));
+        FileStorage file = _files.OpenBand(number, writable: true);
         using BlockStorage band = _bandLayer?.Invoke(file) ?? file;
         if (band.Length <= within) return;
 
@@ -113,7 +104,7 @@ internal sealed partial class SparseBundleStorage
     {
         long number = (end - 1) / BandSizeBytes, needed = Math.Min(BandSizeBytes, length - (number * BandSizeBytes));
         if (_bandLayer is null || _files.HasMaps || !_files.HasBand(number)) return;
-        using BlockStorage band = _bandLayer(FileStorage.OpenWrite(_files.BandPath(number)));
+        using BlockStorage band = _bandLayer(_files.OpenBand(number, writable: true));
         if (band.Length < needed) band.Write(needed - 1, [0]);
         band.Flush();
     }
