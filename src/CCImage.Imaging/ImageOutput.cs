@@ -9,6 +9,7 @@ using CCImage.FileSystems;
 using CCImage.Partitions;
 using CCImage.Platform;
 using CCImage.PropertyLists;
+using CCImage.Sources;
 using CCImage.Storage;
 
 namespace CCImage;
@@ -116,6 +117,12 @@ internal sealed record ImageOutput
         }
 
         // The same is asked again when the old image is locked; here it is said before hours of work.
+        if (StatOf(path).Kind == EntryKind.SymbolicLink)
+        {
+            throw new ImageException(
+                ImageErrorId.DestinationExists, "This is a symbolic link. Only images are replaced.", path, remedy: "Choose another name, or remove it first.");
+        }
+
         ImageUse.CheckWritable(path);
         if (Directory.Exists(path))
         {
@@ -124,9 +131,20 @@ internal sealed record ImageOutput
             return;
         }
 
-        using FileStorage file = FileStorage.OpenRead(path);
-        CheckReplaceable(file, path);
+        using (FileStorage file = FileStorage.OpenRead(path)) CheckReplaceable(file, path);
         if (ImageUse.Ask(path) == true) throw AtomicFile.InUse(path, null);
+    }
+
+    private static HostStat StatOf(string path)
+    {
+        try
+        {
+            return HostPlatform.Current.GetStat(path);
+        }
+        catch (HostException e)
+        {
+            throw FileErrors.Map(e, path, writing: true);
+        }
     }
 
     private static HostDirectory OpenFolder(string path)

@@ -3,6 +3,7 @@ using CCImage.Diagnostics;
 using CCImage.Mounting;
 using CCImage.Platform;
 using CCImage.Storage;
+using Microsoft.Win32.SafeHandles;
 
 namespace CCImage;
 
@@ -30,7 +31,8 @@ internal static class ImageUse
         try
         {
             // The lock is given back at once.
-            HostPlatform.Current.OpenFile(file, writable: false, exclusive: true, out _).Dispose();
+            using SafeFileHandle handle = HostPlatform.Current.OpenFile(file, writable: false, exclusive: true, out _);
+            UnixFiles.Unlock(handle);
             return false;
         }
         catch (Exception e) when (FileErrors.IsFileError(e))

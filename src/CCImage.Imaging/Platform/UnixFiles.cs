@@ -81,6 +81,16 @@ internal static partial class UnixFiles
         }
     }
 
+    /// <summary>
+    /// Gives the lock back before the file is closed: it belongs to the open file, which a child process that is just being started holds a moment longer.
+    /// </summary>
+    /// <param name="file">The file.</param>
+    public static void Unlock(SafeFileHandle file)
+    {
+        const int unlock = 8;
+        if (!OperatingSystem.IsWindows() && !file.IsClosed && !file.IsInvalid) _ = Lock(file, unlock);
+    }
+
     /// <summary>Reserves room for a file.</summary>
     /// <param name="file">The file.</param>
     /// <param name="length">Bytes.</param>

@@ -306,7 +306,12 @@ internal sealed class FileStorage : BlockStorage
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
-        if (disposing) _file.Dispose();
+        if (disposing)
+        {
+            UnixFiles.Unlock(_file);
+            _file.Dispose();
+        }
+
         base.Dispose(disposing);
     }
 

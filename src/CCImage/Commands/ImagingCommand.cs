@@ -7,6 +7,7 @@ using CCImage.Encryption;
 using CCImage.Errors;
 using CCImage.Parameters;
 using CCImage.Pipeline;
+using CCImage.Platform;
 
 namespace CCImage.Commands;
 
@@ -58,6 +59,7 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         T result = default!;
         ExceptionDispatchInfo? failure = null;
         bool ended = false;
+        IDisposable watch = TerminationSignals.Watch(cancellation);
         var worker = new Thread(() =>
         {
             try
@@ -70,6 +72,7 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
             }
             finally
             {
+                watch.Dispose();
                 Volatile.Write(ref ended, true);
                 _observer.Signal();
             }

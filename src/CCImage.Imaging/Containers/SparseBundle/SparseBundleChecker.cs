@@ -65,7 +65,7 @@ internal sealed class SparseBundleChecker(string path)
             fault = "is not the list of a sparse bundle";
             return SparseBundleInfo.Read(bytes) is { } info ? (bytes, info) : null;
         }
-        catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged)
+        catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged && e.InnerException is not HostException)
         {
             fault = "is damaged";
             return null;

@@ -346,7 +346,9 @@ internal sealed class SparseBundleFolder : IDisposable
     /// <param name="place">The name in the bundle.</param>
     /// <param name="writing">Whether it was to be written.</param>
     public ImageException ErrorOf(HostException e, string place, bool writing) => e.Failure is HostFailure.SymbolicLink or HostFailure.NotAFile
-        ? ImageException.Damaged($"{e.Message} A bundle holds nothing but files and folders.", place, e).WithPath(Path)
+        ? new ImageException(
+            ImageErrorId.ImageDamaged, $"{e.Message} A bundle holds nothing but files and folders of its own.", Path, place,
+            "See who put it there, and restore the image from another copy.", e)
         : FileErrors.Map(e, System.IO.Path.Combine(Path, place), writing);
 
     private ImageException ImageUseError(HostException? e) => new(
