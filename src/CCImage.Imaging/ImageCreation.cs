@@ -34,6 +34,9 @@ public sealed class ImageCreation : IDisposable
     /// </summary>
     private const int ZlibLevel = 2;
 
+    /// <summary>1 EiB: with 2^32 allocation blocks the next power of two is beyond what the volume's planner places.</summary>
+    internal const long MaximumCapacityBytes = 1L << 60;
+
     /// <summary>Disks are whole allocation blocks long.</summary>
     private const int BlockAlignment = 4096;
 
@@ -125,6 +128,8 @@ public sealed class ImageCreation : IDisposable
         ImageOutput.CheckDestination(recipe.Path, recipe.Overwrite);
         if (recipe.SourcePath is null && recipe.SizeBytes is null)
             throw Invalid("An image without a source needs a size.", "Give -SizeBytes, or a source.");
+        if (recipe.SizeBytes > MaximumCapacityBytes)
+            throw Invalid($"A capacity of {recipe.SizeBytes} bytes is not possible: HFS+ volumes here end at {MaximumCapacityBytes}.", "Give a smaller -SizeBytes; an image can be resized.");
         if (recipe.SizeBytes is <= 0) throw Invalid("The size of the image must be positive.", "Give -SizeBytes in bytes, such as 10GB.");
         if (recipe.BandSizeBytes is long band)
         {

@@ -7,7 +7,7 @@ using CCImage.Encryption;
 using CCImage.Errors;
 using CCImage.Parameters;
 using CCImage.Pipeline;
-using CCImage.Platform;
+using TerminationSignals = CCImage.Platform.TerminationSignals;
 
 namespace CCImage.Commands;
 
