@@ -94,7 +94,12 @@ Describe 'New-BackupImage' {
         $target = Join-Path $out 'x.sparsebundle'
         $script = Join-Path $folder 'signalled.ps1'
         Set-Content $script "`$PID | Set-Content '$folder/signalled.pid'; Import-Module '$ManifestPath'; New-BackupImage '$large' '$target'"
-        $process = Start-Process (Get-Process -Id $PID).Path '-NoProfile', '-File', $script -PassThru -RedirectStandardOutput (Join-Path $folder 'signalled.log')
+
+        # Installed as a tool, PowerShell is a program of the runtime's.
+        $shell = (Get-Process -Id $PID).Path
+        $arguments = @('-NoProfile', '-File', $script)
+        if ((Split-Path $shell -LeafBase) -eq 'dotnet') { $arguments = @([Environment]::GetCommandLineArgs()[0]) + $arguments }
+        $process = Start-Process $shell $arguments -PassThru -RedirectStandardOutput (Join-Path $folder 'signalled.log')
         $deadline = [DateTime]::UtcNow.AddSeconds(60)
         while (-not (Test-Path "$target.partial/image") -and -not $process.HasExited -and [DateTime]::UtcNow -lt $deadline) { Start-Sleep -Milliseconds 20 }
         & kill -TERM (Get-Content (Join-Path $folder 'signalled.pid'))
