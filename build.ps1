@@ -6,7 +6,8 @@
 .DESCRIPTION
     Build    compiles, and leaves an importable module in place: Import-Module ./CCImage.psd1
     Test     runs every test: xUnit, and Pester in a child process
-    Docs     generates en-US (MAML help and about topic) from docs/en-US; needs the module platyPS
+    Docs     generates en-US (MAML help and about topic) from docs/en-US; needs the module platyPS 0.14
+    Analyze  PSScriptAnalyzer over the manifest and the scripts; needs that module
     Bench    runs the benchmarks beside other programs
     Package  makes artifacts/CCImage-<version>.zip
 .EXAMPLE
@@ -17,7 +18,7 @@
 [CmdletBinding()]
 param(
     [Parameter(Position = 0)]
-    [ValidateSet('Build', 'Test', 'Docs', 'Bench', 'Package')]
+    [ValidateSet('Build', 'Test', 'Docs', 'Analyze', 'Bench', 'Package')]
     [string[]] $Task = 'Build',
 
     [ValidateSet('Debug', 'Release')]
@@ -34,7 +35,7 @@ function Build {
 }
 
 function Test {
-    dotnet test (Join-Path $PSScriptRoot 'CCImage.slnx') --configuration $Configuration --nologo
+    dotnet test --solution (Join-Path $PSScriptRoot 'CCImage.slnx') --configuration $Configuration
 }
 
 function Docs {
@@ -68,6 +69,15 @@ function ConvertTo-Topic([IO.FileInfo] $Page) {
     "TOPIC`n    $($Page.BaseName)`n`n" + ($lines -join "`n").Trim()
 }
 
+function Analyze {
+    Import-Module PSScriptAnalyzer -MinimumVersion 1.24
+    $findings = foreach ($item in 'CCImage.psd1', 'build.ps1', 'tests') {
+        Invoke-ScriptAnalyzer -Path (Join-Path $PSScriptRoot $item) -Recurse -Settings (Join-Path $PSScriptRoot 'PSScriptAnalyzerSettings.psd1')
+    }
+    $findings | ForEach-Object { Write-Host "$($_.ScriptName):$($_.Line) $($_.RuleName): $($_.Message)" }
+    if ($findings) { throw "PSScriptAnalyzer has $(@($findings).Count) findings." }
+}
+
 function Bench {
     dotnet run --project (Join-Path $PSScriptRoot 'tests/Benchmarks') --configuration Release
 }
@@ -79,7 +89,7 @@ function Package {
     $stage = Join-Path $artifacts 'CCImage'
     if (Test-Path $stage) { Remove-Item $stage -Recurse -Force }
     $null = New-Item $stage -ItemType Directory -Force
-    foreach ($item in 'CCImage.psd1', 'LICENSE', 'README.md', 'bin', 'en-US') {
+    foreach ($item in 'CCImage.psd1', 'LICENSE', 'THIRD-PARTY-NOTICES.md', 'README.md', 'CHANGELOG.md', 'bin', 'en-US') {
         Copy-Item (Join-Path $PSScriptRoot $item) $stage -Recurse
     }
     $null = Test-ModuleManifest (Join-Path $stage 'CCImage.psd1')

@@ -1,5 +1,7 @@
 #:property PublishAot=false
+#:property RestorePackagesWithLockFile=false
 #:project ../../src/CCImage.Imaging/CCImage.Imaging.csproj
+#:project ../../src/CCImage.Private/CCImage.Private.csproj
 
 // Backs up a folder to a disk image, without PowerShell:
 //

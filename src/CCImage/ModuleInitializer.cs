@@ -1,7 +1,7 @@
 using System.Management.Automation;
 using System.Reflection;
 using System.Runtime.Loader;
-using CCImage.Platform;
+using CCImage.Components;
 
 namespace CCImage;
 

@@ -18,7 +18,7 @@ public class ArchitectureTests
         ["CCImage.Sources", "CCImage.FileSystems", "CCImage.Partitions", "CCImage.Containers"],
         ["CCImage.Encryption", "CCImage.Compression", "CCImage.PropertyLists", "CCImage.Checksums"],
         ["CCImage.Storage", "CCImage.Platform"],
-        ["CCImage.Binary", "CCImage.Diagnostics"],
+        ["CCImage.Binary", "CCImage.Components", "CCImage.Diagnostics"],
     ];
 
     // They meet at the storage contract and nowhere else.

@@ -22,3 +22,27 @@ public sealed class LinuxRootFactAttribute : FactAttribute
             Skip = $"This kernel has no {fileSystem}.";
     }
 }
+
+/// <summary>A fact that needs programs on the PATH; skipped with a reason where one is absent.</summary>
+public sealed class OracleFactAttribute : FactAttribute
+{
+    /// <summary>Decides at discovery.</summary>
+    /// <param name="tools">Names of the programs.</param>
+    public OracleFactAttribute(params string[] tools)
+    {
+        string[] missing = [.. tools.Where(t => Oracle.Find(t) is null)];
+        if (missing.Length > 0) Skip = Oracle.Absent(missing);
+    }
+}
+
+/// <summary>A theory that needs programs on the PATH; skipped with a reason where one is absent.</summary>
+public sealed class OracleTheoryAttribute : TheoryAttribute
+{
+    /// <summary>Decides at discovery.</summary>
+    /// <param name="tools">Names of the programs.</param>
+    public OracleTheoryAttribute(params string[] tools)
+    {
+        string[] missing = [.. tools.Where(t => Oracle.Find(t) is null)];
+        if (missing.Length > 0) Skip = Oracle.Absent(missing);
+    }
+}

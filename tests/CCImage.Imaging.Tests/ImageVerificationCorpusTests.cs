@@ -1,5 +1,4 @@
 using CCImage.Diagnostics;
-using Xunit.Abstractions;
 
 namespace CCImage.Tests;
 

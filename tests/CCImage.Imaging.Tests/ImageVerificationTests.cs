@@ -232,7 +232,7 @@ public sealed class ImageVerificationTests : IDisposable
     [Fact]
     public void AnImageInUseIsNotMended()
     {
-        if (OperatingSystem.IsWindows()) return;
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string image = Make(BackupImageFormat.ReadWrite);
         Flip(image, Sector + 20, 0);
         using FileStorage reader = FileStorage.OpenRead(image);

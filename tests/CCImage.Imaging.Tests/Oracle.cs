@@ -20,6 +20,10 @@ internal static class Oracle
         _ => FindExactly(tool),
     };
 
+    /// <summary>The reason for which a test is skipped without programs.</summary>
+    /// <param name="tools">Their names.</param>
+    public static string Absent(params string[] tools) => $"Not on the PATH, or not to be used here: {string.Join(", ", tools)}.";
+
     /// <summary>The repository's own folder of oracles.</summary>
     public static string Folder { get; } = FindFolder();
 

@@ -4,6 +4,13 @@ $script:RepositoryRoot = (Resolve-Path (Join-Path $PSScriptRoot '../..')).Path
 $script:ManifestPath = Join-Path $RepositoryRoot 'CCImage.psd1'
 Import-Module $ManifestPath -Force
 
+# A PowerShell of the same kind in a process of its own. As a .NET tool its program is dotnet, with pwsh.dll as the first argument.
+function Invoke-Shell {
+    $program = [Environment]::ProcessPath
+    $library = @(if ([IO.Path]::GetFileNameWithoutExtension($program) -eq 'dotnet') { Join-Path $PSHOME 'pwsh.dll' })
+    $input | & $program @library -NoProfile -NonInteractive @args
+}
+
 # The parameter names of a cmdlet that are its own.
 function Get-OwnParameter([Management.Automation.CommandInfo] $Command) {
     $common = [Management.Automation.Cmdlet]::CommonParameters

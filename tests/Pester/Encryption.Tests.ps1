@@ -72,7 +72,7 @@ Describe 'An encrypted <Format> with <Encryption>' -ForEach @(
 Describe 'Passphrases' {
     It 'are asked for where somebody is, and missed with a clear error where nobody is' {
         $script = "Import-Module '$ManifestPath'; New-BackupImage '$source' '$(Join-Path $TestDrive 'none.dmg')' -Encryption Aes256"
-        $text = '' | & ([Environment]::ProcessPath) -NoProfile -NonInteractive -Command "try { $script -ErrorAction Stop } catch { `$_.FullyQualifiedErrorId }"
+        $text = '' | Invoke-Shell -Command "try { $script -ErrorAction Stop } catch { `$_.FullyQualifiedErrorId }"
         $text | Should -BeLike 'PassphraseRequired*'
         Join-Path $TestDrive 'none.dmg' | Should -Not -Exist
     }
@@ -111,7 +111,7 @@ Describe '-WhatIf' {
     BeforeAll {
         function Invoke-Unattended([string] $Command) {
             $script = "`$ErrorActionPreference = 'Stop'; Import-Module '$ManifestPath'; try { $Command } catch { `$_.FullyQualifiedErrorId }"
-            '' | & ([Environment]::ProcessPath) -NoProfile -NonInteractive -Command $script | Out-String
+            '' | Invoke-Shell -Command $script | Out-String
         }
         $plain = (New-BackupImage $source (Join-Path $TestDrive 'whatif-source.dmg')).Path
         $target = Join-Path $TestDrive 'whatif.dmg'

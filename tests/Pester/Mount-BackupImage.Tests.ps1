@@ -77,7 +77,9 @@ Describe 'Mount-BackupImage and Dismount-BackupImage' -Tag MacOS {
             Dismount-BackupImage $bundle -Force
             $mounted.MountPoints[0] | Should -Not -Exist
         }
-        finally { try { $file.Dispose() } catch { } }
+        finally {
+            try { $file.Dispose() } catch { Write-Verbose "The volume is gone, and the last bytes with it: $_" }
+        }
     }
 
     It 'do nothing with -WhatIf' {

@@ -48,7 +48,7 @@ Describe 'New-BackupImage' {
     It 'says with -WhatIf what would be written, and writes nothing' {
         $target = Join-Path $folder 'whatif.dmg'
         # The what-if message goes to the host, past every stream.
-        $text = & (Get-Process -Id $PID).Path -NoProfile -NonInteractive -Command "Import-Module '$ManifestPath'; New-BackupImage '$source' '$target' -WhatIf" | Out-String
+        $text = Invoke-Shell -Command "Import-Module '$ManifestPath'; New-BackupImage '$source' '$target' -WhatIf" | Out-String
         $text | Should -Match 'What if: .*entries.*content.*capacity.*on disk.*available'
         Test-Path $target | Should -BeFalse
         Get-ChildItem $folder -Filter 'whatif*' -Force | Should -BeNullOrEmpty

@@ -1,12 +1,8 @@
-using System.Reflection;
-using CCImage.Platform;
+using CCImage.Components;
 
 namespace CCImage.Compression;
 
-/// <summary>
-/// What the core needs from third-party packages. The core names none of them: the one assembly that does (<c>CCImage.Private</c>) implements
-/// this and is found by name.
-/// </summary>
+/// <summary>Codecs that come from a package.</summary>
 internal interface IExternalCodecs
 {
     /// <summary>Compresses to one bzip2 stream.</summary>
@@ -23,36 +19,13 @@ internal interface IExternalCodecs
     void DecompressBzip2(ReadOnlySpan<byte> source, Span<byte> destination);
 }
 
-/// <summary>The way to the codecs that are not ours. Nothing is loaded before the first use.</summary>
+/// <summary>The way to the codecs that are not ours.</summary>
 internal static class ExternalCodecs
 {
-    private const string TypeName = "CCImage.Private.SharpZipLibCodecs";
-    private static readonly Lazy<IExternalCodecs> Loaded = new(() => Load(PrivateLoadContext.Locate));
+    private static readonly Lazy<IExternalCodecs> Loaded =
+        new(() => ExternalComponent.Load<IExternalCodecs>("CCImage.Private.SharpZipLibCodecs", "the bzip2 codec"));
 
     /// <summary>The codecs.</summary>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ComponentMissing"/> when the assembly is not there.</exception>
     public static IExternalCodecs Current => Loaded.Value;
-
-    /// <summary>Finds the implementation in whatever assembly the locator answers with.</summary>
-    /// <param name="locate">Returns the assembly, or null.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ComponentMissing"/>.</exception>
-    internal static IExternalCodecs Load(Func<Assembly?> locate)
-    {
-        Exception? cause = null;
-        try
-        {
-            Type? type = locate()?.GetType(TypeName, throwOnError: false);
-            if (type is not null && Activator.CreateInstance(type) is IExternalCodecs codecs) return codecs;
-        }
-        catch (Exception e) when (e is IOException or BadImageFormatException or TypeLoadException or TargetInvocationException)
-        {
-            cause = e;
-        }
-
-        throw new ImageException(
-            ImageErrorId.ComponentMissing,
-            $"The assembly {PrivateLoadContext.AssemblyName}, which holds the bzip2 codec, is not where the program was installed.",
-            remedy: "Install the module again, with its folder bin/private.",
-            innerException: cause);
-    }
 }

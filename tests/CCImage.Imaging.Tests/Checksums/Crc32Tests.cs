@@ -20,9 +20,7 @@ public sealed class Crc32Tests
         for (int length = 0; length < 600; length++)
         {
             ReadOnlySpan<byte> part = bytes.AsSpan(length % 17, length);
-            uint expected = BitByBit(0, part);
-            Assert.Equal(expected, Crc32.Of(part));
-            Assert.Equal(expected, ~Crc32.AppendSlicing(uint.MaxValue, part));
+            Assert.Equal(BitByBit(0, part), Crc32.Of(part));
         }
     }
 

@@ -12,6 +12,8 @@ public abstract class BlockCodecContract
     private protected abstract BlockCodec[] Codecs { get; }
 
     /// <summary>How many changed blocks to try, by what the codec can bear in a test's time.</summary>
+    private const string NoEncoder = "This machine has no encoder of this codec.";
+
     private protected virtual int DamageCount => 20_000;
 
     /// <summary>Whether a changed block can be told from a sound one always, because the format has a checksum.</summary>
@@ -21,7 +23,7 @@ public abstract class BlockCodecContract
     public void TenThousandGeneratedBlocksComeBack()
     {
         BlockCodec[] codecs = Codecs;
-        if (codecs.Length == 0) return;
+        Require.That(codecs.Length > 0, NoEncoder);
         Parallel.For(0, 10_000, new ParallelOptions { MaxDegreeOfParallelism = 2 }, seed =>
         {
             BlockCodec codec = codecs[seed % codecs.Length];
@@ -92,7 +94,8 @@ public abstract class BlockCodecContract
     [Fact]
     public void DamagedBlocksGiveAnImageExceptionOrOtherBytesAndNothingElse()
     {
-        if (Codecs is not [BlockCodec codec, ..]) return;
+        Require.That(Codecs.Length > 0, NoEncoder);
+        BlockCodec codec = Codecs[0];
         var blocks = new List<(byte[] Plain, byte[] Block)>();
         for (int seed = 0; blocks.Count < 40; seed++)
         {
@@ -129,7 +132,8 @@ public abstract class BlockCodecContract
     [Fact]
     public void NoiseIsRefused()
     {
-        if (Codecs is not [BlockCodec codec, ..]) return;
+        Require.That(Codecs.Length > 0, NoEncoder);
+        BlockCodec codec = Codecs[0];
         for (int seed = 0; seed < 1000; seed++)
         {
             Decode(codec, BlockSamples.Random(seed, seed), 5000, out ImageException? problem);
@@ -140,7 +144,8 @@ public abstract class BlockCodecContract
     [Fact]
     public void ManyThreadsShareOneCodec()
     {
-        if (Codecs is not [BlockCodec codec, ..]) return;
+        Require.That(Codecs.Length > 0, NoEncoder);
+        BlockCodec codec = Codecs[0];
         Parallel.For(0, 64, i =>
         {
             byte[] plain = BlockSamples.Text(60_000, i), room = new byte[60_000];

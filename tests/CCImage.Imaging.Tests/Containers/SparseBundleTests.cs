@@ -6,7 +6,7 @@ using CCImage.Tests.Storage;
 
 namespace CCImage.Tests.Containers;
 
-public class SparseBundleStorageTests : BlockStorageContract
+public class SparseBundleStorageTests : WritableStorageContract
 {
     private const int Band = 1 << 20;
 
@@ -27,8 +27,17 @@ public class SparseBundleStorageTests : BlockStorageContract
         Assert.Equal(0, new FileInfo(Path.Combine(Bundle, "token")).Length);
         Assert.Equal(100_000_256 - (11L * (8 << 20)), new FileInfo(Path.Combine(Bundle, "bands", "b")).Length);
         Assert.Equal(File.ReadAllBytes(Path.Combine(Bundle, "Info.plist")), File.ReadAllBytes(Path.Combine(Bundle, "Info.bckup")));
-        if (CorpusLocation.Folder is null) return;
-        string apple = Path.Combine(CorpusLocation.Folder, "chocol4te__sparsebundle-utils", "none-fat.sparsebundle", "Info.plist");
+    }
+
+    [CorpusFact]
+    public void ThePropertyListIsAsAppleWritesIt()
+    {
+        using (SparseBundleStorage disk = New(100_000_256, 8 << 20))
+        {
+            disk.Write(0, new byte[512]);
+        }
+
+        string apple = Path.Combine(CorpusLocation.Folder!, "chocol4te__sparsebundle-utils", "none-fat.sparsebundle", "Info.plist");
         Assert.Equal(File.ReadAllText(apple), File.ReadAllText(Path.Combine(Bundle, "Info.plist")));
     }
 

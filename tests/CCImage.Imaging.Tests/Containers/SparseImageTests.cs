@@ -8,7 +8,7 @@ using CCImage.Tests.Storage;
 
 namespace CCImage.Tests.Containers;
 
-public sealed class SparseImageStorageTests : BlockStorageContract
+public sealed class SparseImageStorageTests : WritableStorageContract
 {
     private readonly MemoryStorage _file = new();
 

@@ -15,7 +15,7 @@ public sealed class FileModeTests : IDisposable
     [Fact]
     public void The_keys_of_an_encrypted_bundle_are_private_from_the_start_and_after_a_change_of_the_passphrase()
     {
-        if (OperatingSystem.IsWindows()) return;
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         using Passphrase old = Secrets.Of("old"), next = Secrets.Of("new");
         string path = Make("secret.sparsebundle", BackupImageFormat.SparseBundle, old);
         Assert.Equal(Private, File.GetUnixFileMode(Path.Combine(path, "token")));
@@ -35,7 +35,7 @@ public sealed class FileModeTests : IDisposable
     [InlineData("plain.dmg", BackupImageFormat.ReadWrite, "")]
     public void Everything_else_is_as_the_umask_has_it(string name, BackupImageFormat format, string file)
     {
-        if (OperatingSystem.IsWindows()) return;
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         Assert.Equal(UmaskMode(), File.GetUnixFileMode(Path.Join(Make(name, format, null), file)));
     }
 

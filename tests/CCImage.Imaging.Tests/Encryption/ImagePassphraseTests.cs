@@ -122,7 +122,7 @@ public sealed class ImagePassphraseTests : IDisposable
     [Fact]
     public void The_copy_of_the_header_is_for_its_owner_only_and_of_this_image_only()
     {
-        if (OperatingSystem.IsWindows()) return;
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         Make(BackupImageFormat.Sparse, BackupImageEncryption.Aes128);
         byte[] original = File.ReadAllBytes(Image);
         using (var file = new CrashingStorage(FileStorage.OpenWrite(Image), 0, 0))

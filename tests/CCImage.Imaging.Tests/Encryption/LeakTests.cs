@@ -29,7 +29,7 @@ public sealed class LeakTests : IDisposable
     [InlineData(BackupImageFormat.ReadOnlyZlib)]
     public void Nothing_of_the_source_or_the_passphrase_is_ever_in_a_file(BackupImageFormat format)
     {
-        if (!OperatingSystem.IsLinux()) return;
+        Require.Linux();
         HashSet<string> leaks = MakeWatched(format, () => { });
         Assert.True(leaks.Count == 0, string.Join(", ", leaks));
     }
@@ -40,7 +40,7 @@ public sealed class LeakTests : IDisposable
     [InlineData("passphrase")]
     public void A_leak_is_found(string kind)
     {
-        if (!OperatingSystem.IsLinux()) return;
+        Require.Linux();
         string path = kind == "unnamed" ? Path.GetTempFileName() : Path.Combine(_destination, ".hidden");
         FileStream? file = null;
         try

@@ -18,7 +18,7 @@ public sealed class EndToEndTests : IDisposable
     [OracleFact("7z", "fls", "icat", "qemu-img", "python3", "mkfifo")]
     public void Foreign_readers_find_every_file_of_an_odd_tree_in_all_five_formats()
     {
-        if (OperatingSystem.IsWindows()) return;
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string source = Path.Combine(_folder, "Source");
         OddTree.Make(source);
         foreach (BackupImageFormat format in new[]
@@ -41,7 +41,7 @@ public sealed class EndToEndTests : IDisposable
     public void Foreign_readers_find_every_file_of_a_large_tree(BackupImageFormat format)
     {
         string? source = Environment.GetEnvironmentVariable("CCIMAGE_TREE") ?? Array.Find(["/usr/share/man", "/usr/share", "/usr"], IsLarge);
-        if (source is null) return;
+        Require.That(source is not null, "There is no tree of 20,000 files here; CCIMAGE_TREE names one.");
 
         // Case-sensitive: trees of Linux have names that differ in nothing else.
         string image = Back(source, format, ImageFileSystem.HfsPlusCaseSensitive, capacity: 8_000_000_000);
@@ -54,7 +54,7 @@ public sealed class EndToEndTests : IDisposable
     [OracleFact("fsck_hfs")]
     public void Apples_own_checker_has_no_complaint()
     {
-        if (OperatingSystem.IsWindows()) return;
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string source = Path.Combine(_folder, "Source");
         OddTree.Make(source);
         foreach (ImageFileSystem fileSystem in Enum.GetValues<ImageFileSystem>())
@@ -92,7 +92,7 @@ public sealed class EndToEndTests : IDisposable
     [InlineData(BackupImageFormat.ReadWrite)]
     public void The_same_recipe_gives_the_same_bytes(BackupImageFormat format)
     {
-        if (OperatingSystem.IsWindows()) return;
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string source = Path.Combine(_folder, "Source");
         OddTree.Make(source);
         var recipe = new ImageRecipe
@@ -117,7 +117,7 @@ public sealed class EndToEndTests : IDisposable
     [Fact]
     public void A_conversion_without_free_space_holds_the_same_files_and_with_it_the_same_disk()
     {
-        if (OperatingSystem.IsWindows()) return;
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string source = Path.Combine(_folder, "Source");
         OddTree.Make(source);
         string image = Back(source, BackupImageFormat.SparseBundle);

@@ -4,7 +4,7 @@ using CCImage.Diagnostics;
 using CCImage.Platform;
 using CCImage.Restoring;
 using CCImage.Sources;
-using CCImage.Tests.FileSystems;
+using CCImage.Tests.HfsPlus;
 
 namespace CCImage.Tests.EndToEnd;
 
@@ -18,7 +18,7 @@ public sealed partial class MetadataTests : IDisposable
     [OracleFact("setfattr", "fls", "icat", "7z", "fshfsinfo", "chown", "mkfifo", "mknod", "touch")]
     public void What_Linux_has_is_read_back_by_others()
     {
-        if (!OperatingSystem.IsLinux() || !Environment.IsPrivilegedProcess) return;
+        Require.LinuxRoot();
         string source = Directory.CreateDirectory(_folder["source"]).FullName, file = Path.Combine(source, "file"), folder = Path.Combine(source, "folder");
         File.WriteAllText(file, "content");
         Directory.CreateDirectory(folder);
@@ -64,7 +64,7 @@ public sealed partial class MetadataTests : IDisposable
     [CorpusFact]
     public void What_Macs_images_have_is_restored()
     {
-        if (!OperatingSystem.IsLinux()) return;
+        Require.Linux();
         int attributes = 0, forks = 0;
         foreach (CorpusImage sample in CorpusImage.All.Where(s => !s.IsEncrypted && !s.File.Contains("asif", StringComparison.Ordinal) && !s.File.Contains("vmstore", StringComparison.Ordinal)))
         {

@@ -62,7 +62,7 @@ public sealed class SpaceCrashTests : IDisposable
     [InlineData(BackupImageFormat.SparseBundle, 11)]
     public void AGrowingApfsContainerCutAtEveryCallHasAllFiles(BackupImageFormat format, int seed)
     {
-        if (CorpusLocation.Folder is null) return;
+        Require.Corpus();
         const long Size = 20 << 20;
         string image = _folder["image"];
         EncryptedImages.Write(

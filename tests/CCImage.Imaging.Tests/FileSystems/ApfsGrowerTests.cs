@@ -53,7 +53,7 @@ public sealed class ApfsGrowerTests : IDisposable
     [OracleFact("apfsck")]
     public void A_container_grows_again_and_again()
     {
-        if (CorpusLocation.Folder is null) return;
+        Require.Corpus();
         byte[] bytes = ReadAll(Corpus.OpenRaw(Small));
         string path = _folder["container"];
         for (int i = 1; i <= 40; i++)
@@ -233,7 +233,7 @@ public sealed class ApfsGrowerTests : IDisposable
     [InlineData(4, 33_000)] // and to a second chunk
     public void Cut_anywhere_it_is_the_old_container_or_the_new_one(int seed, long blocks)
     {
-        if (CorpusLocation.Folder is null) return;
+        Require.Corpus();
         byte[] before = ReadAll(Corpus.OpenRaw(Small));
         string path = _folder["container"];
         File.WriteAllBytes(path, before);
@@ -336,7 +336,7 @@ public sealed class ApfsGrowerTests : IDisposable
     [OracleFact("apfsck")]
     public void Whatever_is_accepted_grows_soundly()
     {
-        if (CorpusLocation.Folder is null) return;
+        Require.Corpus();
         byte[] sample = ReadAll(Corpus.OpenRaw(Small));
         int[][] objects = [[.. BlocksOf(sample, 1)], [.. BlocksOf(sample, 5)], [21], [7], [77]]; // superblocks, space manager, the pool's queue, map, chunk-info block
         var random = new Random(12);

@@ -50,7 +50,7 @@ public sealed class ApfsTests : IDisposable
         int compared = 0;
         ForEachSample((sample, image, container) =>
         {
-            if (image.Container.Udif is not { } udif) return;
+            if (image.Container.Udif is not { } udif) return; // not made by the converter
             long offset = image.Volumes.Single(v => v.Volume == container).OffsetBytes;
             long free = 0, kept = 0;
             foreach (StorageExtent extent in container.GetFreeExtents())
@@ -68,7 +68,7 @@ public sealed class ApfsTests : IDisposable
     [OracleFact("apfsck")]
     public void A_broken_block_0_is_restored_from_the_newest_checkpoint()
     {
-        if (CorpusLocation.Folder is null) return;
+        Require.Corpus();
         string path = _folder["container"];
         foreach ((int at, bool isRepairable) in new[] { (100, true), (2000, true), (0x10, false) }) // the last: block 0 claims a later transaction
         {
@@ -307,7 +307,7 @@ public sealed class ApfsTests : IDisposable
 
     private void ForEachSample(Action<CorpusImage, DiskImage, ApfsContainer> action)
     {
-        if (CorpusLocation.Folder is null) return;
+        Require.Corpus();
         foreach (CorpusImage sample in CorpusImage.All.Where(s => s.Contents.Contains("APFS container", StringComparison.Ordinal) && (!s.IsEncrypted || s.Passphrase.Length > 0)))
         {
             using Passphrase passphrase = Secrets.Of(sample.Passphrase);

@@ -21,12 +21,7 @@ public sealed class ExFatDirectoryTests
 
     public ExFatDirectoryTests()
     {
-        if (Oracle.Find("mkfs.exfat") is null)
-        {
-            _disk = [];
-            return;
-        }
-
+        Require.Tool("mkfs.exfat");
         using var folder = new TemporaryFolder();
         using (FileStream file = File.Create(folder["image"])) file.SetLength(8 << 20);
         Assert.Equal(0, Oracle.Run("mkfs.exfat", "-c", "4K", "-L", "LABEL", folder["image"]).ExitCode);

@@ -86,7 +86,7 @@ public class HfsPlusRoundTripTests
 
     private static string HashOf(BlockStorage storage)
     {
-        using (storage) return FileSystems.HfsPlusReaderTests.HashOf(storage);
+        using (storage) return HfsPlusReaderTests.HashOf(storage);
     }
 
     private static long Clamp(UnixTime time) => Math.Min(time.Seconds, End.Seconds);

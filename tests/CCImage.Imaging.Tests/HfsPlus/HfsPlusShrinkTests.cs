@@ -91,7 +91,21 @@ public sealed class HfsPlusShrinkTests
     {
         IReadOnlyList<ImageFinding> findings = HfsPlusCheckerTests.Check(Open(volume), out bool isSound);
         Assert.True(isSound, HfsPlusCheckerTests.TextOf(findings));
-        if (Oracle.Find("fsck_hfs") is null) return;
+        if (Oracle.Find("fsck_hfs") is not null) AssertFsckIsContent(volume);
+    }
+
+    // Where the program is absent, this one is seen to be skipped for all that would be judged by it.
+    [OracleFact("fsck_hfs")]
+    public void ApplesCheckerJudgesVolumesThatShrink()
+    {
+        byte[] volume = MakeScattered(13, 30, false, 4096);
+        AssertFsckIsContent(Shrink(volume, new HfsPlusResizer(Open(volume), default).LeastLength));
+        volume[1024 + 40] ^= 0x40; // the header's block size
+        Assert.ThrowsAny<Exception>(() => AssertFsckIsContent(volume));
+    }
+
+    private static void AssertFsckIsContent(byte[] volume)
+    {
         using var folder = new TemporaryFolder();
         System.IO.File.WriteAllBytes(folder["volume"], volume);
         (int exitCode, string output, string error) = Oracle.Run("fsck_hfs", "-fn", folder["volume"]);

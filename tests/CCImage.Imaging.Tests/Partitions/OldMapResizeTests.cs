@@ -20,7 +20,7 @@ public sealed class OldMapResizeTests : IDisposable
 
     public void Dispose() => _folder.Dispose();
 
-    [Theory]
+    [OracleTheory("7z")]
     [MemberData(nameof(Maps))]
     public void MapAndVolumeFollowTheDisk(PartitionScheme scheme, int free)
     {
@@ -42,8 +42,7 @@ public sealed class OldMapResizeTests : IDisposable
             byte[] window = disk[(Start * 512)..(int)(partition.OffsetBytes + partition.SizeBytes)];
             HfsPlusShrinkTests.AssertSound(window);
             Assert.Equal(files, HfsPlusShrinkTests.FilesOf(window));
-            if (Oracle.Find("7zz") is null) continue;
-            (int exitCode, string output, string error) = Oracle.Run("7zz", "l", "-slt", scheme == PartitionScheme.Mbr ? "-tmbr" : "-tapm", image);
+            (int exitCode, string output, string error) = Oracle.Run("7z", "l", "-slt", scheme == PartitionScheme.Mbr ? "-tmbr" : "-tapm", image);
             Assert.True(exitCode == 0 && output.Contains($"Size = {window.Length.ToString(CultureInfo.InvariantCulture)}", StringComparison.Ordinal), output + error);
         }
 

@@ -1,6 +1,7 @@
 using System.Reflection;
 using CCImage.Platform;
 using Xunit.Sdk;
+using Xunit.v3;
 
 namespace CCImage.Tests.Platform;
 
@@ -16,7 +17,7 @@ internal sealed record HostPlace
     public string? FileSystemType { get; init; }
 
     /// <summary>Whether there are owners, permissions, FIFOs and hard links.</summary>
-    public bool IsPosix { get; init; } = true;
+    public bool IsPosix { get; init; }
 
     /// <summary>Whether there are symbolic links.</summary>
     public bool HasLinks { get; init; } = true;
@@ -66,12 +67,16 @@ public sealed class HostPlaces : IDisposable
         _ => Lacks("fuse", "fuse2fs") ?? Lacks("fuse", "mkfs.ext4") ?? (File.Exists("/dev/fuse") ? null : "There is no /dev/fuse."),
     };
 
+    /// <summary>Whether files have owners, modes and several names at a place.</summary>
+    /// <param name="place">The place.</param>
+    public static bool HasModes(string place) => place is not (Portable or Fat) && !(place == Temporary && OperatingSystem.IsWindows());
+
     /// <summary>A place that is there, with a new folder of its own.</summary>
     internal HostPlace this[string place]
     {
         get
         {
-            if (!_places.TryGetValue(place, out HostPlace? found)) _places.Add(place, found = Make(place));
+            if (!_places.TryGetValue(place, out HostPlace? found)) _places.Add(place, found = Make(place) with { IsPosix = HasModes(place) });
             string folder = Path.Combine(found.Folder, $"test{_count++}");
             Directory.CreateDirectory(folder);
             return found with { Folder = folder };
@@ -94,13 +99,13 @@ public sealed class HostPlaces : IDisposable
                 // HFS+ knows no holes, and a Mac may have it; the time is as fine as the runtime tells it.
                 return new()
                 {
-                    Platform = HostPlatform.Current, Folder = _folder.Path, IsPosix = !OperatingSystem.IsWindows(), HasLinks = !OperatingSystem.IsWindows(),
+                    Platform = HostPlatform.Current, Folder = _folder.Path, HasLinks = !OperatingSystem.IsWindows(),
                     HasAttributes = !OperatingSystem.IsWindows(), HasHoles = OperatingSystem.IsLinux(),
                 };
             case Portable:
                 return new()
                 {
-                    Platform = new WindowsPlatform(), Folder = _folder.Path, IsPosix = false, HasLinks = !OperatingSystem.IsWindows(), HasAttributes = false,
+                    Platform = new WindowsPlatform(), Folder = _folder.Path, HasLinks = !OperatingSystem.IsWindows(), HasAttributes = false,
                     HasHoles = OperatingSystem.IsLinux(),
                 };
             case Memory:
@@ -115,7 +120,7 @@ public sealed class HostPlaces : IDisposable
                 return new()
                 {
                     Platform = HostPlatform.Current, Folder = Mount("mkfs.vfat", ["-F", "32"], (image, folder) => Oracle.Run("mount", "-o", "loop", image, folder)),
-                    FileSystemType = "vfat", IsPosix = false, HasLinks = false, HasAttributes = false, HasHoles = false, TimeStep = TimeSpan.FromSeconds(2), MaximumFileSize = uint.MaxValue,
+                    FileSystemType = "vfat", HasLinks = false, HasAttributes = false, HasHoles = false, TimeStep = TimeSpan.FromSeconds(2), MaximumFileSize = uint.MaxValue,
                 };
             default:
                 return new()
@@ -148,8 +153,15 @@ public sealed class HostPlaces : IDisposable
 /// <summary>A test for each place that this machine has.</summary>
 public sealed class PlacesAttribute : DataAttribute
 {
+    /// <summary>Whether only places with owners, modes and several names of a file are meant.</summary>
+    public bool IsPosix { get; set; }
+
     /// <inheritdoc/>
-    public override IEnumerable<object[]> GetData(MethodInfo testMethod) => HostPlaces.All.Where(place => HostPlaces.Obstacle(place) is null).Select(place => new object[] { place });
+    public override ValueTask<IReadOnlyCollection<ITheoryDataRow>> GetData(MethodInfo testMethod, DisposalTracker disposalTracker) =>
+        new([.. HostPlaces.All.Where(p => HostPlaces.Obstacle(p) is null && (!IsPosix || HostPlaces.HasModes(p))).Select(p => new TheoryDataRow(p))]);
+
+    /// <inheritdoc/>
+    public override bool SupportsDiscoveryEnumeration() => true;
 }
 
 /// <summary>A fact that is there so that nobody overlooks a place which is missing: it is skipped with the reason.</summary>

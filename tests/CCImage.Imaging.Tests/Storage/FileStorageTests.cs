@@ -2,7 +2,7 @@ using CCImage.Storage;
 
 namespace CCImage.Tests.Storage;
 
-public sealed class FileStorageTests : BlockStorageContract
+public sealed class FileStorageTests : WritableStorageContract
 {
     private string ImagePath => Path.Combine(Folder, "image");
 
@@ -18,8 +18,8 @@ public sealed class FileStorageTests : BlockStorageContract
 
         using FileStorage read = FileStorage.OpenRead(ImagePath);
         Assert.Equal(10 << 20, read.Length);
-        if (OperatingSystem.IsWindows()) return;
-        Assert.True(read.GetExtents(0, read.Length).Where(e => e.Kind == ExtentKind.Zero).Sum(e => e.Length) > 9 << 20);
+        if (!OperatingSystem.IsWindows())
+            Assert.True(read.GetExtents(0, read.Length).Where(e => e.Kind == ExtentKind.Zero).Sum(e => e.Length) > 9 << 20);
     }
 
     [Fact]
@@ -56,7 +56,7 @@ public sealed class FileStorageTests : BlockStorageContract
     [Fact]
     public void ReportsThatThereIsNoRoom()
     {
-        if (!OperatingSystem.IsLinux()) return;
+        Require.Linux();
         using FileStorage full = FileStorage.Take("/dev/full", File.OpenHandle("/dev/full", FileMode.Open, FileAccess.ReadWrite), writable: true);
         Assert.Equal(ImageErrorId.DestinationFull, Assert.Throws<ImageException>(() => full.Write(0, new byte[512])).Id);
         ImageException reserve = Assert.Throws<ImageException>(() => FileStorage.CreateNew(ImagePath, FileMode.CreateNew, 1L << 43));

@@ -2,7 +2,7 @@ using CCImage.Storage;
 
 namespace CCImage.Tests.Storage;
 
-public sealed class MemoryStorageTests : BlockStorageContract
+public sealed class MemoryStorageTests : WritableStorageContract
 {
     protected override BlockStorage Make(int seed, out byte[] content)
     {
@@ -31,7 +31,7 @@ public sealed class ZeroStorageTests : BlockStorageContract
     }
 }
 
-public sealed class WindowStorageTests : BlockStorageContract
+public sealed class WindowStorageTests : WritableStorageContract
 {
     protected override BlockStorage Make(int seed, out byte[] content)
     {
@@ -43,7 +43,7 @@ public sealed class WindowStorageTests : BlockStorageContract
     }
 }
 
-public sealed class SparseMemoryStorageTests : BlockStorageContract
+public sealed class SparseMemoryStorageTests : WritableStorageContract
 {
     [Fact]
     public void TakesRoomOnlyForWhatIsWritten()
@@ -122,7 +122,7 @@ public sealed class CompositeStorageTests : BlockStorageContract
     }
 }
 
-public sealed class WritableCompositeStorageTests : BlockStorageContract
+public sealed class WritableCompositeStorageTests : WritableStorageContract
 {
     protected override BlockStorage Make(int seed, out byte[] content)
     {

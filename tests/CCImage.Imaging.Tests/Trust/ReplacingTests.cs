@@ -42,7 +42,7 @@ public sealed class ReplacingTests : IDisposable
     [Fact]
     public void A_bundle_that_is_renamed_or_replaced_by_somebody_else_is_still_the_one_that_was_opened()
     {
-        if (OperatingSystem.IsWindows()) return;
+        Require.Unix();
         string image = TestImage.Make(_folder, new() { Path = "", Format = BackupImageFormat.SparseBundle, SizeBytes = 40_000_000 });
         byte[] expected = WholeDisk(image);
         using DiskImage reader = DiskImage.Open(image);
@@ -61,7 +61,7 @@ public sealed class ReplacingTests : IDisposable
     [InlineData("exchange the bands")]
     public void A_restore_from_a_bundle_that_is_taken_away_meanwhile_ends_with_an_error(string what)
     {
-        if (OperatingSystem.IsWindows()) return;
+        Require.Unix();
         string image = TestImage.Make(_folder, new() { Path = "", Format = BackupImageFormat.SparseBundle }, files: 30, fileSize: 2_000_000);
         string bands = Path.Combine(image, "bands");
         var observer = new ActingObserver(() =>
@@ -89,7 +89,7 @@ public sealed class ReplacingTests : IDisposable
     [Fact]
     public void A_conversion_of_a_bundle_that_is_taken_away_meanwhile_makes_nothing()
     {
-        if (OperatingSystem.IsWindows()) return;
+        Require.Unix();
         string image = TestImage.Make(_folder, new() { Path = "", Format = BackupImageFormat.SparseBundle }, files: 30, fileSize: 2_000_000);
         var observer = new ActingObserver(() => Directory.Delete(image, recursive: true));
         ImageException e = Assert.Throws<ImageException>(() => ImageConversion.Run(
@@ -107,7 +107,7 @@ public sealed class ReplacingTests : IDisposable
     [InlineData(BackupImageFormat.ReadOnlyZlib, "link")]
     public void What_is_not_recognised_as_an_image_is_not_replaced(BackupImageFormat format, string what)
     {
-        if (OperatingSystem.IsWindows()) return;
+        Require.Unix();
         string precious = _folder["precious"], path = _folder["x"];
         switch (what)
         {
@@ -157,7 +157,7 @@ public sealed class ReplacingTests : IDisposable
     [Fact]
     public void A_new_image_is_never_more_readable_than_the_one_it_replaces()
     {
-        if (OperatingSystem.IsWindows()) return;
+        Require.Unix();
         const UnixFileMode Own = UnixFileMode.UserRead | UnixFileMode.UserWrite, OwnFolder = Own | UnixFileMode.UserExecute, others = UnixFileMode.GroupRead | UnixFileMode.OtherRead;
         foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.ReadWrite, BackupImageFormat.SparseBundle])
         {

@@ -7,7 +7,7 @@ using CCImage.Storage;
 using CCImage.Tests.HfsPlus;
 using CCImage.Tests.Storage;
 
-namespace CCImage.Tests.FileSystems;
+namespace CCImage.Tests.HfsPlus;
 
 public sealed class HfsPlusReaderTests
 {

@@ -4,7 +4,7 @@ using CCImage.Sources;
 using CCImage.Storage;
 using CCImage.Tests.HfsPlus;
 
-namespace CCImage.Tests.FileSystems;
+namespace CCImage.Tests.HfsPlus;
 
 /// <summary>Volumes made by Apple's newfs_hfs and filled by the Linux kernel: everything in them was put there by others.</summary>
 public sealed class LinuxMadeVolumeTests

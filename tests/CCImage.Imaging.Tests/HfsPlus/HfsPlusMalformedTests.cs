@@ -4,7 +4,7 @@ using CCImage.FileSystems.HfsPlus;
 using CCImage.Sources;
 using CCImage.Storage;
 
-namespace CCImage.Tests.FileSystems;
+namespace CCImage.Tests.HfsPlus;
 
 /// <summary>Damage of every kind to a small real volume: the answer is a tree or a typed error, soon and without much memory.</summary>
 public sealed class HfsPlusMalformedTests

@@ -9,7 +9,7 @@ using CCImage.Sources;
 using CCImage.Storage;
 using CCImage.Tests.Compression;
 
-namespace CCImage.Tests.FileSystems;
+namespace CCImage.Tests.HfsPlus;
 
 /// <summary>What no sample holds: made by hand from the descriptions of the formats.</summary>
 public sealed class HfsPlusSpecialsTests

@@ -1,7 +1,7 @@
 using System.Reflection;
 using System.Runtime.Loader;
 
-namespace CCImage.Platform;
+namespace CCImage.Components;
 
 /// <summary>
 /// The load context of <c>CCImage.Private</c> and the packages beside it: another module of the same process may bring another version of

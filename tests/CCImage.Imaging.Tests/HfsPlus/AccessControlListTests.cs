@@ -3,7 +3,7 @@ using CCImage.Platform;
 using CCImage.Sources;
 using CCImage.Storage;
 
-namespace CCImage.Tests.FileSystems;
+namespace CCImage.Tests.HfsPlus;
 
 /// <summary>Access control lists of a Mac, which a host without them keeps as an attribute like others.</summary>
 public sealed class AccessControlListTests
@@ -11,7 +11,7 @@ public sealed class AccessControlListTests
     [OracleFact("fsck_hfs")]
     public void Are_kept_as_the_file_system_has_them_and_Apples_checker_takes_them()
     {
-        if (!OperatingSystem.IsLinux()) return;
+        Require.Linux();
         using var folder = new TemporaryFolder();
         Directory.CreateDirectory(folder["source", "sub"]);
         File.WriteAllText(folder["source", "file"], "x");

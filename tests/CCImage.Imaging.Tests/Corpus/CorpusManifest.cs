@@ -1,4 +1,4 @@
-namespace CCImage.Tests.FileSystems;
+namespace CCImage.Tests;
 
 /// <summary>What 7-Zip read from a volume of the folder of real images: the lines "7z" of a manifest.</summary>
 /// <param name="Files">SHA-256 of files, forks and attributes by path without the volume's name; a colon precedes attribute names and "rsrc".</param>
