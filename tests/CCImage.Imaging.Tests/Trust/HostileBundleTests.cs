@@ -22,7 +22,7 @@ public sealed class HostileBundleTests : IDisposable
     [InlineData("token")]
     public void A_link_anywhere_in_a_bundle_is_damage_and_nothing_behind_it_is_touched(string name)
     {
-        Require.Unix();
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         using Passphrase old = Secrets.Of("old"), next = Secrets.Of("new");
         bool isEncrypted = name == "token";
         string image = TestImage.Make(_folder, new()
@@ -73,7 +73,7 @@ public sealed class HostileBundleTests : IDisposable
     [InlineData("token")]
     public void A_link_in_a_bundle_is_found_when_it_is_judged(string name)
     {
-        Require.Unix();
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string image = TestImage.Make(_folder, new() { Path = "", Format = BackupImageFormat.SparseBundle });
         string inside = Path.Combine(image, name), outside = _folder["outside"];
         if (name == "mapped") Directory.CreateDirectory(outside);
@@ -93,7 +93,7 @@ public sealed class HostileBundleTests : IDisposable
     [InlineData("bands")]
     public void A_fifo_is_not_waited_for(string name)
     {
-        Require.Unix();
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string image = TestImage.Make(_folder, new() { Path = "", Format = name.Length == 0 ? BackupImageFormat.Sparse : BackupImageFormat.SparseBundle }), place = Path.Join(image, name.Length == 0 ? "" : "/" + name);
         if (Directory.Exists(place)) Directory.Delete(place, recursive: true);
         else File.Delete(place);

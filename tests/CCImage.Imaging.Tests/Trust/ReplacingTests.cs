@@ -42,7 +42,7 @@ public sealed class ReplacingTests : IDisposable
     [Fact]
     public void A_bundle_that_is_renamed_or_replaced_by_somebody_else_is_still_the_one_that_was_opened()
     {
-        Require.Unix();
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string image = TestImage.Make(_folder, new() { Path = "", Format = BackupImageFormat.SparseBundle, SizeBytes = 40_000_000 });
         byte[] expected = WholeDisk(image);
         using DiskImage reader = DiskImage.Open(image);
@@ -61,7 +61,7 @@ public sealed class ReplacingTests : IDisposable
     [InlineData("exchange the bands")]
     public void A_restore_from_a_bundle_that_is_taken_away_meanwhile_ends_with_an_error(string what)
     {
-        Require.Unix();
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string image = TestImage.Make(_folder, new() { Path = "", Format = BackupImageFormat.SparseBundle }, files: 30, fileSize: 2_000_000);
         string bands = Path.Combine(image, "bands");
         var observer = new ActingObserver(() =>
@@ -89,7 +89,7 @@ public sealed class ReplacingTests : IDisposable
     [Fact]
     public void A_conversion_of_a_bundle_that_is_taken_away_meanwhile_makes_nothing()
     {
-        Require.Unix();
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string image = TestImage.Make(_folder, new() { Path = "", Format = BackupImageFormat.SparseBundle }, files: 30, fileSize: 2_000_000);
         var observer = new ActingObserver(() => Directory.Delete(image, recursive: true));
         ImageException e = Assert.Throws<ImageException>(() => ImageConversion.Run(
@@ -107,7 +107,7 @@ public sealed class ReplacingTests : IDisposable
     [InlineData(BackupImageFormat.ReadOnlyZlib, "link")]
     public void What_is_not_recognised_as_an_image_is_not_replaced(BackupImageFormat format, string what)
     {
-        Require.Unix();
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string precious = _folder["precious"], path = _folder["x"];
         switch (what)
         {
@@ -157,7 +157,7 @@ public sealed class ReplacingTests : IDisposable
     [Fact]
     public void A_new_image_is_never_more_readable_than_the_one_it_replaces()
     {
-        Require.Unix();
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         const UnixFileMode Own = UnixFileMode.UserRead | UnixFileMode.UserWrite, OwnFolder = Own | UnixFileMode.UserExecute, others = UnixFileMode.GroupRead | UnixFileMode.OtherRead;
         foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.ReadWrite, BackupImageFormat.SparseBundle])
         {
@@ -179,6 +179,49 @@ public sealed class ReplacingTests : IDisposable
             Assert.All(files, f => Assert.Equal((UnixFileMode)0, File.GetUnixFileMode(f) & others));
             if (Directory.Exists(image)) Assert.Equal(OwnFolder | UnixFileMode.GroupExecute, File.GetUnixFileMode(image));
         }
+    }
+
+    [Theory]
+    [InlineData(BackupImageFormat.ReadWrite)]
+    [InlineData(BackupImageFormat.SparseBundle)]
+    public void A_partial_folder_that_somebody_swaps_is_not_followed(BackupImageFormat format)
+    {
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
+        string image = TestImage.Make(_folder, new() { Path = "", Format = format }), victim = _folder["victim"];
+        Directory.CreateDirectory(Path.Combine(victim, "image", "bands"));
+        File.WriteAllText(Path.Combine(victim, ".lock"), "mine");
+        string[] before = TestImage.HostFilesOf(victim);
+        var observer = new ActingObserver(() =>
+        {
+            Directory.Move(image + ".partial", _folder["away"]);
+            File.CreateSymbolicLink(image + ".partial", victim);
+        });
+        Make(image, format, observer, _folder["Source"]);
+        Assert.Equal(before, TestImage.HostFilesOf(victim));
+        TestImage.AssertSound(image);
+    }
+
+    [Theory]
+    [InlineData(BackupImageFormat.ReadWrite)]
+    [InlineData(BackupImageFormat.SparseBundle)]
+    public void What_somebody_puts_in_the_place_of_the_old_image_meanwhile_is_neither_replaced_nor_followed(BackupImageFormat format)
+    {
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
+        string image = TestImage.Make(_folder, new() { Path = "", Format = format }), victim = _folder["victim"];
+        if (format == BackupImageFormat.SparseBundle) Directory.CreateDirectory(victim);
+        else File.WriteAllText(victim, "precious");
+        File.SetUnixFileMode(victim, (UnixFileMode)0x1FF);
+        var observer = new ActingObserver(() =>
+        {
+            if (Directory.Exists(image)) Directory.Move(image, _folder["away"]);
+            else File.Move(image, _folder["away"]);
+            File.CreateSymbolicLink(image, victim);
+        });
+        ImageException e = Assert.Throws<ImageException>(() => Make(image, format, observer, _folder["Source"]));
+        Assert.Equal(ImageErrorId.DestinationExists, e.Id);
+        Assert.NotNull(new FileInfo(image).LinkTarget);
+        Assert.False(Path.Exists(image + ".partial"));
+        TestImage.AssertSound(_folder["away"]);
     }
 
     internal static Process Start(params string[] job) => Process.Start(

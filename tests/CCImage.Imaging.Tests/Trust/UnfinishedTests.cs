@@ -19,7 +19,7 @@ public sealed class UnfinishedTests : IDisposable
     [InlineData(BackupImageFormat.ReadOnlyZlib)]
     public void What_a_killed_run_leaves_is_refused_and_removed_by_the_next_run_of_any_name(BackupImageFormat format)
     {
-        Require.Unix();
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         MakeSource();
         string image = _folder["out", "image"], partial = image + ".partial";
         Directory.CreateDirectory(_folder["out"]);
@@ -111,7 +111,7 @@ public sealed class UnfinishedTests : IDisposable
     [InlineData("HUP", 129)]
     public void A_signal_that_ends_the_process_leaves_nothing_behind(string signal, int exitCode)
     {
-        Require.Unix();
+        Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         MakeSource();
         Directory.CreateDirectory(_folder["out"]);
         foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.SparseBundle, BackupImageFormat.ReadOnlyZlib])
