@@ -1,3 +1,4 @@
+using System.Collections;
 using CCImage.Sources;
 
 namespace CCImage;
@@ -9,7 +10,12 @@ public sealed record BackupImageItem
     public required string ImagePath { get; init; }
 
     /// <summary>Path in the volume, from its root, with <c>/</c> between names and at the start.</summary>
-    public required string ItemPath { get; init; }
+    /// <remarks>Put together whenever it is asked for: on a chain of many folders, all paths together are far longer than all names.</remarks>
+    public required string ItemPath
+    {
+        get => _itemPath ?? "/" + Source.Entry!.RelativePath;
+        init => _itemPath = value;
+    }
 
     /// <summary>The name; the root's is empty.</summary>
     public required string Name { get; init; }
@@ -44,19 +50,31 @@ public sealed record BackupImageItem
     /// <summary>Length of the resource fork in bytes; 0 for none.</summary>
     public long ResourceForkSizeBytes { get; init; }
 
+    /// <summary>Whether the content could not be read when the image was made: what is there is not the file's content, or not all of it.</summary>
+    public bool IsContentLost { get; init; }
+
+    /// <summary>Number of the volume it is from, from 1.</summary>
+    public int Volume { get; init; } = 1;
+
     /// <summary>Names of the extended attributes.</summary>
     public IReadOnlyList<string> Attributes { get; init; } = [];
+
+    private readonly string? _itemPath;
+
+    private EntrySource Source { get; init; }
 
     /// <summary>Describes an entry of a volume's tree.</summary>
     /// <param name="imagePath">Full path of the image.</param>
     /// <param name="entry">The entry.</param>
-    public static BackupImageItem From(string imagePath, SourceEntry entry)
+    /// <param name="volume">Number of the volume.</param>
+    public static BackupImageItem From(string imagePath, SourceEntry entry, int volume = 1)
     {
         ArgumentNullException.ThrowIfNull(entry);
         return new BackupImageItem
         {
             ImagePath = imagePath,
-            ItemPath = "/" + entry.RelativePath,
+            ItemPath = null!, // the entry's
+            Source = new(entry),
             Name = entry.Name,
             Kind = entry.Kind,
             SizeBytes = entry.Kind == EntryKind.File ? entry.Size : 0,
@@ -68,7 +86,9 @@ public sealed record BackupImageItem
             LinkTarget = entry.LinkTarget,
             HardLinkId = entry.HardLinkId,
             ResourceForkSizeBytes = entry.ResourceForkSize,
-            Attributes = [.. entry.Attributes.Select(attribute => attribute.Name)],
+            IsContentLost = entry.IsContentLost,
+            Volume = volume,
+            Attributes = entry.Attributes.Count == 0 ? [] : new AttributeNames(entry.Attributes),
         };
     }
 
@@ -95,5 +115,26 @@ public sealed record BackupImageItem
         if ((mode & 0x400) != 0) text[6] = text[6] == 'x' ? 's' : 'S';
         if ((mode & 0x200) != 0) text[9] = text[9] == 'x' ? 't' : 'T';
         return new string(text);
+    }
+
+    // Where the path is taken from. Items are equal by what they say, not by the entry that says it.
+    private readonly record struct EntrySource(SourceEntry? Entry)
+    {
+        public bool Equals(EntrySource other) =>
+            Entry is null || other.Entry is null ? Entry == other.Entry : Entry == other.Entry || Entry.RelativePath == other.Entry.RelativePath;
+
+        public override int GetHashCode() => Entry is null ? 0 : Entry.Name.GetHashCode(StringComparison.Ordinal);
+    }
+
+    // A view: all names of a file share its list.
+    private sealed class AttributeNames(IReadOnlyList<ExtendedAttribute> attributes) : IReadOnlyList<string>
+    {
+        public int Count => attributes.Count;
+
+        public string this[int index] => attributes[index].Name;
+
+        public IEnumerator<string> GetEnumerator() => attributes.Select(a => a.Name).GetEnumerator();
+
+        IEnumerator IEnumerable.GetEnumerator() => GetEnumerator();
     }
 }

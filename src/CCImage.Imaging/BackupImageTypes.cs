@@ -133,7 +133,7 @@ public sealed record BackupImage
     /// <summary>hdiutil's four letters for the format; null with it.</summary>
     public required string? FormatCode { get; init; }
 
-    /// <summary>Size of the disk inside, in bytes; null for an encrypted image whose header does not tell it.</summary>
+    /// <summary>Size of the disk inside, in bytes, of one that is cut short what is there; null for an encrypted image whose header does not tell it.</summary>
     public long? CapacityBytes { get; init; }
 
     /// <summary>Bytes the image takes: the file's length, or the sum of the bands'.</summary>
@@ -172,9 +172,26 @@ public sealed record BackupImage
     /// <summary>The volumes.</summary>
     public IReadOnlyList<BackupImageVolume> Volumes { get; init; } = [];
 
+    /// <summary>Bytes of the disk that the image's file should hold beside them and does not, because it is cut short; 0 for a whole one.</summary>
+    public long MissingBytes { get; init; }
+
+    /// <summary>Whether a read-only image carries a code signature; it is not verified.</summary>
+    public bool IsSigned { get; init; }
+
+    /// <summary>Whether a partition map or a file system was recognised on the disk; null while locked. Of an encrypted disk only that proves that it was decrypted.</summary>
+    public bool? IsContentRecognised { get; init; }
+
+    /// <summary>What the conversion that just made this image took over although it was damaged; null for any other image, and for a whole source.</summary>
+    public ConversionDamage? Damage { get; init; }
+
     /// <summary>What the backup that just made this image did; null when the image was merely looked at.</summary>
     public BackupReport? Report { get; init; }
 }
+
+/// <summary>What of a source was damaged when it was converted all the same.</summary>
+/// <param name="Bytes">Bytes of the disk that are missing or in doubt, as far as they can be counted.</param>
+/// <param name="Problems">What was found, a sentence each.</param>
+public sealed record ConversionDamage(long Bytes, IReadOnlyList<string> Problems);
 
 /// <summary>What a backup did.</summary>
 /// <param name="Entries">Entries in the image: files, folders, links and others, the root not counted.</param>
@@ -185,6 +202,25 @@ public sealed record BackupImage
 public sealed record BackupReport(
     long Entries, long SourceBytes, TimeSpan Duration, IReadOnlyList<Diagnostics.ImagingWarning> Skipped, IReadOnlyList<Diagnostics.ImagingWarning> Changed)
 {
+    /// <summary>Files, forks and attributes of which content could not be read: the copies end where reading ended, and are marked in the image.</summary>
+    public IReadOnlyList<Diagnostics.ImagingWarning> Lost { get; init; } = [];
+
+    /// <summary>How many entries a pattern left out; what lies in a folder that was left out is not counted.</summary>
+    public long Excluded { get; init; }
+
+    /// <summary>What the image lacks of its source; null when it is whole. What was left out on request, by a pattern, is no lack.</summary>
+    /// <param name="path">The image.</param>
+    internal ImageException? ShortfallOf(string path)
+    {
+        if (Skipped.Count == 0 && Lost.Count == 0) return null;
+        var parts = new List<string>(2);
+        if (Skipped.Count > 0) parts.Add(Skipped.Count == 1 ? "1 entry was left out" : $"{Skipped.Count} entries were left out");
+        if (Lost.Count > 0) parts.Add($"content of {(Lost.Count == 1 ? "1 entry" : $"{Lost.Count} entries")} was lost");
+        return new ImageException(
+            ImageErrorId.BackedUpInPart, $"The image was written, but not all of the source is in it: {string.Join(", and ", parts)}.", path,
+            remedy: "The warnings name them, and so do Report.Skipped and Report.Lost of the result. Exclude what is not wanted with -Exclude, and back up again.");
+    }
+
     /// <summary>Content per second of wall time.</summary>
     public double BytesPerSecond => Duration > TimeSpan.Zero ? SourceBytes / Duration.TotalSeconds : 0;
 }

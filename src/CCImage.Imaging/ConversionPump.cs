@@ -23,6 +23,10 @@ internal sealed class ConversionPump
     private readonly IImagingObserver _observer;
     private readonly CancellationToken _cancellation;
     private readonly long _totalData;
+    private readonly DiskRevision? _revision;
+
+    // What was appended where the disk may become different: whoever appends is alone.
+    private readonly List<Revisable> _revisable = [];
 
     // The gate guards everything below it. Whoever takes the next piece in order out of its slot appends it, outside the gate.
     private readonly object _gate = new();
@@ -36,8 +40,9 @@ internal sealed class ConversionPump
     private ExceptionDispatchInfo? _failure;
 
     private ConversionPump(
-        BlockStorage source, ImageWriter writer, string activity, IImagingObserver observer, int workers, CancellationToken cancellation)
+        BlockStorage source, ImageWriter writer, string activity, IImagingObserver observer, int workers, DiskRevision? revision, CancellationToken cancellation)
     {
+        _revision = revision;
         (_source, _writer, _activity, _observer, _cancellation) = (source, writer, activity, observer, cancellation);
         foreach (StorageExtent region in Regions(source, writer, cancellation))
             if (region.Kind == ExtentKind.Data) _totalData += region.Length;
@@ -54,14 +59,18 @@ internal sealed class ConversionPump
     /// <param name="observer">Hears of progress.</param>
     /// <param name="cancellation">Ends it: when this returns, no thread touches source or writer any more.</param>
     /// <param name="workers">Number of threads, the caller's own included; null for one per processor.</param>
+    /// <param name="revision">What the disk knows only at its end, if there is any; replaced before the container is completed.</param>
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     /// <exception cref="ImageException">What source or writer threw first; so is any other exception of theirs.</exception>
     public static void Run(
-        BlockStorage source, ImageWriter writer, string activity, IImagingObserver observer, CancellationToken cancellation, int? workers = null)
+        BlockStorage source, ImageWriter writer, string activity, IImagingObserver observer, CancellationToken cancellation, int? workers = null,
+        DiskRevision? revision = null)
     {
         cancellation.ThrowIfCancellationRequested();
         int count = Math.Max(1, workers ?? Environment.ProcessorCount);
-        new ConversionPump(source, writer, activity, observer, count, cancellation).Run(count);
+        var pump = new ConversionPump(source, writer, activity, observer, count, revision, cancellation);
+        pump.Run(count);
+        pump.Revise();
         cancellation.ThrowIfCancellationRequested();
         writer.Complete();
     }
@@ -151,6 +160,7 @@ internal sealed class ConversionPump
 
             // The slot is empty and still the next one: nobody else appends meanwhile, nor ever again if this throws.
             _writer.Append(job.Chunk);
+            if (_revision is not null && job.Chunk.Kind == ExtentKind.Data) Keep(job.Chunk, _revision);
             lock (_gate)
             {
                 _doneData += job.DataLength;
@@ -160,6 +170,49 @@ internal sealed class ConversionPump
                 Monitor.Pulse(_gate);
             }
         }
+    }
+
+    // Of a chunk that lies in a revisable range as a whole the disk gives the bytes again. At the ends of such a range there are files beside it, which would be
+    // read a second time and may be others by then: there the bytes are kept.
+    private void Keep(DiskChunk chunk, DiskRevision revision)
+    {
+        foreach (StorageExtent range in revision.Ranges)
+        {
+            if (range.End <= chunk.Offset || range.Offset >= chunk.Offset + chunk.Length) continue;
+            bool isInside = range.Offset <= chunk.Offset && range.End >= chunk.Offset + chunk.Length;
+            _revisable.Add(new(chunk.Offset, chunk.Length, chunk.PlainChecksum, isInside ? null : chunk.Plain[..(int)chunk.Length]));
+            return;
+        }
+    }
+
+    /// <summary>Replaces what the disk has become different in. Only then the container is completed: whatever fails here leaves no image.</summary>
+    private void Revise()
+    {
+        if (_revision is null) return;
+        IReadOnlyList<StorageExtent> changes = _revision.Settle();
+        var chunk = new DiskChunk { Kind = ExtentKind.Data };
+        long replaced = 0;
+        int next = 0; // both are in the order of the disk
+        foreach (Revisable piece in _revisable)
+        {
+            while (next < changes.Count && changes[next].End <= piece.Offset) next++;
+            StorageExtent[] parts = [.. changes.Skip(next).TakeWhile(c => c.Offset < piece.End)];
+            if (parts.Length == 0) continue;
+            _cancellation.ThrowIfCancellationRequested();
+            (chunk.Offset, chunk.Length, chunk.EncodedLength) = (piece.Offset, piece.Length, 0);
+            chunk.Plain = piece.Plain ?? new byte[piece.Length];
+            if (piece.Plain is null) _source.Read(piece.Offset, chunk.Plain);
+            foreach (StorageExtent part in parts)
+            {
+                long from = Math.Max(part.Offset, piece.Offset), to = Math.Min(part.End, piece.End);
+                if (piece.Plain is not null) _source.Read(from, chunk.Plain.AsSpan((int)(from - piece.Offset), (int)(to - from)));
+                replaced += to - from;
+            }
+
+            _writer.Replace(chunk, piece.Checksum);
+        }
+
+        if (replaced != changes.Sum(c => c.Length)) throw new InvalidOperationException("What the disk changed is not what was copied as data.");
     }
 
     private void Stop()
@@ -274,6 +327,12 @@ internal sealed class ConversionPump
         }
 
         return (low == 0 ? 0 : splits[low - 1], low == splits.Count ? last : splits[low]);
+    }
+
+    /// <summary>A chunk that was appended and may have to be replaced.</summary>
+    private sealed record Revisable(long Offset, long Length, uint Checksum, byte[]? Plain)
+    {
+        public long End => Offset + Length;
     }
 
     /// <summary>A chunk and its place in the order.</summary>

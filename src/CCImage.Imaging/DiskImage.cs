@@ -21,7 +21,7 @@ public sealed class DiskImage : IDisposable
     private readonly List<FoundVolume> _volumes;
 
     private DiskImage(string path, ImageContainer container, PartitionTable table, List<FoundVolume> volumes) =>
-        (Path, Disk, _container, _table, _volumes) = (path, container.Disk, container, table, volumes);
+        (Path, Disk, _container, _table, _volumes, Checksums) = (path, container.Disk, container, table, volumes, new StoredChecksums(container.Udif));
 
     /// <summary>Full path.</summary>
     public string Path { get; }
@@ -32,8 +32,21 @@ public sealed class DiskImage : IDisposable
     /// <summary>The format.</summary>
     public BackupImageFormat Format => _container.Format;
 
+    /// <summary>What is to be said of an image that is cut short, so that something in use may be missing; null for any other.</summary>
+    /// <param name="cancellation">Ends it.</param>
+    public ImageException? GetCutShort(CancellationToken cancellation = default)
+    {
+        long missing = Storage.ExtentSets.Bytes(_container.GetMissingExtents());
+        return missing == 0 || new ImageCondition(this).IsCutHarmless(cancellation) ? null : new ImageException(
+            ImageErrorId.ImageDamaged, $"The image is cut short: {missing} of the {Disk.Length} bytes of its disk are missing, and with them what lies there.", Path,
+            remedy: "Restore the image from another copy; Restore-BackupImage restores what is there.");
+    }
+
     /// <summary>How the disk is divided.</summary>
     public PartitionScheme PartitionScheme => _table.Scheme;
+
+    /// <summary>The checksums that the image stores. A job that reads the disk begins them first and completes them last.</summary>
+    internal StoredChecksums Checksums { get; }
 
     /// <summary>The container the disk lies in.</summary>
     internal ImageContainer Container => _container;
@@ -56,31 +69,36 @@ public sealed class DiskImage : IDisposable
     /// <summary>Opens an image, encrypted or not, for reading.</summary>
     /// <param name="path">File or bundle, as a full path.</param>
     /// <param name="passphrase">The passphrase; not used where the image is not encrypted. Stays the caller's.</param>
+    /// <param name="cancellation">Ends opening.</param>
     /// <exception cref="ImageException">As <see cref="Open(string)"/>, and <see cref="ImageErrorId.WrongPassphrase"/>.</exception>
-    public static DiskImage Open(string path, Passphrase? passphrase) => Open(path, passphrase, writable: false);
+    public static DiskImage Open(string path, Passphrase? passphrase, CancellationToken cancellation = default) => Open(path, passphrase, writable: false, cancellation);
 
     /// <summary>Opens an image, also for writing to its disk.</summary>
     /// <param name="path">File or bundle, as a full path.</param>
     /// <param name="passphrase">The passphrase; not used where the image is not encrypted. Stays the caller's.</param>
     /// <param name="writable">Whether the disk can be written: then nobody else may have the image open.</param>
+    /// <param name="cancellation">Ends opening.</param>
     /// <exception cref="ImageException">As <see cref="Open(string)"/>, and <see cref="ImageErrorId.WrongPassphrase"/>,
     /// <see cref="ImageErrorId.ImageInUse"/>, and <see cref="ImageErrorId.UnsupportedFormat"/> for a read-only format.</exception>
-    internal static DiskImage Open(string path, Passphrase? passphrase, bool writable) => Open(path, passphrase, writable, isPlan: false);
+    internal static DiskImage Open(string path, Passphrase? passphrase, bool writable, CancellationToken cancellation = default) =>
+        Open(path, passphrase, writable, isPlan: false, cancellation);
 
     /// <summary>Opens an image for reading, to plan a change of it: what could not be opened for writing is refused.</summary>
     /// <param name="path">File or bundle, as a full path.</param>
     /// <param name="passphrase">The passphrase; not used where the image is not encrypted. Stays the caller's.</param>
-    /// <exception cref="ImageException">As <see cref="Open(string, Passphrase, bool)"/>.</exception>
-    internal static DiskImage OpenForPlan(string path, Passphrase? passphrase) => Open(path, passphrase, writable: false, isPlan: true);
+    /// <param name="cancellation">Ends opening.</param>
+    /// <exception cref="ImageException">As <see cref="Open(string, Passphrase, bool, CancellationToken)"/>.</exception>
+    internal static DiskImage OpenForPlan(string path, Passphrase? passphrase, CancellationToken cancellation = default) =>
+        Open(path, passphrase, writable: false, isPlan: true, cancellation);
 
-    private static DiskImage Open(string path, Passphrase? passphrase, bool writable, bool isPlan)
+    private static DiskImage Open(string path, Passphrase? passphrase, bool writable, bool isPlan, CancellationToken cancellation)
     {
         try
         {
-            ImageContainer container = ImageContainer.Open(path, passphrase, writable, isPlan);
+            ImageContainer container = ImageContainer.Open(path, passphrase, writable, isPlan, cancellation);
             try
             {
-                return Mount(path, container);
+                return Mount(path, container, cancellation);
             }
             catch
             {
@@ -105,8 +123,9 @@ public sealed class DiskImage : IDisposable
     /// <summary>Describes an image, unlocked when there is a passphrase.</summary>
     /// <param name="path">File or bundle, as a full path.</param>
     /// <param name="passphrase">The passphrase, or null. Stays the caller's.</param>
-    /// <exception cref="ImageException">As <see cref="Open(string, Passphrase)"/>, except <see cref="ImageErrorId.PassphraseRequired"/>.</exception>
-    public static BackupImage Inspect(string path, Passphrase? passphrase)
+    /// <param name="cancellation">Ends it.</param>
+    /// <exception cref="ImageException">As <see cref="Open(string, Passphrase, CancellationToken)"/>, except <see cref="ImageErrorId.PassphraseRequired"/>.</exception>
+    public static BackupImage Inspect(string path, Passphrase? passphrase, CancellationToken cancellation = default)
     {
         bool? isInUse = null;
         try
@@ -120,30 +139,35 @@ public sealed class DiskImage : IDisposable
             throw e.WithPath(path);
         }
 
-        using DiskImage image = Open(path, passphrase);
-        return image.Describe() with { IsInUse = isInUse };
+        using DiskImage image = Open(path, passphrase, cancellation);
+        return image.Describe(cancellation) with { IsInUse = isInUse };
     }
 
     /// <summary>The facts about the image, from metadata alone.</summary>
+    /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException">The bands of a bundle cannot be listed.</exception>
-    public BackupImage Describe()
+    public BackupImage Describe(CancellationToken cancellation = default)
     {
+        using ReadingStop.Scope scope = _container.Stop.By(cancellation);
         try
         {
             bool isKnown = _volumes.Count > 0 && _volumes.TrueForAll(v => v.Volume.FreeBytes is not null);
             long? free = isKnown ? _volumes.Sum(v => v.Volume.FreeBytes) : null;
-            CompactionEstimate compaction = _container.EstimateCompaction(_container.BandSizeBytes is null ? [] : GetFreeExtents());
+            CompactionEstimate compaction = _container.EstimateCompaction(_container.BandSizeBytes is null ? [] : GetFreeExtents(cancellation));
             return new BackupImage
             {
                 Path = Path,
                 Format = _container.Format,
                 FormatCode = CodeOf(_container.Format),
-                CapacityBytes = Disk.Length,
+                CapacityBytes = Disk.Length - _container.CutBytes,
                 StoredBytes = compaction.StoredBytesBefore,
                 ReclaimableBytes = compaction.StoredBytesBefore - compaction.StoredBytesAfter,
                 UsedBytes = _volumes.Sum(v => v.Volume.CapacityBytes) - free,
                 FreeBytes = free,
-                MinimumSizeBytes = ImageResize.LeastCapacityOf(this),
+                MinimumSizeBytes = _container.CutBytes > 0 ? null : ImageResize.LeastCapacityOf(this, cancellation),
+                MissingBytes = Storage.ExtentSets.Bytes(_container.GetMissingExtents()),
+                IsSigned = _container.Udif?.IsSigned ?? false,
+                IsContentRecognised = _table.Scheme != PartitionScheme.None || _volumes.Count > 0,
                 BandSizeBytes = _container.BandSizeBytes,
                 Encryption = _container.Encryption,
                 PartitionScheme = _table.Scheme,
@@ -163,6 +187,7 @@ public sealed class DiskImage : IDisposable
     /// <exception cref="ImageException"><see cref="ImageErrorId.VolumeNotFound"/>, <see cref="ImageErrorId.ImageDamaged"/>.</exception>
     public SourceTree ReadTree(int? volume, CancellationToken cancellation)
     {
+        using ReadingStop.Scope scope = _container.Stop.By(cancellation);
         try
         {
             (FoundVolume found, int index) = volume is int number ? FindByNumber(number) : FindReadable();
@@ -177,12 +202,41 @@ public sealed class DiskImage : IDisposable
         }
     }
 
+    /// <summary>The number of the volume whose files <see cref="ReadTree"/> gives when none is asked for.</summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.VolumeNotFound"/>: there is none, or more than one.</exception>
+    internal int FindReadableVolume()
+    {
+        (FoundVolume found, int index) = FindReadable();
+        return found.Number + index;
+    }
+
+    /// <summary>Compares the checksums that the image stores with its data, all of which is read.</summary>
+    /// <param name="observer">Hears of progress, in bytes.</param>
+    /// <param name="cancellation">Ends it.</param>
+    /// <returns>What does not fit; empty when all is well, and for a format that stores no checksums.</returns>
+    /// <exception cref="ImageException">The image cannot be read.</exception>
+    public IReadOnlyList<StoredChecksumFault> VerifyStoredChecksums(Diagnostics.IImagingObserver observer, CancellationToken cancellation)
+    {
+        try
+        {
+            return Checksums.Complete(observer, cancellation);
+        }
+        catch (ImageException e)
+        {
+            throw e.WithPath(Path);
+        }
+    }
+
     /// <summary>
     /// The ranges of the disk that hold nothing, ascending and apart from each other: the free space of the volumes. Of a volume that is
     /// damaged or not understood nothing is free, and nothing at all where partitions overlap or a second file system shares the disk.
     /// </summary>
-    internal IReadOnlyList<StorageExtent> GetFreeExtents()
+    /// <param name="cancellation">Ends it.</param>
+    /// <exception cref="ImageException">What the host says: that nothing is free must not be the answer where nothing could be read.</exception>
+    internal IReadOnlyList<StorageExtent> GetFreeExtents(CancellationToken cancellation = default)
     {
+        using ReadingStop.Scope scope = _container.Stop.By(cancellation);
+        var query = new FreeSpaceQuery(cancellation);
         var free = new List<StorageExtent>();
         if (IsHybrid()) return free;
         long end = 0;
@@ -194,14 +248,13 @@ public sealed class DiskImage : IDisposable
 
         foreach (FoundVolume volume in _volumes.Where(v => v.Fault is null).OrderBy(v => v.OffsetBytes))
         {
-            int before = free.Count;
             try
             {
-                foreach (StorageExtent extent in volume.Volume.GetFreeExtents()) free.Add(extent with { Offset = extent.Offset + volume.OffsetBytes });
+                foreach (StorageExtent extent in volume.Volume.GetFreeExtents(query)) query.Keep(free, extent with { Offset = extent.Offset + volume.OffsetBytes });
             }
-            catch (ImageException)
+            catch (ImageException e) when (!e.IsHostFault)
             {
-                free.RemoveRange(before, free.Count - before);
+                free.RemoveAll(e => e.Offset >= volume.OffsetBytes);
             }
         }
 
@@ -240,22 +293,54 @@ public sealed class DiskImage : IDisposable
     /// <summary>Finds partitions and volumes in a container that is open; the result owns it.</summary>
     /// <param name="path">Full path of the image.</param>
     /// <param name="container">The container.</param>
+    /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.UnknownFormat"/>, <see cref="ImageErrorId.ImageDamaged"/>.</exception>
-    internal static DiskImage Mount(string path, ImageContainer container)
+    internal static DiskImage Mount(string path, ImageContainer container, CancellationToken cancellation = default)
     {
+        using ReadingStop.Scope scope = container.Stop.By(cancellation);
         PartitionTable table = PartitionTable.Read(container.Disk);
-        List<FoundVolume> volumes = FindVolumes(container.Disk, table);
+        if (container.Format == BackupImageFormat.ReadWrite && ClaimedCapacity.Of(container.Disk, table) is var claim && claim > container.Disk.Length)
+        {
+            container.ExtendTo(claim);
+            table = PartitionTable.Read(container.Disk);
+        }
+
+        // What is told apart by its last sectors is not what is looked for there: to recognise a volume, what is missing may be zeros.
+        container.FillCut(true);
+        List<FoundVolume> volumes = FindVolumes(container.Disk, table, cancellation);
+        container.FillCut(false);
+        if (container.CutBytes > 0) volumes = volumes.ConvertAll(v => Reopen(container.Disk, v, cancellation));
         if (container.Format == BackupImageFormat.ReadWrite && table.Scheme == PartitionScheme.None && volumes.Count == 0)
         {
+            // Of an encrypted disk that is whole it is said what it is: a decryption that nothing confirms.
+            if (container.Encryption != BackupImageEncryption.None && container.CutBytes == 0 && !container.IsChange) return new(path, container, table, volumes);
+            if (container.CutBytes > 0) throw ImageException.Damaged($"The image is cut short: {container.CutBytes} bytes are missing at its end, and without them nothing can be read.");
             throw new ImageException(
                 ImageErrorId.UnknownFormat, "The file is no disk image that can be recognised: it has neither a trailer nor a partition map nor a file system.",
                 remedy: "Check the path.");
         }
 
-        return new(path, container, table, volumes);
+        var image = new DiskImage(path, container, table, volumes);
+        if (container.CutBytes > 0) container.FillCut(new ImageCondition(image).IsCutHarmless(cancellation));
+        return image;
     }
 
-    private static List<FoundVolume> FindVolumes(BlockStorage disk, PartitionTable table)
+    // Once more without the zeros, of which a volume may have kept some; one that is only told apart with them stays.
+    private static FoundVolume Reopen(BlockStorage disk, FoundVolume found, CancellationToken cancellation)
+    {
+        try
+        {
+            FileSystemVolume volume = VolumeDetection.Open(new WindowStorage(disk, found.OffsetBytes, found.LengthBytes), out ImageException? fault);
+            if (fault is null) found.Volume.Dispose();
+            return fault is null ? found with { Volume = volume } : found;
+        }
+        catch (ImageException)
+        {
+            return found;
+        }
+    }
+
+    private static List<FoundVolume> FindVolumes(BlockStorage disk, PartitionTable table, CancellationToken cancellation)
     {
         IEnumerable<(int Partition, long Offset, long Length)> windows = table.Scheme == PartitionScheme.None
             ? [(0, 0L, disk.Length)]
@@ -266,9 +351,10 @@ public sealed class DiskImage : IDisposable
         foreach ((int partition, long offset, long length) in windows)
         {
             if (offset < taken) continue; // partitions that overlap a volume's: thousands of them could name the same volume
+            cancellation.ThrowIfCancellationRequested();
             FileSystemVolume volume = VolumeDetection.Open(new WindowStorage(disk, offset, length), out ImageException? fault);
             if (volume.Kind == VolumeKind.Unknown) continue;
-            volumes.Add(new(number, partition, offset, volume, fault));
+            volumes.Add(new(number, partition, offset, length, volume, fault));
             number += volume.VolumeCount;
             taken = offset + length;
         }
@@ -316,7 +402,7 @@ public sealed class DiskImage : IDisposable
     internal bool IsHybrid()
     {
         Span<byte> identifier = stackalloc byte[5];
-        if (Disk.Length < 32769 + identifier.Length) return false;
+        if (Disk.Length - _container.CutBytes < 32769 + identifier.Length) return false;
         Disk.Read(32769, identifier);
         return identifier.SequenceEqual("CD001"u8);
     }
@@ -346,6 +432,8 @@ public sealed class DiskImage : IDisposable
         return readable.Length switch
         {
             1 => readable[0],
+            0 when new ImageCondition(this).JudgeContent() is { Grade: ImageFindingGrade.Damaged } fault =>
+                throw new ImageException(ImageErrorId.ImageDamaged, fault.Message, place: fault.Place, remedy: fault.Remedy),
             0 => throw new ImageException(
                 ImageErrorId.VolumeNotFound, "The image holds no volume whose files can be read.",
                 remedy: "HFS+, APFS, exFAT and FAT volumes are read, unless the file system itself is encrypted; Get-BackupImage lists what there is."),
@@ -358,9 +446,10 @@ public sealed class DiskImage : IDisposable
     /// <param name="Number">Counted from 1; the first of several where the file system holds several volumes.</param>
     /// <param name="Partition">Number of its partition; 0 without a map.</param>
     /// <param name="OffsetBytes">Where its window begins on the disk.</param>
+    /// <param name="LengthBytes">How long the window is.</param>
     /// <param name="Volume">The volume.</param>
     /// <param name="Fault">Why its files cannot be read, when it is damaged.</param>
-    internal sealed record FoundVolume(int Number, int Partition, long OffsetBytes, FileSystemVolume Volume, ImageException? Fault);
+    internal sealed record FoundVolume(int Number, int Partition, long OffsetBytes, long LengthBytes, FileSystemVolume Volume, ImageException? Fault);
 
     // Lets errors about single files name the image.
     private sealed class ImageTree(string path, SourceTree inner) : SourceTree

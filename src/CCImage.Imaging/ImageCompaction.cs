@@ -94,11 +94,17 @@ public static class ImageCompaction
         try
         {
             ImageCompactionResult estimate;
-            using (DiskImage image = DiskImage.Open(request.Path, request.Passphrase)) estimate = Estimate(image, request);
+            using (DiskImage image = DiskImage.Open(request.Path, request.Passphrase, cancellation))
+            {
+                if (image.Container.BandSizeBytes is not null) ImageCondition.RequireWhole(image, cancellation);
+                estimate = Estimate(image, request, cancellation);
+            }
+
             if (estimate.Reason is CompactionReason.ReadOnlyFormat or CompactionReason.FixedSizeFormat || request.EstimateOnly) return estimate with { IsEstimate = request.EstimateOnly };
 
             // What would not change is refused when it is in use, too: a script must not take that for done.
-            using DiskImage opened = DiskImage.Open(request.Path, request.Passphrase, writable: true);
+            using DiskImage opened = DiskImage.Open(request.Path, request.Passphrase, writable: true, cancellation);
+            ImageCondition.RequireWhole(opened, cancellation);
             return estimate.Reason is null or CompactionReason.FreeSpaceIsScattered ? Compact(opened, estimate, observer, cancellation) : estimate;
         }
         catch (ImageException e)
@@ -107,9 +113,11 @@ public static class ImageCompaction
         }
     }
 
-    private static ImageCompactionResult Estimate(DiskImage image, ImageCompactionRequest request)
+    private static ImageCompactionResult Estimate(DiskImage image, ImageCompactionRequest request, CancellationToken cancellation)
     {
-        IReadOnlyList<StorageExtent> free = image.Container.BandSizeBytes is null ? [] : image.GetFreeExtents();
+        // Its name is in the catalog: where the host does not let that be read, "nothing is free" must not be the answer.
+        foreach (DiskImage.FoundVolume found in image.Volumes) _ = found.Fault is { IsHostFault: true } fault ? throw fault : found.Volume.Name;
+        IReadOnlyList<StorageExtent> free = image.Container.BandSizeBytes is null ? [] : image.GetFreeExtents(cancellation);
         CompactionEstimate estimate = image.Container.EstimateCompaction(free);
         var result = new ImageCompactionResult(request.Path, estimate.StoredBytesBefore, estimate.StoredBytesAfter)
         {
@@ -126,10 +134,18 @@ public static class ImageCompaction
     private static ImageCompactionResult Compact(DiskImage image, ImageCompactionResult estimate, IImagingObserver observer, CancellationToken cancellation)
     {
         // Asked again: until the image was open for writing it was anybody's.
-        IReadOnlyList<StorageExtent> free = image.GetFreeExtents();
+        IReadOnlyList<StorageExtent> free = image.GetFreeExtents(cancellation);
         long bands = 0;
-        CompactionCounts counts = image.Container.Compact(
-            free, _ => observer.OnProgress(new("Compacting", ++bands, 0, "bands")), cancellation);
+        CompactionCounts counts;
+        try
+        {
+            counts = image.Container.Compact(free, _ => observer.OnProgress(new("Compacting", ++bands, 0, "bands")), cancellation);
+        }
+        catch (ImageException e)
+        {
+            throw new ImageException(e.Id, e.Problem, e.Path, e.Place, $"{e.Remedy} The image holds all its files; compacting it again goes on from here.".TrimStart(), e);
+        }
+
         var result = new ImageCompactionResult(estimate.Path, estimate.StoredBytesBefore, image.Container.StoredBytes)
         {
             BandsRemoved = counts.BandsRemoved,

@@ -14,17 +14,22 @@ namespace CCImage;
 internal sealed class ImageContainer : IDisposable
 {
     private BlockCipher? _cipher;
+    private CutStorage? _cut;
 
     /// <summary>What the container lies in: the file, or what it deciphers to; of a raw image the disk itself. Null for a bundle.</summary>
     private readonly BlockStorage? _layer;
 
-    private ImageContainer(string path, BlockStorage disk, BlockStorage? layer = null) => (Path, Disk, _layer) = (path, new NamedStorage(disk, path), layer);
+    private ImageContainer(string path, BlockStorage disk, ReadingStop stop, BlockStorage? layer = null) =>
+        (Path, Disk, _layer, Stop) = (path, new NamedStorage(disk, path, stop), layer, stop);
+
+    /// <summary>What ends reading the disk.</summary>
+    public ReadingStop Stop { get; }
 
     /// <summary>Full path.</summary>
     public string Path { get; }
 
     /// <summary>The disk inside. Its errors name the image.</summary>
-    public BlockStorage Disk { get; }
+    public BlockStorage Disk { get; private set; }
 
     /// <summary>The format.</summary>
     public required BackupImageFormat Format { get; init; }
@@ -34,6 +39,12 @@ internal sealed class ImageContainer : IDisposable
 
     /// <summary>The image's one file as the host has it; null for a bundle.</summary>
     public FileStorage? File { get; init; }
+
+    /// <summary>Whether the disk is written, or is judged as if it were.</summary>
+    public bool IsChange { get; init; }
+
+    /// <summary>Bytes that the disk should have and the file does not, as an encryption header tells or <see cref="ExtendTo"/> was told; 0 for a whole one.</summary>
+    public long CutBytes { get; private set; }
 
     /// <summary>The bundle, if it is one.</summary>
     public SparseBundleStorage? Bundle { get; init; }
@@ -56,37 +67,47 @@ internal sealed class ImageContainer : IDisposable
     /// <param name="passphrase">The passphrase; not used where the image is not encrypted. Stays the caller's.</param>
     /// <param name="writable">Whether the disk is to be written: nobody else may have the image open then.</param>
     /// <param name="isPlan">Whether it is judged as if it were to be written, but is only read.</param>
-    /// <exception cref="ImageException">As <see cref="DiskImage.Open(string, Passphrase)"/>, without the path in single cases.</exception>
-    public static ImageContainer Open(string path, Passphrase? passphrase, bool writable, bool isPlan = false)
+    /// <param name="cancellation">Ends opening.</param>
+    /// <exception cref="ImageException">As <see cref="DiskImage.Open(string, Passphrase, CancellationToken)"/>, without the path in single cases.</exception>
+    public static ImageContainer Open(string path, Passphrase? passphrase, bool writable, bool isPlan = false, CancellationToken cancellation = default)
     {
         bool isChange = writable || isPlan;
         if (isChange) ImageUse.CheckWritable(path);
         ContainerKind kind = ContainerDetection.Detect(path);
-        if (kind == ContainerKind.SparseBundle) return OpenBundle(path, passphrase, writable, isChange);
+        if (kind == ContainerKind.SparseBundle) return OpenBundle(path, passphrase, writable, isChange, cancellation);
+        var stop = new ReadingStop();
+        using ReadingStop.Scope scope = stop.By(cancellation);
         FileStorage file = writable ? FileStorage.OpenWrite(path) : FileStorage.OpenRead(path);
         BlockStorage content = file;
         try
         {
             var encryption = BackupImageEncryption.None;
+            long cut = 0;
             if (kind == ContainerKind.Encrypted)
             {
-                content = Decrypt(file, passphrase, isChange, out encryption);
+                EncryptedStorage decrypted = Decrypt(file, passphrase, isChange, out encryption, cancellation);
+                (content, cut) = (decrypted, decrypted.CutBytes);
                 kind = ContainerDetection.Detect(content);
             }
 
+            BlockStorage layer = content;
+            if (!isChange) content = new StoppableStorage(content, stop);
             switch (kind)
             {
                 case ContainerKind.Raw:
-                    return new(path, content, content) { Format = BackupImageFormat.ReadWrite, Encryption = encryption, File = file };
+                    var raw = new ImageContainer(path, content, stop, layer) { Format = BackupImageFormat.ReadWrite, Encryption = encryption, File = file, IsChange = isChange };
+                    if (cut > 0) raw.ExtendTo(content.Length + cut);
+                    return raw;
                 case ContainerKind.SparseImage:
                     var sparse = SparseImageStorage.Open(content, writable, ownsFile: true);
-                    return new(path, sparse, content) { Format = BackupImageFormat.Sparse, Encryption = encryption, File = file, SparseImage = sparse };
+                    return new(path, sparse, stop, layer) { Format = BackupImageFormat.Sparse, Encryption = encryption, File = file, SparseImage = sparse };
                 case ContainerKind.Udif when isChange:
                     throw ImageException.Unsupported(
                         "The image is read-only, and its checksums cover every byte.", "Make a new image from its source, or restore its files and back them up.");
                 case ContainerKind.Udif:
                     var udif = UdifStorage.Open(content, ownsFile: true);
-                    return new(path, udif, content) { Format = FormatOf(udif.FormatCode), Encryption = encryption, File = file, Udif = udif };
+                    udif.Stop = stop;
+                    return new(path, udif, stop, layer) { Format = FormatOf(udif.FormatCode), Encryption = encryption, File = file, Udif = udif };
                 case ContainerKind.Asif:
                     throw ContainerDetection.AsifUnsupported();
                 default:
@@ -100,10 +121,45 @@ internal sealed class ImageContainer : IDisposable
         }
     }
 
+    /// <summary>Takes note that a raw disk is cut short: it gets the length that it should have, and reading what is missing is an error.</summary>
+    /// <param name="length">Bytes that the disk should have.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: the disk is to be written, which would bury what is missing.</exception>
+    public void ExtendTo(long length)
+    {
+        if (length <= Disk.Length) return;
+        long there = Disk.Length - CutBytes;
+        if (IsChange) throw CutShort(there, length);
+        CutBytes = length - there;
+        _cut = new CutStorage(_layer!, length);
+        Disk = new NamedStorage(_cut, Path, Stop);
+    }
+
+    /// <summary>Says whether what is missing at the end of the disk reads as zeros; it does not, unless nothing of it is in use.</summary>
+    /// <param name="withZeros">Whether it does.</param>
+    public void FillCut(bool withZeros)
+    {
+        if (_cut is not null) _cut.ReadsZeros = withZeros;
+    }
+
+    /// <summary>The ranges of the disk that the file should hold and does not: reading them is an error.</summary>
+    /// <returns>Ascending, not overlapping.</returns>
+    public IReadOnlyList<StorageExtent> GetMissingExtents() =>
+        CutBytes > 0 ? [new(Disk.Length - CutBytes, CutBytes, ExtentKind.Unused)] : SparseImage?.GetMissingExtents() ?? [];
+
+    /// <summary>The refusal to write to an image that is cut short.</summary>
+    /// <param name="there">Bytes that are there.</param>
+    /// <param name="length">Bytes that should be.</param>
+    public static ImageException CutShort(long there, long length) => new(
+        ImageErrorId.ImageDamaged, $"The image is cut short: {length - there} of the {length} bytes of its disk are missing. Nothing is written to it.",
+        remedy: "Restore the image from another copy; Restore-BackupImage restores what is there.");
+
     /// <summary>Judges whether the disk can have a capacity.</summary>
     /// <param name="length">Bytes.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.InvalidArgument"/>: the format has no room for it.</exception>
     public void CheckCapacity(long length) => SparseImage?.CheckCapacity(length);
+
+    /// <summary>Whether something lies behind the end of the disk that an interrupted change of the capacity left there.</summary>
+    public bool HasRemains => Bundle?.HasRemains ?? (SparseImage is null && _layer is EncryptedStorage { HasRemains: true });
 
     /// <summary>
     /// Changes the capacity of the disk, durably. What is cut off is lost; what is added reads as zeros. Nobody may read or write meanwhile. Every
@@ -155,6 +211,26 @@ internal sealed class ImageContainer : IDisposable
         File?.CheckUnchanged();
     }
 
+    /// <summary>
+    /// Whether the image itself is gone: asked when reading failed. A place of a medium that cannot be read concerns the files there, a medium that is gone all
+    /// of them.
+    /// </summary>
+    public bool IsGone()
+    {
+        try
+        {
+            CheckUnchanged();
+            if (File is not null && File.Length > 0) File.Read(0, new byte[1]);
+            Bundle?.CheckReadable();
+            HostPlatform.Current.GetVolume(Path);
+            return false;
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e) || e is ImageException)
+        {
+            return true;
+        }
+    }
+
     private void SetLayerLength(long length)
     {
         if (_layer is EncryptedStorage encrypted) encrypted.SetLength(length);
@@ -168,7 +244,7 @@ internal sealed class ImageContainer : IDisposable
         _cipher?.Dispose();
     }
 
-    private static ImageContainer OpenBundle(string path, Passphrase? passphrase, bool writable, bool isChange)
+    private static ImageContainer OpenBundle(string path, Passphrase? passphrase, bool writable, bool isChange, CancellationToken cancellation)
     {
         // Token, lists and bands are of the one folder that is opened here, whatever happens to the path meanwhile.
         SparseBundleFolder folder = SparseBundleFolder.Open(path);
@@ -180,15 +256,15 @@ internal sealed class ImageContainer : IDisposable
             if (!EncryptionHeader.IsMatch(new MemoryStorage(token)))
             {
                 SparseBundleStorage plain = SparseBundleStorage.Open(folder, writable);
-                return new(path, plain) { Format = BackupImageFormat.SparseBundle, Bundle = plain };
+                return new(path, plain, new()) { Format = BackupImageFormat.SparseBundle, Bundle = plain };
             }
 
             SparseBundleStorage.ReadInfo(folder, out _); // what cannot be read at all is said before a passphrase is asked for
             EncryptionHeader header = EncryptionHeader.Read(new MemoryStorage(token));
             CheckWritable(header, isChange);
-            BlockCipher unlocked = cipher = new BlockCipher(header.Unlock(passphrase ?? throw Locked()), header.BlockSize);
+            BlockCipher unlocked = cipher = new BlockCipher(header.Unlock(passphrase ?? throw Locked(), cancellation), header.BlockSize);
             SparseBundleStorage bundle = SparseBundleStorage.Open(folder, writable, band => EncryptedStorage.OfBand(band, unlocked));
-            return new(path, bundle) { Format = BackupImageFormat.SparseBundle, Encryption = header.Encryption, Bundle = bundle, _cipher = cipher };
+            return new(path, bundle, new()) { Format = BackupImageFormat.SparseBundle, Encryption = header.Encryption, Bundle = bundle, _cipher = cipher };
         }
         catch
         {
@@ -210,14 +286,14 @@ internal sealed class ImageContainer : IDisposable
     };
 
     /// <summary>Opens the layer of decryption.</summary>
-    private static EncryptedStorage Decrypt(FileStorage file, Passphrase? passphrase, bool isChange, out BackupImageEncryption encryption)
+    private static EncryptedStorage Decrypt(FileStorage file, Passphrase? passphrase, bool isChange, out BackupImageEncryption encryption, CancellationToken cancellation)
     {
         try
         {
             EncryptionHeader header = EncryptionHeader.Read(file);
             CheckWritable(header, isChange);
             encryption = header.Encryption;
-            return EncryptedStorage.Open(file, passphrase ?? throw Locked());
+            return EncryptedStorage.Open(file, passphrase ?? throw Locked(), mayBeCut: !isChange, cancellation);
         }
         catch (ImageException e) when (e.Id is ImageErrorId.WrongPassphrase or ImageErrorId.ImageDamaged && System.IO.File.Exists(file.Path + ImagePassphrase.BackupSuffix))
         {
@@ -235,7 +311,7 @@ internal sealed class ImageContainer : IDisposable
         new(ImageErrorId.PassphraseRequired, "The image is encrypted, and no passphrase was given.", remedy: "Give the passphrase with -Passphrase.");
 
     // Lets every error that the container meets later name the image.
-    private sealed class NamedStorage(BlockStorage inner, string path) : BlockStorage
+    private sealed class NamedStorage(BlockStorage inner, string path, ReadingStop stop) : BlockStorage
     {
         public override long Length => inner.Length;
 
@@ -255,6 +331,7 @@ internal sealed class ImageContainer : IDisposable
 
         protected override void ReadCore(long offset, Span<byte> buffer)
         {
+            stop.Check();
             try
             {
                 inner.Read(offset, buffer);

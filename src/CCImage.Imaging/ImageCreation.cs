@@ -27,18 +27,17 @@ public sealed record ImageCreationEstimate(long Entries, long SourceBytes, long 
 /// </summary>
 public sealed class ImageCreation : IDisposable
 {
-    /// <summary>The article behind this product asks people to think again above this size.</summary>
     /// <summary>
     /// A backup should not wait for its compression: the first level whose output is smaller than that of the fastest common tool, at two
     /// thirds of its time (the benchmarks compare).
     /// </summary>
     private const int ZlibLevel = 2;
 
-    /// <summary>1 EiB: with 2^32 allocation blocks the next power of two is beyond what the volume's planner places.</summary>
-    internal const long MaximumCapacityBytes = 1L << 60;
-
     /// <summary>Disks are whole allocation blocks long.</summary>
     private const int BlockAlignment = 4096;
+
+    /// <summary>The largest disk: its volume is a little smaller.</summary>
+    private const long LargestDiskBytes = HfsPlusGeometry.LargestNewVolume;
 
     private readonly ImageRecipe _recipe;
     private readonly WarningRecorder _observer;
@@ -56,23 +55,46 @@ public sealed class ImageCreation : IDisposable
     /// <summary>What will be written.</summary>
     public ImageCreationEstimate Estimate { get; }
 
+    /// <summary>After <see cref="Run"/>: what the image lacks of its source, as an error that is not thrown, for the image stands; null when it is whole.</summary>
+    public ImageException? Shortfall { get; private set; }
+
     /// <summary>Scans the source and plans the image.</summary>
     /// <param name="recipe">The request.</param>
     /// <param name="observer">Hears of progress and of what is skipped.</param>
     /// <param name="cancellation">Ends it.</param>
-    /// <exception cref="ImageException">The source cannot be read, the plan does not fit, the destination is taken or too small.</exception>
-    public static ImageCreation Prepare(ImageRecipe recipe, IImagingObserver observer, CancellationToken cancellation)
+    /// <param name="probe">Whether the destination is tried by making a file there and removing it; not for somebody who asks what would be done.</param>
+    /// <exception cref="ImageException">The source cannot be read, the plan does not fit, the destination is taken, cannot be written or is too small.</exception>
+    public static ImageCreation Prepare(ImageRecipe recipe, IImagingObserver observer, CancellationToken cancellation, bool probe = true)
     {
         var clock = Stopwatch.StartNew();
         var recorder = new WarningRecorder(observer);
         CheckRequest(recipe);
         HostVolume host = HostPlatform.Current.GetVolume(Path.GetDirectoryName(recipe.Path)!);
+
+        // What can fail is tried before the source is read, which may take an hour.
+        CheckLeastRoom(recipe, host);
+        if (probe) DestinationProbe.Check(recipe.Path);
         SourceTree tree = recipe.SourcePath is null ? new EmptyTree(recipe.CreationTime) : Scan(recipe, recorder, cancellation);
+        return Plan(recipe, tree, host, clock, recorder, cancellation);
+    }
+
+    /// <summary>The same from a tree that is not a folder of the host.</summary>
+    /// <param name="recipe">The request; its source is not looked at.</param>
+    /// <param name="tree">The tree; belongs to the result.</param>
+    /// <param name="observer">Hears of what is skipped.</param>
+    /// <param name="cancellation">Ends it.</param>
+    internal static ImageCreation PrepareFrom(ImageRecipe recipe, SourceTree tree, IImagingObserver observer, CancellationToken cancellation) =>
+        Plan(recipe, tree, HostPlatform.Current.GetVolume(Path.GetDirectoryName(recipe.Path)!), Stopwatch.StartNew(), new WarningRecorder(observer), cancellation);
+
+    private static ImageCreation Plan(
+        ImageRecipe recipe, SourceTree tree, HostVolume host, Stopwatch clock, WarningRecorder recorder, CancellationToken cancellation)
+    {
         try
         {
             HfsPlusPlan plan = PlanVolume(recipe, tree, host, recorder, cancellation, out GptLayout layout);
+            long enough = host.FreeBytes - SpacePolicy.StartupDiskReserveBytes;
             var estimate = new ImageCreationEstimate(
-                plan.Entries, plan.ContentBytes, DiskLength(layout), ExpectedBytes(recipe, plan, tree, layout, host.FreeBytes - SpacePolicy.StartupDiskReserveBytes, cancellation), host.FreeBytes);
+                plan.Entries, plan.ContentBytes, DiskLength(layout), ExpectedBytes(recipe, plan, tree, layout, enough, cancellation), host.FreeBytes);
             CheckRoom(recipe, host, estimate, recorder);
             return new ImageCreation(recipe, recorder, clock, tree, plan, layout, estimate);
         }
@@ -91,6 +113,7 @@ public sealed class ImageCreation : IDisposable
     {
         ImageOutput.CheckEncryption(_recipe.Encryption, _recipe.Passphrase);
         if (_recipe.Format == BackupImageFormat.SparseBundle) FullFsync.CheckForBundle(_recipe.Path, _observer);
+        long lostBytes;
         using (var volume = new HfsPlusRenderer(_plan, _tree, _observer))
         using (BlockStorage disk = Compose(volume))
         {
@@ -105,20 +128,27 @@ public sealed class ImageCreation : IDisposable
                 Encryption = _recipe.Encryption,
                 Passphrase = _recipe.Passphrase,
                 SegmentId = _recipe.DeriveUuid("udif segment"),
+                Revision = new DiskRevision(OnDisk(volume.RevisableRanges), () => OnDisk(volume.Settle())),
             };
             output.Write(disk, _layout.Segments, $"Writing {Path.GetFileName(_recipe.Path)}", _observer, cancellation);
+            lostBytes = volume.LostBytes;
         }
 
-        return DiskImage.Inspect(_recipe.Path, _recipe.Passphrase) with
+        var report = new BackupReport(
+            Estimate.Entries,
+            Estimate.SourceBytes - lostBytes,
+            _clock.Elapsed,
+            _observer.Of(ImagingWarningKind.SourceSkipped),
+            _observer.Of(ImagingWarningKind.SourceChanged))
         {
-            Report = new BackupReport(
-                Estimate.Entries,
-                Estimate.SourceBytes,
-                _clock.Elapsed,
-                _observer.Of(ImagingWarningKind.SourceSkipped),
-                _observer.Of(ImagingWarningKind.SourceChanged)),
+            Lost = _observer.Of(ImagingWarningKind.ContentLost),
+            Excluded = (_tree as HostTree)?.ExcludedCount ?? 0,
         };
+        Shortfall = report.ShortfallOf(_recipe.Path);
+        return DiskImage.Inspect(_recipe.Path, _recipe.Passphrase) with { Report = report };
     }
+
+    private StorageExtent[] OnDisk(IEnumerable<StorageExtent> ofVolume) => [.. ofVolume.Select(e => e with { Offset = e.Offset + _layout.PartitionOffset })];
 
     /// <inheritdoc/>
     public void Dispose() => _tree.Dispose();
@@ -128,9 +158,11 @@ public sealed class ImageCreation : IDisposable
         ImageOutput.CheckDestination(recipe.Path, recipe.Overwrite);
         if (recipe.SourcePath is null && recipe.SizeBytes is null)
             throw Invalid("An image without a source needs a size.", "Give -SizeBytes, or a source.");
-        if (recipe.SizeBytes > MaximumCapacityBytes)
-            throw Invalid($"A capacity of {recipe.SizeBytes} bytes is not possible: HFS+ volumes here end at {MaximumCapacityBytes}.", "Give a smaller -SizeBytes; an image can be resized.");
         if (recipe.SizeBytes is <= 0) throw Invalid("The size of the image must be positive.", "Give -SizeBytes in bytes, such as 10GB.");
+        if (recipe.SizeBytes > LargestDiskBytes)
+            throw Invalid($"A disk of {recipe.SizeBytes} bytes is larger than any volume that can be made.", $"Give a size of at most {LargestDiskBytes} bytes.");
+        if (recipe.Preallocate && recipe.Format != BackupImageFormat.ReadWrite)
+            throw Invalid("Only a read/write image can be preallocated: the others take what their content takes.", "Leave -Preallocate out, or choose -Format ReadWrite.");
         if (recipe.BandSizeBytes is long band)
         {
             if (recipe.Format != BackupImageFormat.SparseBundle) throw Invalid("Only a sparse bundle has a band size.", "Leave -BandSizeBytes out, or choose SparseBundle.");
@@ -138,12 +170,22 @@ public sealed class ImageCreation : IDisposable
                 throw Invalid($"A band of {band} bytes is not possible.", "Give a power of two from 1MB to 8GB.");
         }
 
-        if (recipe.Preallocate && recipe.Format != BackupImageFormat.ReadWrite)
-            throw Invalid($"An image of the format {recipe.Format} cannot be preallocated.", "Leave -Preallocate out, or choose ReadWrite.");
         ImageOutput.CheckWritable(recipe.Format, recipe.CompressionLevel);
         if (recipe.Passphrase is not null) ImageOutput.CheckEncryption(recipe.Encryption, recipe.Passphrase);
 
         static ImageException Invalid(string message, string remedy) => new(ImageErrorId.InvalidArgument, message, remedy: remedy);
+    }
+
+    // What is known without the source.
+    private static void CheckLeastRoom(ImageRecipe recipe, HostVolume host)
+    {
+        const long smallestImage = 64 * 1024;
+        bool isStoredWhole = recipe.Format == BackupImageFormat.ReadWrite && (recipe.Preallocate || recipe.Encryption != BackupImageEncryption.None);
+        long least = isStoredWhole && recipe.SizeBytes is long size ? Math.Max(size, smallestImage) : smallestImage;
+        if (host.FreeBytes >= least) return;
+        throw new ImageException(
+            ImageErrorId.DestinationFull, $"At least {least} bytes are to be written, and {host.FreeBytes} are free on {host.MountPoint}.", recipe.Path,
+            remedy: "Free some space, or choose another volume.");
     }
 
     private static HostTree Scan(ImageRecipe recipe, WarningRecorder observer, CancellationToken cancellation) =>
@@ -167,21 +209,28 @@ public sealed class ImageCreation : IDisposable
         {
             VolumeName = recipe.VolumeName ?? DefaultVolumeName(recipe),
             CaseSensitive = recipe.FileSystem == ImageFileSystem.HfsPlusCaseSensitive,
+            MayBecomeCaseSensitive = recipe.FileSystem is null,
+            LeaveOutMisfits = recipe.SkipUnreadable,
+            DiskLengthFor = GptLayout.DiskLengthFor,
             CreationTime = recipe.CreationTime,
             VolumeId = BinaryPrimitives.ReadUInt64BigEndian(recipe.DeriveUuid("hfs volume").ToByteArray(bigEndian: true)),
         };
         Guid diskId = recipe.DeriveUuid("gpt disk");
         Guid partitionId = recipe.DeriveUuid("gpt partition");
 
+        // The default of an image that grows is a capacity and no promise of room: where the content does not fit into it, perhaps because most of it is holes,
+        // the capacity follows the content, and whether there is room is asked of what will be written.
         long? diskBytes = recipe.SizeBytes ?? (ImageOutput.Grows(recipe.Format) ? SpacePolicy.DefaultCapacity(host.FreeBytes) : null);
+        GptLayout? asked = null;
         if (diskBytes is long bytes)
         {
-            layout = GptLayout.Create(Layout.RoundUp(bytes, BlockAlignment), diskId, partitionId);
-            return HfsPlusPlanner.Plan(tree, options with { VolumeSizeBytes = layout.PartitionLength }, observer, cancellation);
+            // A disk without room for any volume is planned as one that is too small, for an error that names the size that is needed.
+            asked = GptLayout.Create(Math.Max(Layout.RoundUp(bytes, BlockAlignment), GptLayout.DiskLengthFor(BlockAlignment)), diskId, partitionId);
+            options = options with { VolumeSizeBytes = asked.PartitionLength, MayBecomeLarger = recipe.SizeBytes is null };
         }
 
         HfsPlusPlan plan = HfsPlusPlanner.Plan(tree, options, observer, cancellation);
-        layout = GptLayout.Create(GptLayout.DiskLengthFor(plan.VolumeBytes), diskId, partitionId);
+        layout = asked is not null && asked.PartitionLength == plan.VolumeBytes ? asked : GptLayout.Create(GptLayout.DiskLengthFor(plan.VolumeBytes), diskId, partitionId);
         return plan;
     }
 
@@ -208,9 +257,29 @@ public sealed class ImageCreation : IDisposable
         long bytes = Math.Min(DiskLength(layout), plan.UsedBytes + GptLayout.OverheadBytes);
         if (bytes <= enough) return bytes;
 
-        // Holes of the source are not stored. To know them every large file is opened, so they are asked for only where they decide.
-        using var volume = new HfsPlusRenderer(plan, tree, SilentObserver.Instance);
-        return GptLayout.OverheadBytes + ExtentWalk.Of(volume, cancellation).Where(e => e.Kind == ExtentKind.Data).Sum(e => e.Length);
+        // Holes of the source are not stored. To know them every large file is opened, so they are asked for only where they decide. An estimate may believe a
+        // host whose word is not enough to leave something out.
+        if (tree is HostTree folder)
+        {
+            bool trusts = folder.TrustsHoles;
+            folder.TrustsHoles = true;
+            try
+            {
+                return DataBytes();
+            }
+            finally
+            {
+                folder.TrustsHoles = trusts;
+            }
+        }
+
+        return DataBytes();
+
+        long DataBytes()
+        {
+            using var volume = new HfsPlusRenderer(plan, tree, SilentObserver.Instance);
+            return GptLayout.OverheadBytes + ExtentWalk.Of(volume, cancellation).Where(e => e.Kind == ExtentKind.Data).Sum(e => e.Length);
+        }
     }
 
     internal static void CheckRoom(ImageRecipe recipe, HostVolume host, ImageCreationEstimate estimate, WarningRecorder observer)

@@ -135,6 +135,7 @@ public static class ImageMount
         try
         {
             using DiskImage image = DiskImage.Open(request.Path, request.Passphrase);
+            if (!request.ReadOnly && image.Container.CutBytes > 0) throw ImageContainer.CutShort(image.Disk.Length - image.Container.CutBytes, image.Disk.Length).WithPath(request.Path);
             return image.Container.Encryption != BackupImageEncryption.None;
         }
         catch (ImageException e) when (e.Id is ImageErrorId.UnknownFormat or ImageErrorId.UnsupportedFormat or ImageErrorId.VolumeNotFound

@@ -53,6 +53,12 @@ internal sealed record ImageOutput
     /// <summary>Identifies a UDIF; taken from the recipe so that the same recipe gives the same bytes.</summary>
     public Guid SegmentId { get; init; }
 
+    /// <summary>What the disk knows only at its end, or null.</summary>
+    public DiskRevision? Revision { get; init; }
+
+    /// <summary>Called when the image is written whole and before it gets its name: what it throws leaves nothing behind.</summary>
+    public Action? BeforeCommit { get; init; }
+
     /// <summary>A licence agreement to take over into a read-only image, or null.</summary>
     public PropertyListDictionary? LicenceResources { get; init; }
 
@@ -205,15 +211,14 @@ internal sealed record ImageOutput
     /// <param name="activity">What to call it in progress reports.</param>
     /// <param name="observer">Hears of progress.</param>
     /// <param name="cancellation">Ends it; nothing stays behind.</param>
-    /// <param name="beforeCommit">Asked when everything was read and nothing has changed yet: throws when what was read is not to be relied on.</param>
     public void Write(
-        BlockStorage disk, IReadOnlyList<DiskSegment> segments, string activity, IImagingObserver observer, CancellationToken cancellation, Action? beforeCommit = null)
+        BlockStorage disk, IReadOnlyList<DiskSegment> segments, string activity, IImagingObserver observer, CancellationToken cancellation)
     {
         if (Format == BackupImageFormat.SparseBundle)
         {
             using var folder = new AtomicFolder(Path, Overwrite, old => SparseBundleStorage.Claim(old, Path), [SparseBundleInfo.FileName, SparseBundleInfo.CopyName]);
             WriteBundle(folder);
-            beforeCommit?.Invoke();
+            BeforeCommit?.Invoke();
             folder.Commit(cancellation);
             return;
         }
@@ -230,7 +235,7 @@ internal sealed record ImageOutput
             WriteFile(encrypted);
         }
 
-        beforeCommit?.Invoke();
+        BeforeCommit?.Invoke();
         file.Commit(cancellation);
         if (file.Storage.FlushReach == FlushReach.None) observer.OnVerbose($"{Path}: the file system there knows no flush; when everything is on its medium is its own affair.");
 
@@ -240,8 +245,7 @@ internal sealed record ImageOutput
             if (Encryption == BackupImageEncryption.None)
             {
                 using SparseBundleStorage plain = SparseBundleStorage.CreateUnfinished(inside, disk.Length, BandSizeBytes ?? 0);
-                Pump(new StorageImageWriter(plain, StorageChunkSize));
-                Finish(plain, folder);
+                PumpInto(plain, new StorageImageWriter(plain, StorageChunkSize) { BandSize = plain.BandSizeBytes }, folder);
                 return;
             }
 
@@ -251,15 +255,7 @@ internal sealed record ImageOutput
                 inside, disk.Length, BandSizeBytes ?? 0, token, b => EncryptedStorage.OfBand(b, cipher));
 
             // Of a longer band each piece would find a gap before it that has to be filled, and is then written again.
-            Pump(new StorageImageWriter(bundle, EncryptedChunkSize, inOrder: bundle.BandSizeBytes > EncryptedChunkSize));
-            Finish(bundle, folder);
-        }
-
-        void Finish(SparseBundleStorage bundle, AtomicFolder folder)
-        {
-            bundle.Seal();
-            if (folder.Old is null) bundle.SetModeOfBands(folder.DefaultMode);
-            else bundle.TakeModesOf(folder.Old, Path);
+            PumpInto(bundle, new StorageImageWriter(bundle, EncryptedChunkSize, inOrder: bundle.BandSizeBytes > EncryptedChunkSize) { BandSize = bundle.BandSizeBytes }, folder);
         }
 
         void WriteFile(BlockStorage target)
@@ -286,9 +282,20 @@ internal sealed record ImageOutput
             }
         }
 
+        // The record of zeros comes when all bands are written: without it a bundle is what it is, only nobody can tell a lost band from zeros.
+        // The property list, with that record in it, comes last of all.
+        void PumpInto(SparseBundleStorage bundle, StorageImageWriter writer, AtomicFolder folder)
+        {
+            Pump(writer);
+            bundle.RecordZeros(writer.Zeros);
+            bundle.Seal();
+            if (folder.Old is null) bundle.SetModeOfBands(folder.DefaultMode);
+            else bundle.TakeModesOf(folder.Old, Path);
+        }
+
         void Pump(ImageWriter writer)
         {
-            using (writer) ConversionPump.Run(disk, writer, activity, observer, cancellation);
+            using (writer) ConversionPump.Run(disk, writer, activity, observer, cancellation, revision: Revision);
         }
     }
 

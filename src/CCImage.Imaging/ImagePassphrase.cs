@@ -36,8 +36,10 @@ public static class ImagePassphrase
     /// <see cref="ImageErrorId.WrongPassphrase"/>, <see cref="ImageErrorId.ImageInUse"/>, <see cref="ImageErrorId.UnsupportedFormat"/> (version 1),
     /// <see cref="ImageErrorId.InvalidArgument"/> (not encrypted, or nothing to change to), or what the host says.
     /// </exception>
-    public static void Change(string path, Passphrase oldPassphrase, Passphrase newPassphrase, IImagingObserver observer, CancellationToken cancellation) =>
-        Change(path, oldPassphrase, newPassphrase, null, observer, cancellation);
+    public static void Change(string path, Passphrase oldPassphrase, Passphrase newPassphrase, IImagingObserver observer, CancellationToken cancellation)
+    {
+        if (Change(path, oldPassphrase, newPassphrase, null, observer, cancellation) is { } leftover) throw leftover;
+    }
 
     /// <summary>The same with a number of rounds of its own.</summary>
     /// <param name="path">The image, as a full path.</param>
@@ -46,7 +48,8 @@ public static class ImagePassphrase
     /// <param name="rounds">Rounds of key derivation; null for what takes this machine a quarter of a second.</param>
     /// <param name="observer">Hears when a change that was interrupted is finished.</param>
     /// <param name="cancellation">Ends it before anything is written.</param>
-    internal static void Change(
+    /// <returns>Why the copy of the old header is still there, although the passphrase is changed; null when it is not.</returns>
+    internal static ImageException? Change(
         string path, Passphrase oldPassphrase, Passphrase newPassphrase, int? rounds, IImagingObserver observer, CancellationToken cancellation)
     {
         ImageOutput.CheckEncryption(BackupImageEncryption.Aes128, newPassphrase);
@@ -56,10 +59,9 @@ public static class ImagePassphrase
             {
                 case ContainerKind.SparseBundle:
                     ChangeBundle(path, oldPassphrase, newPassphrase, rounds, cancellation);
-                    break;
+                    return null;
                 case ContainerKind.Encrypted:
-                    using (FileStorage file = FileStorage.OpenWrite(path)) ChangeFile(file, path, oldPassphrase, newPassphrase, rounds, observer, cancellation);
-                    break;
+                    using (FileStorage file = FileStorage.OpenWrite(path)) return ChangeFile(file, path, oldPassphrase, newPassphrase, rounds, observer, cancellation);
                 default:
                     throw NotEncrypted();
             }
@@ -67,6 +69,61 @@ public static class ImagePassphrase
         catch (ImageException e)
         {
             throw e.WithPath(path);
+        }
+    }
+
+    /// <summary>Whether an image opens with a passphrase only. What cannot be told counts as no: opening it says why.</summary>
+    /// <param name="path">The image, as a full path.</param>
+    internal static bool IsNeeded(string path)
+    {
+        try
+        {
+            return ContainerDetection.Detect(path) switch
+            {
+                ContainerKind.Encrypted => true,
+                ContainerKind.SparseBundle => SparseBundleStorage.ReadToken(path).Length > 0,
+                _ => false,
+            };
+        }
+        catch (ImageException)
+        {
+            return false;
+        }
+    }
+
+    /// <summary>Whether a passphrase is not wrong for an image; or is right for the copy of its header, after a change that was interrupted.</summary>
+    /// <param name="path">The image, as a full path.</param>
+    /// <param name="passphrase">The passphrase. Stays the caller's.</param>
+    internal static bool Opens(string path, Passphrase passphrase)
+    {
+        try
+        {
+            using DiskImage image = DiskImage.Open(path, passphrase);
+        }
+        catch (ImageException e) when (e.Id == ImageErrorId.WrongPassphrase)
+        {
+            return OpensBackup(path + BackupSuffix, passphrase);
+        }
+        catch (ImageException)
+        {
+            // Something else is wrong, and the job says what.
+        }
+
+        return true;
+    }
+
+    private static bool OpensBackup(string path, Passphrase passphrase)
+    {
+        if (!File.Exists(path)) return false;
+        try
+        {
+            using FileStorage file = FileStorage.OpenRead(path);
+            EncryptionHeader.Read(file).UnwrapKeys(passphrase).Dispose();
+            return true;
+        }
+        catch (ImageException)
+        {
+            return false;
         }
     }
 
@@ -78,11 +135,13 @@ public static class ImagePassphrase
     /// <param name="rounds">Rounds of key derivation.</param>
     /// <param name="observer">Hears when a change that was interrupted is finished.</param>
     /// <param name="cancellation">Ends it before anything is written.</param>
-    internal static void ChangeFile(
+    /// <returns>Why the copy of the old header is still there, although the passphrase is changed; null when it is not.</returns>
+    internal static ImageException? ChangeFile(
         BlockStorage file, string path, Passphrase oldPassphrase, Passphrase newPassphrase, int? rounds, IImagingObserver observer, CancellationToken cancellation)
     {
         string backupPath = path + BackupSuffix;
         byte[] header = ReadHeader(file);
+        RequireWhole(file);
         byte[] changed = [.. header];
         bool fromBackup = false;
         int offset, length;
@@ -108,15 +167,41 @@ public static class ImagePassphrase
         file.Write(first, changed.AsSpan(first, end - first));
         file.Flush();
         CheckOpens(file, changed, newPassphrase, $"The old header is kept as {Path.GetFileName(backupPath)}. Check the medium, and change the passphrase again.");
+        return DeleteBackup(backupPath);
+    }
+
+    // The passphrase is changed by now. Who changed it because the old one is known must hear that a copy is left that it opens.
+    private static ImageException? DeleteBackup(string backupPath)
+    {
         try
         {
             File.Delete(backupPath);
             FileSystemCalls.FlushFolder(Path.GetDirectoryName(backupPath)!);
+            return null;
         }
         catch (Exception e) when (FileErrors.IsFileError(e))
         {
-            throw FileErrors.Map(e, backupPath, writing: true);
+            return new ImageException(
+                ImageErrorId.DestinationUnwritable, $"The passphrase is changed, but the copy of the old header could not be removed: {e.Message}", backupPath,
+                remedy: "Delete this file: with it the old passphrase still opens the image.", innerException: e);
         }
+    }
+
+    // What is cut short may be all there is of an image: nothing of it is written to.
+    private static void RequireWhole(BlockStorage file)
+    {
+        EncryptionHeader read;
+        try
+        {
+            read = EncryptionHeader.Read(file);
+        }
+        catch (ImageException)
+        {
+            return; // torn by a change that was interrupted: its copy decides
+        }
+
+        if (read.DataOffset > file.Length || read.DataSize > file.Length - read.DataOffset)
+            throw ImageContainer.CutShort(Math.Max(0, file.Length - read.DataOffset), read.DataSize);
     }
 
     private static void ChangeBundle(string path, Passphrase oldPassphrase, Passphrase newPassphrase, int? rounds, CancellationToken cancellation)

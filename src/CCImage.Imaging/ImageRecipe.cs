@@ -37,8 +37,11 @@ public sealed record ImageRecipe
     /// <summary>Name of the volume; null for the name of the source folder or of the image.</summary>
     public string? VolumeName { get; init; }
 
-    /// <summary>File system of the volume.</summary>
-    public ImageFileSystem FileSystem { get; init; }
+    /// <summary>
+    /// File system of the volume; null for <see cref="ImageFileSystem.HfsPlus"/>, or, where names of the source differ in case only,
+    /// <see cref="ImageFileSystem.HfsPlusCaseSensitive"/> with a warning.
+    /// </summary>
+    public ImageFileSystem? FileSystem { get; init; }
 
     /// <summary>Bytes in a band of a sparse bundle: a power of two from 1 MiB to 8 GiB; null scales with the capacity.</summary>
     public long? BandSizeBytes { get; init; }
@@ -52,7 +55,10 @@ public sealed record ImageRecipe
     /// <summary>Whether to stay on the source's own file system.</summary>
     public bool OneFileSystem { get; init; }
 
-    /// <summary>Whether unreadable files are left out with a warning instead of ending the job before anything is written.</summary>
+    /// <summary>
+    /// Whether files that cannot be read, or cannot be kept by the names they have, are left out with a warning instead of ending the job before anything is
+    /// written.
+    /// </summary>
     public bool SkipUnreadable { get; init; }
 
     /// <summary>Whether files whose content is in the cloud only are downloaded and taken; otherwise they are left out with a warning.</summary>

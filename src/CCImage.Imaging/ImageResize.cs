@@ -41,6 +41,9 @@ public sealed record ImageResizeResult(string Path, long CapacityBytesBefore, lo
 
     /// <summary>Whether this is what would happen: nothing was done.</summary>
     public bool IsEstimate { get; init; }
+
+    /// <summary>Whether the image had this size already, the volume in it too, and nothing was left to be finished: nothing was written.</summary>
+    public bool IsUnchanged { get; init; }
 }
 
 /// <summary>
@@ -55,6 +58,9 @@ public sealed record ImageResizeResult(string Path, long CapacityBytesBefore, lo
 public static class ImageResize
 {
     private const int SectorSize = PartitionTable.SectorSize;
+
+    // Each time the trees that are written anew are a little smaller; seldom more than three times.
+    private const int MostRounds = 10;
 
     /// <summary>Resizes an image, or tells what that would do.</summary>
     /// <param name="request">Which, and to what.</param>
@@ -73,12 +79,29 @@ public static class ImageResize
             throw new ImageException(ImageErrorId.InvalidArgument, "Exactly one size must be given.", request.Path, remedy: "Give SizeBytes, ToMinimumSize or ToAvailableSpace.");
         if (request.SizeBytes is <= 0 or > long.MaxValue - SectorSize)
             throw new ImageException(ImageErrorId.InvalidArgument, $"A capacity of {request.SizeBytes} bytes is impossible.", request.Path, remedy: "Give a positive number of bytes.");
+        ImageResizeResult result = RunOnce(request, observer, cancellation);
+        for (int round = 1; request.ToMinimumSize && !request.EstimateOnly && !result.IsUnchanged && round < MostRounds; round++)
+        {
+            // What has moved is smaller now, and may leave room for less: asked until nothing changes, so that asking again changes nothing.
+            ImageResizeResult next = RunOnce(request, observer, cancellation);
+            if (next.IsUnchanged) break;
+            result = next with { CapacityBytesBefore = result.CapacityBytesBefore, BytesMoved = result.BytesMoved + next.BytesMoved };
+        }
+
+        return result;
+    }
+
+    private static ImageResizeResult RunOnce(ImageResizeRequest request, IImagingObserver observer, CancellationToken cancellation)
+    {
         try
         {
-            using DiskImage image = request.EstimateOnly ? DiskImage.OpenForPlan(request.Path, request.Passphrase) : DiskImage.Open(request.Path, request.Passphrase, writable: true);
+            using DiskImage image = request.EstimateOnly
+                ? DiskImage.OpenForPlan(request.Path, request.Passphrase, cancellation)
+                : DiskImage.Open(request.Path, request.Passphrase, writable: true, cancellation);
+            ImageCondition.RequireWhole(image, cancellation);
             var job = new Job(image, cancellation);
             Plan plan = job.PlanFor(request, observer);
-            if (!request.EstimateOnly) job.Write(plan, observer);
+            if (!request.EstimateOnly && !plan.Result.IsUnchanged) job.Write(plan, observer);
             return plan.Result with { IsEstimate = request.EstimateOnly };
         }
         catch (ImageException e)
@@ -92,8 +115,9 @@ public static class ImageResize
     /// agrees with the resize itself unless blocks of the volume are leaked.
     /// </summary>
     /// <param name="image">The image.</param>
+    /// <param name="cancellation">Ends it.</param>
     /// <returns>Bytes; null for an image that is not resized so.</returns>
-    internal static long? LeastCapacityOf(DiskImage image)
+    internal static long? LeastCapacityOf(DiskImage image, CancellationToken cancellation = default)
     {
         if (image.Format is not (BackupImageFormat.ReadWrite or BackupImageFormat.Sparse or BackupImageFormat.SparseBundle)) return null;
         if (image.IsHybrid()) return null;
@@ -101,14 +125,14 @@ public static class ImageResize
         if (volume.Has(VolumeAttributes.Inconsistent) || !volume.Has(VolumeAttributes.Unmounted)) return null;
         try
         {
-            long least = HfsPlusMinimumSize.Of(volume);
+            long least = HfsPlusMinimumSize.Of(volume, cancellation);
             if (image.PartitionScheme == PartitionScheme.None) return least;
             BackupImagePartition? partition = image.PartitionTable.Partitions.MaxBy(p => p.OffsetBytes);
             return partition?.OffsetBytes != last.OffsetBytes
                 ? null
                 : CapacityFor(least, partition.SizeBytes, last.OffsetBytes, PartitionMapResizer.Open(image.Disk, image.PartitionTable));
         }
-        catch (ImageException)
+        catch (ImageException e) when (!e.IsHostFault)
         {
             return null;
         }
@@ -124,6 +148,9 @@ public static class ImageResize
     /// <param name="Window">Bytes of the last volume's window.</param>
     /// <param name="Volume">What the volume in it becomes; null when it keeps its size.</param>
     private sealed record Plan(ImageResizeResult Result, long Window, VolumeResizePlan? Volume);
+
+    private const string Unfinished =
+        "The image holds all its files. The same resize finishes what was begun; Test-BackupImage -Repair puts the copies of maps and headers in order for the size it has now.";
 
     /// <summary>Resizes one image. The volume at the end of the disk is the one that changes.</summary>
     private sealed class Job
@@ -177,8 +204,9 @@ public static class ImageResize
             long window = WindowFor(after, before);
             VolumeResizePlan? volume = _resizer?.PlanFor(window);
             bool isResized = volume is { Obstacle: null };
+            bool isUnchanged = after == before && window == _windowLength && volume is null or { IsEmpty: true } && !_image.Container.HasRemains && IsMapInOrder(after, window);
             string? advice = !isResized && window > _windowLength ? string.Join(' ', [volume?.Obstacle, Advice]).TrimStart() : null;
-            return new(new(_image.Path, before, after, isResized, advice) { BytesMoved = volume?.BytesMoved ?? 0 }, window, isResized ? volume : null);
+            return new(new(_image.Path, before, after, isResized, advice) { BytesMoved = volume?.BytesMoved ?? 0, IsUnchanged = isUnchanged }, window, isResized ? volume : null);
         }
 
         /// <summary>Does what was planned.</summary>
@@ -186,13 +214,29 @@ public static class ImageResize
         {
             (long before, long after) = (plan.Result.CapacityBytesBefore, plan.Result.CapacityBytesAfter);
             _cancellation.ThrowIfCancellationRequested();
-            if (after > before) _image.Container.SetCapacity(after);
-            if (after < before) WriteVolume(plan, observer);
-            _map?.Write(Disk, after, _offset + plan.Window);
-            if (after >= before) WriteVolume(plan, observer);
+            try
+            {
+                if (after > before) _image.Container.SetCapacity(after);
+                if (after < before) WriteVolume(plan, observer);
+                _map?.Write(Disk, after, _offset + plan.Window);
+                if (after >= before) WriteVolume(plan, observer);
 
-            // The capacity that it has already, too: a resize that was cut off may have left something behind it.
-            if (after <= before) _image.Container.SetCapacity(after);
+                // The capacity that it has already, too: a resize that was cut off may have left something behind it.
+                if (after <= before) _image.Container.SetCapacity(after);
+            }
+            catch (ImageException e)
+            {
+                throw new ImageException(e.Id, e.Problem, e.Path, e.Place, $"{e.Remedy} {Unfinished}".TrimStart(), e);
+            }
+        }
+
+        /// <summary>Whether the map is written as it would be written.</summary>
+        private bool IsMapInOrder(long after, long window)
+        {
+            if (_map is null) return true;
+            using var rehearsal = new RehearsalStorage(Disk);
+            _map.Write(rehearsal, after, _offset + window);
+            return !rehearsal.HasChanges;
         }
 
         private void WriteVolume(Plan plan, IImagingObserver observer) => plan.Volume?.Write(

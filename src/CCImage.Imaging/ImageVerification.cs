@@ -1,3 +1,4 @@
+using CCImage.Restoring;
 using CCImage.Containers;
 using CCImage.Containers.SparseBundle;
 using CCImage.Containers.SparseImage;
@@ -18,6 +19,9 @@ public sealed record ImageVerificationRequest(string Path)
 
     /// <summary>Whether to mend what can be mended without risk.</summary>
     public bool Repair { get; init; }
+
+    /// <summary>Whether the checksums of a read-only image are left to somebody who reads all of it anyway.</summary>
+    internal bool LeavesChecksums { get; init; }
 }
 
 /// <summary>What a verification found.</summary>
@@ -74,15 +78,17 @@ public static class ImageVerification
         try
         {
             CheckOutside(request.Path, findings, cancellation);
-            using ImageContainer container = ImageContainer.Open(request.Path, request.Passphrase, writable: false);
+            using ImageContainer container = ImageContainer.Open(request.Path, request.Passphrase, writable: false, cancellation: cancellation);
+            using ReadingStop.Scope scope = container.Stop.By(cancellation);
             stage = "Container";
-            if (container.Udif is { } udif) new UdifChecker(udif).Check(findings, observer, cancellation);
+            if (container.Udif is { } udif) new UdifChecker(udif).Check(findings, observer, cancellation, request.LeavesChecksums);
             if (container.SparseImage is { } sparse) new SparseImageChecker(sparse).Check(findings);
             stage = "Partition map";
-            using DiskImage image = DiskImage.Mount(request.Path, container);
-            new PartitionChecker(image.Disk, image.PartitionTable).Check(findings);
+            using DiskImage image = DiskImage.Mount(request.Path, container, cancellation);
+            CheckMap(image, findings);
             foreach (DiskImage.FoundVolume volume in image.Volumes) CheckVolume(volume, findings, cancellation);
-            if (image.PartitionScheme == PartitionScheme.None && image.Volumes.Count == 0) CheckUnknown(container, findings);
+            stage = "Content";
+            foreach (ConditionFault fault in new ImageCondition(image).Judge(EntryChoice.Everything, cancellation)) Add(fault, findings);
             image.CheckUnchanged();
         }
         catch (ImageException e) when (IsDamage(e))
@@ -126,16 +132,25 @@ public static class ImageVerification
         }
     }
 
-    // An encrypted bundle has nothing that proves the keys in its token but what they decipher; other containers prove them with their own signatures.
-    private static void CheckUnknown(ImageContainer container, ImageFindings findings)
+    // Of a disk that is cut short its map may be missing in part, and the volumes are judged all the same.
+    private static void CheckMap(DiskImage image, ImageFindings findings)
     {
-        const string What = "Content";
-        byte[] first = new byte[(int)Math.Min(PartitionTable.SectorSize, container.Disk.Length)];
-        container.Disk.Read(0, first);
-        if (container.Bundle is not null && container.Encryption != BackupImageEncryption.None && first.AsSpan().ContainsAnyExcept((byte)0))
-            findings.Damaged(What, "The disk makes no sense: the keys in the token, or the beginning of the disk, are damaged.", "token", "Put back the file 'token' from another copy of the bundle.");
-        else
-            findings.Note(What, "Neither a partition map nor a file system was recognised: what is on the disk was not checked.");
+        try
+        {
+            new PartitionChecker(image.Disk, image.PartitionTable).Check(findings);
+        }
+        catch (ImageException e) when (IsDamage(e))
+        {
+            findings.Damaged("Partition map", e);
+        }
+    }
+
+    private static void Add(ConditionFault fault, ImageFindings findings)
+    {
+        findings.Add(fault.Grade, fault.Check, fault.Message, fault.Place, fault.Remedy);
+        foreach (UnstoredFile file in fault.Files) findings.Add(fault.Grade, fault.Check, $"{file.Path}: {file.Bytes} bytes are not stored.", file.Path, null);
+        if (fault.FileCount > fault.Files.Count)
+            findings.Add(fault.Grade, fault.Check, $"{fault.FileCount - fault.Files.Count} further files are not stored in whole.", null, null);
     }
 
     private static List<string> Repair(ImageVerificationRequest request, CancellationToken cancellation)

@@ -35,6 +35,12 @@ internal static class Jobs
 
     private static int RunWatched(string[] arguments)
     {
+        if (arguments is ["hostile", var what, var hostile, var stopAfter])
+        {
+            HostileJob.Run(what, hostile, int.Parse(stopAfter, CultureInfo.InvariantCulture));
+            return 0;
+        }
+
         if (arguments is ["in-session", ..])
         {
             // The second time in one process: the runtime has started and the code is compiled, as in a session of PowerShell.

@@ -40,7 +40,7 @@ public class ArchitectureTests
     [
         "CCImage.BackupImageFormat", "CCImage.BackupImageEncryption", "CCImage.BackupImagePartition", "CCImage.BackupImageVolume",
         "CCImage.PartitionScheme", "CCImage.VolumeKind", "CCImage.ImageFinding", "CCImage.ImageFindingGrade",
-        "CCImage.ImageFileSystem", "CCImage.ImageException", "CCImage.ImageErrorId",
+        "CCImage.ImageFileSystem", "CCImage.RestoreOwnership", "CCImage.ImageException", "CCImage.ImageErrorId",
         "CCImage.Sources.EntryKind", "CCImage.Sources.ExtendedAttribute", "CCImage.Sources.UnixTime",
     ];
 

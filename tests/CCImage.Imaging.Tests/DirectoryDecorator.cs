@@ -1,4 +1,5 @@
 using CCImage.Platform;
+using CCImage.Sources;
 using Microsoft.Win32.SafeHandles;
 
 namespace CCImage.Tests;
@@ -18,7 +19,9 @@ internal abstract class DirectoryDecorator(HostDirectory inner) : HostDirectory
 
     public override SafeFileHandle OpenFile(string name, out HostStat stat) => inner.OpenFile(name, out stat);
 
-    public override SafeFileHandle? OpenForMetadata(string name) => inner.OpenForMetadata(name);
+    public override SafeFileHandle? OpenForMetadata(string name, EntryKind kind) => inner.OpenForMetadata(name, kind);
+
+    public override HostStat GetStat(HostNode node) => inner.GetStat(node);
 
     public override HostFork OpenResourceFork(string name) => inner.OpenResourceFork(name);
 
@@ -41,6 +44,8 @@ internal abstract class DirectoryDecorator(HostDirectory inner) : HostDirectory
     public override void CreateLink(string name, HostDirectory folder, string existing) => inner.CreateLink(name, folder, existing);
 
     public override void Remove(string name) => inner.Remove(name);
+
+    public override bool KeepsOpenFilesOnRename => inner.KeepsOpenFilesOnRename;
 
     public override void Rename(string name, string newName) => inner.Rename(name, newName);
 

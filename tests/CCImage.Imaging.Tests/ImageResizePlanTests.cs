@@ -32,7 +32,9 @@ public sealed class ImageResizePlanTests : IDisposable
             Assert.Equal(before, HostFilesOf(image));
             Assert.True(plan.IsEstimate);
             Assert.Equal(request.SizeBytes ?? DiskImage.Inspect(image, passphrase).MinimumSizeBytes, plan.CapacityBytesAfter);
-            Assert.Equal(plan with { IsEstimate = false }, Run(request, passphrase));
+            ImageResizeResult result = Run(request, passphrase);
+            if (!request.ToMinimumSize) Assert.Equal(plan with { IsEstimate = false }, result);
+            else Assert.InRange(result.CapacityBytesAfter, capacity / 10, plan.CapacityBytesAfter); // what has moved is smaller, and the plan did not read it
             if (request.SizeBytes > capacity) Assert.Equal(0, plan.BytesMoved);
             else Assert.InRange(plan.BytesMoved, 4096, capacity);
             Assert.NotEqual(before, HostFilesOf(image));

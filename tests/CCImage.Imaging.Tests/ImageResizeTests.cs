@@ -35,8 +35,16 @@ public sealed class ImageResizeTests : IDisposable
         long least = Assert.Throws<ImageException>(() => Resize(new(image) { SizeBytes = 512 }, 512)) is { Id: ImageErrorId.CapacityTooSmall } e ? NumberIn(e.Message) : 0;
         Assert.Equal(least, DiskImage.Inspect(image, passphrase).MinimumSizeBytes);
         Assert.Equal(ImageErrorId.CapacityTooSmall, Assert.Throws<ImageException>(() => Resize(new(image) { SizeBytes = least - 512 }, 0)).Id);
-        Resize(new(image) { ToMinimumSize = true }, least);
+        least = ResizeToMinimum(least);
         Resize(new(image) { SizeBytes = least + Band }, least + Band);
+
+        long ResizeToMinimum(long most)
+        {
+            long reached = ImageResize.Run(new(image) { Passphrase = passphrase, ToMinimumSize = true }, SilentObserver.Instance, CancellationToken.None).CapacityBytesAfter;
+            Assert.InRange(reached, most / 2, most);
+            AssertUnchanged(new(image) { Passphrase = passphrase, ToMinimumSize = true }, reached, passphrase);
+            return reached;
+        }
 
         void Resize(ImageResizeRequest request, long expected)
         {
@@ -66,6 +74,12 @@ public sealed class ImageResizeTests : IDisposable
         {
             long? expected = request.SizeBytes ?? DiskImage.Inspect(image, passphrase).MinimumSizeBytes;
             ImageResizeResult result = ImageResize.Run(request with { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
+            if (request.ToMinimumSize)
+            {
+                expected = result.CapacityBytesAfter;
+                AssertUnchanged(request with { Passphrase = passphrase }, result.CapacityBytesAfter, passphrase);
+            }
+
             Assert.Equal(expected, result.CapacityBytesAfter);
             Assert.Equal(expected, DiskImage.Inspect(image, passphrase).CapacityBytes);
             Assert.Equal(files, FilesOf(image, passphrase));
@@ -73,6 +87,45 @@ public sealed class ImageResizeTests : IDisposable
         }
 
         if (format == BackupImageFormat.ReadWrite && encryption == BackupImageEncryption.None && Oracle.Find("fsck_hfs") is not null && Oracle.Find("sgdisk") is not null) AssertForeign(image);
+    }
+
+    [Theory]
+    [MemberData(nameof(Kinds))]
+    public void ASizeThatTheImageHasChangesNothing(BackupImageFormat format, BackupImageEncryption encryption)
+    {
+        using Passphrase? passphrase = encryption == BackupImageEncryption.None ? null : Secrets.Of("correct horse");
+        string image = Make(format, encryption, passphrase);
+        long capacity = DiskImage.Inspect(image, passphrase).CapacityBytes!.Value;
+        AssertUnchanged(new(image) { SizeBytes = capacity, Passphrase = passphrase }, capacity, passphrase);
+        AssertUnchanged(new(image) { SizeBytes = capacity - 511, Passphrase = passphrase }, capacity, passphrase); // whole sectors
+        Resize(capacity + 512);
+        AssertUnchanged(new(image) { SizeBytes = capacity + 512, Passphrase = passphrase }, capacity + 512, passphrase);
+        Resize(capacity);
+        AssertUnchanged(new(image) { SizeBytes = capacity, Passphrase = passphrase }, capacity, passphrase);
+
+        // What an interrupted one left is finished, and said so.
+        using (DiskImage disk = DiskImage.Open(image, passphrase, writable: true)) disk.Container.SetCapacity(capacity + Band);
+        Assert.False(Resize(capacity + Band).IsUnchanged);
+        AssertUnchanged(new(image) { SizeBytes = capacity + Band, Passphrase = passphrase }, capacity + Band, passphrase);
+        AssertSound(image, passphrase);
+
+        ImageResizeResult Resize(long size) => ImageResize.Run(new(image) { SizeBytes = size, Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
+    }
+
+    [Fact]
+    public void BandsAndAListThatAnInterruptedResizeLeftAreNoSizeThatTheImageHas()
+    {
+        string image = Make(BackupImageFormat.SparseBundle);
+        long capacity = DiskImage.Inspect(image).CapacityBytes!.Value;
+        string behind = Path.Combine(image, "bands", "ff"), copy = Path.Combine(image, "Info.bckup");
+        foreach (Action leave in (Action[])[() => File.WriteAllBytes(behind, new byte[512]), () => File.WriteAllText(copy, "old"), () => File.Delete(copy)])
+        {
+            leave();
+            Assert.False(ImageResize.Run(new(image) { SizeBytes = capacity }, SilentObserver.Instance, CancellationToken.None).IsUnchanged);
+            Assert.False(File.Exists(behind));
+            Assert.Equal(File.ReadAllBytes(Path.Combine(image, "Info.plist")), File.ReadAllBytes(copy));
+            AssertUnchanged(new(image) { SizeBytes = capacity }, capacity, null);
+        }
     }
 
     // The files of the other file system may lie anywhere.
@@ -181,6 +234,15 @@ public sealed class ImageResizeTests : IDisposable
             stream.Position = at;
             stream.Write(part);
         }
+    }
+
+    private static void AssertUnchanged(ImageResizeRequest request, long capacity, Passphrase? passphrase)
+    {
+        string[] before = HostFilesOf(request.Path);
+        ImageResizeResult result = ImageResize.Run(request, SilentObserver.Instance, CancellationToken.None);
+        Assert.Equal((true, capacity, capacity, 0L), (result.IsUnchanged, result.CapacityBytesBefore, result.CapacityBytesAfter, result.BytesMoved));
+        Assert.Equal(before, HostFilesOf(request.Path));
+        if (request.ToMinimumSize) Assert.Equal(capacity, DiskImage.Inspect(request.Path, passphrase).MinimumSizeBytes);
     }
 
     private static long NumberIn(string message) => long.Parse(message.Split(" now is ")[1].Split(' ')[0], System.Globalization.CultureInfo.InvariantCulture);

@@ -25,6 +25,12 @@ internal sealed class TestTree : SourceTree, System.Collections.IEnumerable
     /// <summary>How often forks were opened.</summary>
     public int Opened => _opened;
 
+    /// <summary>Something that happens when a fork is opened.</summary>
+    public Action<SourceEntry, ForkKind>? OnOpenFork { get; set; }
+
+    /// <summary>Something that happens when an attribute is opened that is read on demand.</summary>
+    public Action<SourceEntry>? OnOpenAttribute { get; set; }
+
     private int _opened;
 
     /// <summary>Puts an entry into the root folder.</summary>
@@ -48,12 +54,17 @@ internal sealed class TestTree : SourceTree, System.Collections.IEnumerable
     public override BlockStorage OpenFork(SourceEntry entry, ForkKind fork)
     {
         Interlocked.Increment(ref _opened);
+        OnOpenFork?.Invoke(entry, fork);
         return _forks[(entry, fork)]();
     }
 
     /// <inheritdoc/>
-    public override BlockStorage OpenAttribute(SourceEntry entry, ExtendedAttribute attribute) =>
-        attribute.Value is null ? new MemoryStorage(_attributes[attribute]) : base.OpenAttribute(entry, attribute);
+    public override BlockStorage OpenAttribute(SourceEntry entry, ExtendedAttribute attribute)
+    {
+        if (attribute.Value is not null) return base.OpenAttribute(entry, attribute);
+        OnOpenAttribute?.Invoke(entry);
+        return new MemoryStorage(_attributes[attribute]);
+    }
 
     /// <summary>A file with text.</summary>
     public static TestEntry File(string name, string text = "", Meta? meta = null) => File(name, Encoding.UTF8.GetBytes(text), meta);

@@ -54,7 +54,7 @@ internal sealed class CompressedFileTarget : FuzzTarget
     public override (int At, int Length)[] Run(byte[] input)
     {
         using var fork = new MemoryStorage(input.AsSpan(Math.Min(Attribute, input.Length)).ToArray());
-        if (FileSystems.CompressedFile.TryParse(input) is { } file) DiskReading.Samples(file.Open(fork, "file"));
+        if (FileSystems.CompressedFile.TryParse(input) is { } file) DiskReading.Samples(file.Open(fork, () => new MemoryStorage(input), () => "file"));
         return [];
     }
 }

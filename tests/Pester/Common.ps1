@@ -4,11 +4,11 @@ $script:RepositoryRoot = (Resolve-Path (Join-Path $PSScriptRoot '../..')).Path
 $script:ManifestPath = Join-Path $RepositoryRoot 'CCImage.psd1'
 Import-Module $ManifestPath -Force
 
-# A PowerShell of the same kind in a process of its own. As a .NET tool its program is dotnet, with pwsh.dll as the first argument.
-function Invoke-Shell {
-    $program = [Environment]::ProcessPath
-    $library = @(if ([IO.Path]::GetFileNameWithoutExtension($program) -eq 'dotnet') { Join-Path $PSHOME 'pwsh.dll' })
-    $input | & $program @library -NoProfile -NonInteractive @args
+# Runs a script in a PowerShell of its own, with nothing to read; also where this one was started as a .NET tool.
+function Invoke-PowerShell([string] $Script, [string[]] $Arguments = '-NonInteractive') {
+    $entry = [Environment]::GetCommandLineArgs()[0]
+    $own = [IO.Path]::GetFileNameWithoutExtension([Environment]::ProcessPath) -eq 'dotnet' ? @($entry) : @()
+    $null | & ([Environment]::ProcessPath) @own -NoProfile @Arguments -Command $Script | Out-String
 }
 
 # The parameter names of a cmdlet that are its own.

@@ -83,4 +83,44 @@ Describe 'ConvertTo-ReadOnlyImage' {
         { ConvertTo-ReadOnlyImage $bundle (Join-Path $folder 'nowhere/no.dmg') -WhatIf -ErrorAction Stop } | Should -Throw -ErrorId 'DestinationNotFound*'
         { ConvertTo-ReadOnlyImage $bundle $bundle/no.dmg -WhatIf -ErrorAction Stop } | Should -Throw -ErrorId 'InvalidArgument*'
     }
+
+    Context 'a damaged source' {
+        BeforeAll {
+            $damaged = Join-Path $folder 'damaged.dmg'
+            $null = ConvertTo-ReadOnlyImage $bundle $damaged -Format ReadOnly
+            $bytes = [IO.File]::ReadAllBytes($damaged)
+            $bytes[[int]($bytes.Length / 2)] = $bytes[[int]($bytes.Length / 2)] -bxor 4
+            [IO.File]::WriteAllBytes($damaged, $bytes)
+            $target = Join-Path $folder 'from damaged.dmg'
+        }
+
+        It 'is refused, and nothing is left' {
+            { ConvertTo-ReadOnlyImage $damaged $target -ErrorAction Stop } | Should -Throw -ErrorId 'ChecksumMismatch,*'
+            $target | Should -Not -Exist
+            (Get-ChildItem $folder -Filter 'from damaged*').Count | Should -Be 0
+        }
+
+        It 'is taken over with -AllowDamaged: the object, then one error' {
+            $made = ConvertTo-ReadOnlyImage $damaged $target -AllowDamaged -ErrorVariable errors -ErrorAction SilentlyContinue
+            $made.Damage.Problems.Count | Should -BeGreaterThan 0
+            $made.Damage.Bytes | Should -BeGreaterThan 0
+            $errors.Count | Should -Be 1
+            $errors[0].FullyQualifiedErrorId | Should -BeLike 'ConvertedInPart,*'
+        }
+
+        It 'is never deleted' {
+            { ConvertTo-ReadOnlyImage $damaged (Join-Path $folder 'y.dmg') -DeleteSource -ErrorAction Stop } | Should -Throw -ErrorId 'ChecksumMismatch,*'
+            { ConvertTo-ReadOnlyImage $damaged (Join-Path $folder 'y.dmg') -DeleteSource -AllowDamaged -ErrorAction Stop } | Should -Throw -ErrorId 'InvalidArgument,*'
+            $damaged | Should -Exist
+        }
+    }
+
+    It 'does not convert or delete a bundle whose first band is gone' {
+        $lost = Join-Path $folder 'lost.sparsebundle'
+        Copy-Item -Recurse $bundle $lost
+        Remove-Item (Join-Path $lost 'bands/0')
+        { ConvertTo-ReadOnlyImage $lost (Join-Path $folder 'z.dmg') -DeleteSource -ErrorAction Stop } | Should -Throw -ErrorId 'ImageDamaged,*'
+        $lost | Should -Exist
+        Test-BackupImage $lost | Should -BeFalse
+    }
 }

@@ -1,5 +1,6 @@
 BeforeAll {
     . (Join-Path $PSScriptRoot 'Common.ps1')
+    . (Join-Path $PSScriptRoot 'ScriptedHost.ps1')
     $source = Join-Path $TestDrive 'source'
     New-SourceTree $source
     $secret = ConvertTo-SecureString 'correct horse – £' -AsPlainText -Force
@@ -30,10 +31,6 @@ Describe 'An encrypted <Format> with <Encryption>' -ForEach @(
         $locked.Encryption | Should -Be $Encryption
         $locked.Volumes | Should -BeNullOrEmpty
         $locked.Format | Should -BeIn $null, 'SparseBundle' -Because 'what is inside a locked file shows only when it is open'
-        foreach ($command in { Get-BackupImageItem $image -ErrorAction Stop }, { Test-BackupImage $image -ErrorAction Stop },
-            { Restore-BackupImage $image (Join-Path $TestDrive 'no') -ErrorAction Stop }, { ConvertTo-ReadOnlyImage $image (Join-Path $TestDrive 'no.dmg') -ErrorAction Stop }) {
-            $command | Should -Throw -ErrorId 'PassphraseRequired*'
-        }
     }
 
     It 'does not open with another passphrase' {
@@ -72,7 +69,7 @@ Describe 'An encrypted <Format> with <Encryption>' -ForEach @(
 Describe 'Passphrases' {
     It 'are asked for where somebody is, and missed with a clear error where nobody is' {
         $script = "Import-Module '$ManifestPath'; New-BackupImage '$source' '$(Join-Path $TestDrive 'none.dmg')' -Encryption Aes256"
-        $text = '' | Invoke-Shell -Command "try { $script -ErrorAction Stop } catch { `$_.FullyQualifiedErrorId }"
+        $text = Invoke-PowerShell "try { $script -ErrorAction Stop } catch { `$_.FullyQualifiedErrorId }"
         $text | Should -BeLike 'PassphraseRequired*'
         Join-Path $TestDrive 'none.dmg' | Should -Not -Exist
     }
@@ -109,9 +106,8 @@ Describe 'Passphrases' {
 Describe '-WhatIf' {
     # A process of its own: nobody is there who could be asked.
     BeforeAll {
-        function Invoke-Unattended([string] $Command) {
-            $script = "`$ErrorActionPreference = 'Stop'; Import-Module '$ManifestPath'; try { $Command } catch { `$_.FullyQualifiedErrorId }"
-            '' | Invoke-Shell -Command $script | Out-String
+        function Invoke-Alone([string] $Command) {
+            Invoke-PowerShell "`$ErrorActionPreference = 'Stop'; Import-Module '$ManifestPath'; try { $Command } catch { `$_.FullyQualifiedErrorId }"
         }
         $plain = (New-BackupImage $source (Join-Path $TestDrive 'whatif-source.dmg')).Path
         $target = Join-Path $TestDrive 'whatif.dmg'
@@ -122,15 +118,15 @@ Describe '-WhatIf' {
         @{ Name = 'New-BackupImage, by preference'; Command = { "`$WhatIfPreference = `$true; New-BackupImage '$source' '$target' -Encryption Aes256" } }
         @{ Name = 'ConvertTo-ReadOnlyImage'; Command = { "ConvertTo-ReadOnlyImage '$plain' '$target' -Encryption Aes256 -WhatIf" } }
     ) {
-        $text = Invoke-Unattended (& $Command)
+        $text = Invoke-Alone (& $Command)
         $text | Should -Match 'What if: .*whatif\.dmg'
         $text | Should -Not -Match 'PassphraseRequired'
         $target | Should -Not -Exist
     }
 
     It 'the other way round, a passphrase is needed' {
-        Invoke-Unattended "New-BackupImage '$source' '$target' -Encryption Aes256 -WhatIf:`$false" | Should -Match 'PassphraseRequired'
-        Invoke-Unattended "ConvertTo-ReadOnlyImage '$plain' '$target' -Encryption Aes256" | Should -Match 'PassphraseRequired'
+        Invoke-Alone "New-BackupImage '$source' '$target' -Encryption Aes256 -WhatIf:`$false" | Should -Match 'PassphraseRequired'
+        Invoke-Alone "ConvertTo-ReadOnlyImage '$plain' '$target' -Encryption Aes256" | Should -Match 'PassphraseRequired'
         $target | Should -Not -Exist
     }
 }

@@ -136,6 +136,98 @@ Describe 'macOS'' metadata' -Tag MacOS {
     }
 }
 
+# What a Mac does to the source of a backup and to the volume it goes to: none of it shows elsewhere.
+Describe 'Sources and destinations of macOS' -Tag MacOS {
+    BeforeAll {
+        function New-Volume([string] $FileSystem) {
+            $image = Join-Path $TestDrive "volume-$FileSystem.dmg"
+            $mount = Join-Path $TestDrive "volume-$FileSystem"
+            $null = New-Item $mount -ItemType Directory
+            & hdiutil create -quiet -size 512m -fs $FileSystem -volname CCITEST -layout GPTSPUD $image
+            & hdiutil attach -quiet -nobrowse -mountpoint $mount $image
+            $LASTEXITCODE | Should -Be 0
+            $mount
+        }
+        $volumes = @{}
+        foreach ($fileSystem in 'ExFAT', 'APFS') { $volumes[$fileSystem] = New-Volume $fileSystem }
+    }
+    AfterAll { foreach ($mount in $volumes.Values) { & hdiutil detach $mount -force | Out-Null } }
+
+    It 'backs up from <_> and to it' -ForEach 'ExFAT', 'APFS' {
+        $from = Join-Path $volumes[$_] 'Source'
+        New-SourceTree $from
+        foreach ($name in 'to.dmg', 'to.sparsebundle', 'to.sparseimage') {
+            $image = (New-BackupImage $from (Join-Path $volumes[$_] $name) -SizeBytes 64MB).Path
+            Test-BackupImage $image | Should -BeTrue
+            Get-ChildItem $volumes[$_] -Force -Filter '*.partial' | Should -BeNullOrEmpty
+        }
+        $restored = Join-Path $TestDrive "restored-$_"
+        $null = Restore-BackupImage (Join-Path $volumes[$_] 'to.dmg') $restored
+        (Get-FileHash (Join-Path $restored 'report.txt')).Hash | Should -Be (Get-FileHash (Join-Path $from 'report.txt')).Hash
+    }
+
+    It 'does not take the files in which exFAT keeps attributes for files' {
+        $from = Join-Path $volumes['ExFAT'] 'Attributes'
+        $null = New-Item $from -ItemType Directory
+        Set-Content (Join-Path $from 'file') 'content'
+        & /usr/bin/xattr -w com.example.test 'a value' (Join-Path $from 'file')
+        Set-Content (Join-Path $from '._alone') 'not what the system made'
+        Join-Path $from '._file' | Should -Exist
+        $image = (New-BackupImage $from (Join-Path $TestDrive 'beside.dmg')).Path
+        $names = (Get-BackupImageItem $image).Name
+        $names | Should -Contain 'file'
+        $names | Should -Contain '._alone'
+        $names | Should -Not -Contain '._file'
+        $restored = Join-Path $TestDrive 'restored beside'
+        $null = Restore-BackupImage $image $restored
+        & /usr/bin/xattr -p com.example.test (Join-Path $restored 'file') | Should -Be 'a value'
+    }
+
+    It 'reads what was written just before and is not on the medium yet' {
+        $from = Join-Path $volumes['APFS'] 'Dirty'
+        $null = New-Item $from -ItemType Directory
+        $path = Join-Path $from 'database'
+        foreach ($round in 1..5) {
+            # No sync, no close: what SEEK_HOLE has called a hole.
+            $file = [System.IO.File]::Open($path, 'Create', 'ReadWrite', 'ReadWrite')
+            try {
+                $file.SetLength(64MB)
+                $block = [byte[]]::new(64KB)
+                foreach ($at in 0, 1MB, 33MB, (64MB - 64KB)) {
+                    [System.Random]::new($round + $at).NextBytes($block)
+                    $null = $file.Seek($at, 'Begin')
+                    $file.Write($block)
+                }
+                $file.Flush($false)
+                $image = (New-BackupImage $from (Join-Path $TestDrive 'dirty.dmg') -Force).Path
+            }
+            finally { $file.Dispose() }
+            $restored = Join-Path $TestDrive "restored dirty $round"
+            $null = Restore-BackupImage $image $restored
+            (Get-FileHash (Join-Path $restored 'database')).Hash | Should -Be (Get-FileHash $path).Hash
+        }
+    }
+
+    It 'runs from launchd' {
+        $label = "ccimage.test.$([guid]::NewGuid().ToString('N'))"
+        $image = Join-Path $TestDrive 'launchd.dmg'
+        $script = Join-Path $TestDrive 'launchd.ps1'
+        Set-Content $script "Import-Module '$ManifestPath'; New-BackupImage '$source' '$image' -IncludeCloudFiles -ErrorAction Stop | Out-Null"
+        $plist = Join-Path $TestDrive "$label.plist"
+        & /usr/libexec/PlistBuddy -c "Add :Label string $label" -c 'Add :RunAtLoad bool true' -c 'Add :ProgramArguments array' `
+            -c "Add :ProgramArguments: string $((Get-Process -Id $PID).Path)" -c 'Add :ProgramArguments: string -NoProfile' -c 'Add :ProgramArguments: string -File' `
+            -c "Add :ProgramArguments: string $script" $plist | Out-Null
+        & launchctl bootstrap "gui/$(id -u)" $plist
+        $LASTEXITCODE | Should -Be 0
+        try {
+            $limit = [datetime]::UtcNow.AddMinutes(2)
+            while (-not (Test-Path $image) -and [datetime]::UtcNow -lt $limit) { Start-Sleep -Milliseconds 500 }
+            Test-BackupImage $image | Should -BeTrue
+        }
+        finally { & launchctl bootout "gui/$(id -u)/$label" 2>&1 | Out-Null }
+    }
+}
+
 Describe 'The keychain of macOS' -Tag MacOS {
     BeforeAll {
         # A keychain of its own that is the default one meanwhile: nobody's is touched, and it is known to be unlocked.
@@ -219,5 +311,57 @@ Describe 'The keychain of macOS' -Tag MacOS {
             if (-not $attach.HasExited) { $attach.Kill($true) }
             if (Test-Path (Join-Path $mount 'report.txt')) { & hdiutil detach $mount -force | Out-Null }
         }
+    }
+}
+
+# Which program attaches, and whether diskutil could be trusted with a passphrase: as long as the last test here has passed nowhere, it gets none.
+Describe 'The programs that attach' -Tag MacOS {
+    BeforeDiscovery { $hasDiskutil = $IsMacOS -and (& /usr/sbin/diskutil image attach --help 2>&1 | Out-String) -match '--plist' }
+    BeforeAll {
+        $image = (New-BackupImage $source (Join-Path $TestDrive 'attach.dmg') -VolumeName 'Attach').Path
+        $secret = ConvertTo-SecureString 'correct hörse' -AsPlainText -Force
+        $locked = (New-BackupImage $source (Join-Path $TestDrive 'locked.dmg') -VolumeName 'Locked' -Encryption Aes256 -Passphrase $secret).Path
+        $isNew = [Environment]::OSVersion.Version.Major -ge 27
+        function Get-Program([scriptblock] $Command) { @(& $Command 4>&1 | Where-Object { "$_" -match '^/usr/s?bin/\S+ .*attach' } | ForEach-Object { "$_".Split(' ')[0] }) }
+
+        # Gives a program its input to the last byte, and no line feed after it.
+        function Invoke-WithInput([string] $Program, [string[]] $Arguments, [string] $Text) {
+            $start = [Diagnostics.ProcessStartInfo]@{ FileName = $Program; RedirectStandardInput = $true; RedirectStandardOutput = $true; RedirectStandardError = $true }
+            foreach ($argument in $Arguments) { $start.ArgumentList.Add($argument) }
+            $process = [Diagnostics.Process]::Start($start)
+            $bytes = [Text.Encoding]::UTF8.GetBytes($Text)
+            $process.StandardInput.BaseStream.Write($bytes, 0, $bytes.Length)
+            $process.StandardInput.Close()
+            $output = $process.StandardOutput.ReadToEndAsync()
+            $problem = $process.StandardError.ReadToEndAsync()
+            if (-not $process.WaitForExit(60000)) { $process.Kill($true); throw "$Program waits for an answer." }
+            [pscustomobject]@{ ExitCode = $process.ExitCode; Output = $output.Result; Problem = $problem.Result }
+        }
+    }
+    AfterEach { foreach ($path in $image, $locked) { Dismount-BackupImage $path -Force -ErrorAction Ignore } }
+
+    It 'is hdiutil where it is not deprecated, and diskutil first where it is' {
+        $first = (Get-Program { Mount-BackupImage $image -Verbose })[0]
+        $first | Should -Be ($isNew ? '/usr/sbin/diskutil' : '/usr/bin/hdiutil')
+    }
+
+    It 'is hdiutil for what has a passphrase' {
+        Get-Program { Mount-BackupImage $locked -Passphrase $secret -Verbose } | Should -Be '/usr/bin/hdiutil'
+    }
+
+    It 'diskutil attaches an image, and its answer names the device and the mount point' -Skip:(-not $hasDiskutil) {
+        $run = Invoke-WithInput /usr/sbin/diskutil @('image', 'attach', '--plist', $image) ''
+        $run.ExitCode | Should -Be 0 -Because $run.Problem
+        $run.Output | Should -Match 'disk\d+'
+        $run.Output | Should -Match '/Volumes/Attach'
+    }
+
+    It 'diskutil reads a passphrase as it is, and refuses another in words that are known' -Skip:(-not $hasDiskutil) {
+        $wrong = Invoke-WithInput /usr/sbin/diskutil @('image', 'attach', '--plist', '--stdinpassphrase', $locked) 'wrong'
+        $wrong.ExitCode | Should -Not -Be 0
+        "$($wrong.Problem) $($wrong.Output)" | Should -Match 'Authentication error'
+        $run = Invoke-WithInput /usr/sbin/diskutil @('image', 'attach', '--plist', '--stdinpassphrase', $locked) 'correct hörse'
+        $run.ExitCode | Should -Be 0 -Because $run.Problem
+        $run.Output | Should -Match '/Volumes/Locked'
     }
 }

@@ -58,7 +58,7 @@ Describe 'The private assembly' {
                InDefault = `$inDefault -contains 'CCImage.Private' -or `$inDefault -contains 'ICSharpCode.SharpZipLib'
                ZipContext = [Runtime.Loader.AssemblyLoadContext]::GetLoadContext(`$zip).Name; Foreign = `$foreign; Seam = `$seam } | ConvertTo-Json
 "@
-        $facts = Invoke-Shell -Command $script | ConvertFrom-Json
+        $facts = Invoke-PowerShell $script | ConvertFrom-Json
     }
 
     It 'is not loaded by the import' { $facts.Before | Should -BeFalse }

@@ -1,5 +1,6 @@
 BeforeAll {
     . (Join-Path $PSScriptRoot 'Common.ps1')
+    . (Join-Path $PSScriptRoot 'ScriptedHost.ps1')
     $folder = Join-Path $TestDrive 'mount'
     New-Playground $folder
     $disk = Join-Path $folder 'Backups/Disk.dmg'
@@ -46,7 +47,7 @@ Describe 'Mount-BackupImage and Dismount-BackupImage' -Tag MacOS {
     It 'mount with a passphrase by <Name>' -ForEach @{ Name = 'a line'; Text = 'correct hörse' }, @{ Name = 'bytes with a line feed'; Text = "correct`nhorse" } {
         $secret = ConvertTo-SecureString $Text -AsPlainText -Force
         $path = (New-BackupImage $documents (Join-Path $folder "Backups/$Name.sparsebundle") -SizeBytes 64MB -Encryption Aes256 -Passphrase $secret).Path
-        { Mount-BackupImage $path -ErrorAction Stop } | Should -Throw -ErrorId 'PassphraseRequired,*'
+        (Invoke-Unattended "Mount-BackupImage '$path'").ErrorIds | Should -Be 'PassphraseRequired'
         { Mount-BackupImage $path -Passphrase (ConvertTo-SecureString 'wrong' -AsPlainText -Force) -ErrorAction Stop } | Should -Throw -ErrorId 'WrongPassphrase,*'
         $mounted = Mount-BackupImage $path -Passphrase $secret -PassThru
         (Get-Item (Join-Path $mounted.MountPoints[0] 'report.txt')).Length | Should -Be (Get-Item (Join-Path $documents 'report.txt')).Length

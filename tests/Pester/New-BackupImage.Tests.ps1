@@ -48,7 +48,7 @@ Describe 'New-BackupImage' {
     It 'says with -WhatIf what would be written, and writes nothing' {
         $target = Join-Path $folder 'whatif.dmg'
         # The what-if message goes to the host, past every stream.
-        $text = Invoke-Shell -Command "Import-Module '$ManifestPath'; New-BackupImage '$source' '$target' -WhatIf" | Out-String
+        $text = Invoke-PowerShell "Import-Module '$ManifestPath'; New-BackupImage '$source' '$target' -WhatIf"
         $text | Should -Match 'What if: .*entries.*content.*capacity.*on disk.*available'
         Test-Path $target | Should -BeFalse
         Get-ChildItem $folder -Filter 'whatif*' -Force | Should -BeNullOrEmpty
@@ -153,6 +153,67 @@ Describe 'New-BackupImage' {
         $names | Should -Not -Contain 'cache'
         $names | Should -Not -Contain 'index'
         $names | Should -Contain 'report.txt'
+    }
+
+    It 'counts what is excluded, names it with -Verbose, and warns of a pattern that does nothing' {
+        $image = New-BackupImage $source (Join-Path $folder 'ex2.dmg') -Exclude *.tmp, *.nosuch -Verbose -WarningVariable warnings -WarningAction SilentlyContinue 4>&1
+        $verbose = $image | Where-Object { $_ -is [System.Management.Automation.VerboseRecord] }
+        @($verbose -match "draft\.tmp was left out: it matches the pattern '\*\.tmp'").Count | Should -Be 1
+        ($image | Where-Object { $_ -is [CCImage.BackupImage] }).Report.Excluded | Should -Be 1
+        @($warnings -match "'\*\.nosuch' to exclude matched nothing").Count | Should -Be 1
+        @($warnings -match "'\*\.tmp'").Count | Should -Be 0
+    }
+
+    It 'makes a read/write image of a .dmg that is to be filled' {
+        (New-BackupImage -Path (Join-Path $folder 'scratch.dmg') -SizeBytes 10MB).Format | Should -Be 'ReadWrite'
+        (New-BackupImage -Path (Join-Path $folder 'scratch2.dmg') -SizeBytes 10MB -Format UDZO).Format | Should -Be 'ReadOnlyZlib'
+    }
+
+    It 'refuses -Preallocate where nothing can be reserved, and a size beyond every volume' {
+        { New-BackupImage $source (Join-Path $folder 'p.sparseimage') -Preallocate } | Should -Throw -ErrorId 'InvalidArgument,*'
+        foreach ($size in [long]::MaxValue, ([long]1 -shl 62)) {
+            { New-BackupImage $source (Join-Path $folder 'p.sparsebundle') -SizeBytes $size } | Should -Throw -ErrorId 'InvalidArgument,*'
+        }
+        Get-ChildItem $folder -Filter 'p.*' -Force | Should -BeNullOrEmpty
+    }
+
+    It 'advises a size that is enough' {
+        $e = { New-BackupImage $source (Join-Path $folder 'advice.dmg') -SizeBytes 100KB } | Should -Throw -ErrorId 'CapacityTooSmall,*' -PassThru
+        $e.Exception.Message -match 'size of (\d+) bytes' | Should -BeTrue
+        (New-BackupImage $source (Join-Path $folder 'advice.dmg') -SizeBytes ([long]$Matches[1])).CapacityBytes | Should -Be ([long]$Matches[1])
+    }
+
+    Context 'Names that differ in case only' -Skip:(-not $IsLinux) {
+        BeforeAll {
+            $twins = New-Item (Join-Path $TestDrive 'Twins') -ItemType Directory
+            foreach ($name in 'readme', 'README', 'other') { Set-Content (Join-Path $twins $name) $name }
+        }
+
+        It 'make the volume case-sensitive, with one warning' {
+            $image = New-BackupImage $twins (Join-Path $folder 'twins.dmg') -WarningVariable warnings -WarningAction SilentlyContinue
+            $image.Volumes[0].Kind | Should -Be 'HfsPlusCaseSensitive'
+            @($warnings).Count | Should -Be 1
+            $warnings[0] | Should -Match 'HFSX'
+        }
+
+        It 'are an error when the file system was chosen' {
+            $e = { New-BackupImage $twins (Join-Path $folder 'twins2.dmg') -FileSystem HfsPlus } | Should -Throw -ErrorId 'SourceNotRepresentable,*' -PassThru
+            $e.ErrorDetails.RecommendedAction | Should -Match '-SkipUnreadable'
+            Join-Path $folder 'twins2.dmg' | Should -Not -Exist
+        }
+
+        It 'are left out on request: the image stands, and the result is an error' {
+            $target = Join-Path $folder 'twins3.dmg'
+            $image = New-BackupImage $twins $target -FileSystem HfsPlus -SkipUnreadable -WarningAction SilentlyContinue -ErrorAction SilentlyContinue -ErrorVariable errors
+            $? | Should -BeFalse
+            @($errors).Count | Should -Be 1
+            $errors[0].FullyQualifiedErrorId | Should -BeLike 'BackedUpInPart,*'
+            $errors[0].TargetObject | Should -Be $target
+            $image.Report.Skipped.Path | Should -Be (Join-Path $twins 'readme')
+            (Get-BackupImageItem $target).Name | Should -Contain 'README'
+            { New-BackupImage $twins $target -Force -FileSystem HfsPlus -SkipUnreadable -WarningAction SilentlyContinue -ErrorAction Stop } | Should -Throw -ErrorId 'BackedUpInPart,*'
+            $target | Should -Exist
+        }
     }
 
     It 'makes an image for each source of a pipeline' {

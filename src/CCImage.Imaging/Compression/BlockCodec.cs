@@ -21,4 +21,11 @@ internal abstract class BlockCodec
     /// <param name="destination">As long as the block was: it is filled exactly.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: not such a block, or of another length.</exception>
     public abstract void Decode(ReadOnlySpan<byte> source, Span<byte> destination);
+
+    /// <summary>The same, with a stop on the way where a block of the largest size would take a codec longer than a moment.</summary>
+    /// <param name="source">The compressed form, whole.</param>
+    /// <param name="destination">As long as the block was: it is filled exactly.</param>
+    /// <param name="cancellation">Ends it.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: not such a block, or of another length.</exception>
+    public virtual void Decode(ReadOnlySpan<byte> source, Span<byte> destination, CancellationToken cancellation) => Decode(source, destination);
 }

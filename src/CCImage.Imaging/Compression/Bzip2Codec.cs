@@ -31,12 +31,15 @@ internal sealed class Bzip2Codec : BlockCodec
 
     /// <inheritdoc/>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ComponentMissing"/>: the private assembly is not there.</exception>
-    public override void Decode(ReadOnlySpan<byte> source, Span<byte> destination)
+    public override void Decode(ReadOnlySpan<byte> source, Span<byte> destination) => Decode(source, destination, CancellationToken.None);
+
+    /// <inheritdoc/>
+    public override void Decode(ReadOnlySpan<byte> source, Span<byte> destination, CancellationToken cancellation)
     {
         IExternalCodecs codecs = ExternalCodecs.Current;
         try
         {
-            codecs.DecompressBzip2(source, destination);
+            codecs.DecompressBzip2(source, destination, cancellation);
         }
         catch (InvalidDataException e)
         {

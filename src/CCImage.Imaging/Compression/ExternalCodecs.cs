@@ -15,8 +15,9 @@ internal interface IExternalCodecs
     /// <summary>Decompresses one bzip2 stream that yields exactly the bytes of the destination.</summary>
     /// <param name="source">The stream.</param>
     /// <param name="destination">Room for the plain bytes; filled to the last one.</param>
+    /// <param name="cancellation">Ends it.</param>
     /// <exception cref="InvalidDataException">The stream is damaged, or yields fewer or more bytes.</exception>
-    void DecompressBzip2(ReadOnlySpan<byte> source, Span<byte> destination);
+    void DecompressBzip2(ReadOnlySpan<byte> source, Span<byte> destination, CancellationToken cancellation);
 }
 
 /// <summary>The way to the codecs that are not ours.</summary>

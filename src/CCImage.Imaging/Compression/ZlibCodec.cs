@@ -17,6 +17,8 @@ internal sealed class ZlibCodec : BlockCodec
     // Small enough to notice soon that a block does not fit, large enough not to matter.
     private const int FeedSize = 128 << 10;
 
+    private const int StepSize = 1 << 20; // between two looks for a stop
+
     private readonly ZLibCompressionOptions _options;
 
     /// <summary>Makes the codec.</summary>
@@ -49,7 +51,10 @@ internal sealed class ZlibCodec : BlockCodec
     }
 
     /// <inheritdoc/>
-    public override unsafe void Decode(ReadOnlySpan<byte> source, Span<byte> destination)
+    public override void Decode(ReadOnlySpan<byte> source, Span<byte> destination) => Decode(source, destination, CancellationToken.None);
+
+    /// <inheritdoc/>
+    public override unsafe void Decode(ReadOnlySpan<byte> source, Span<byte> destination, CancellationToken cancellation)
     {
         if (source.IsEmpty) throw ImageException.Damaged("A zlib block is empty.");
         try
@@ -58,7 +63,16 @@ internal sealed class ZlibCodec : BlockCodec
             {
                 using var input = new UnmanagedMemoryStream(bytes, source.Length);
                 using var zlib = new ZLibStream(input, CompressionMode.Decompress);
-                int count = zlib.ReadAtLeast(destination, destination.Length, throwOnEndOfStream: false);
+                int count = 0;
+                while (count < destination.Length)
+                {
+                    cancellation.ThrowIfCancellationRequested();
+                    Span<byte> piece = destination[count..Math.Min(destination.Length, count + StepSize)];
+                    int read = zlib.ReadAtLeast(piece, piece.Length, throwOnEndOfStream: false);
+                    count += read;
+                    if (read < piece.Length) break;
+                }
+
                 if (count < destination.Length)
                     throw ImageException.Damaged($"A zlib block ends after {count} of {destination.Length} bytes.");
 

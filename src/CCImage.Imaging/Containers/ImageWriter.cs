@@ -55,6 +55,14 @@ internal abstract class ImageWriter : IDisposable
     /// <param name="chunk">The chunk, encoded.</param>
     public abstract void Append(DiskChunk chunk);
 
+    /// <summary>
+    /// Replaces a piece of data that was appended, after everything was appended and before <see cref="Complete"/>: the disk knew only at its end what
+    /// has to stand there. One at a time.
+    /// </summary>
+    /// <param name="chunk">A chunk that was appended as data, with its new bytes; not encoded.</param>
+    /// <param name="oldChecksum">What <see cref="DiskChunk.PlainChecksum"/> was when it was appended.</param>
+    public virtual void Replace(DiskChunk chunk, uint oldChecksum) => throw new NotSupportedException("This writer appends only.");
+
     /// <summary>Writes what comes last (index, trailer) and flushes. Until then nothing may take the file for an image.</summary>
     public abstract void Complete();
 

@@ -104,6 +104,12 @@ public enum ImageErrorId
 
     /// <summary>Something that was to be restored was not, or not as the image has it: what, say the warnings and the counts of the result.</summary>
     RestoredInPart,
+
+    /// <summary>The user is to be asked whether to go on, and there is nobody to ask.</summary>
+    ConfirmationRequired,
+
+    /// <summary>The image was converted, but its source was damaged: what, says the result.</summary>
+    ConvertedInPart,
 }
 
 /// <summary>
@@ -145,6 +151,9 @@ public sealed class ImageException : Exception
     /// <summary>What to do about it.</summary>
     public string? Remedy { get; }
 
+    /// <summary>Whether the host did not let something be seen, so that nothing follows from it about what the image holds.</summary>
+    internal bool IsHostFault => Id is ImageErrorId.ImageUnreadable or ImageErrorId.ImageNotFound or ImageErrorId.ImageInUse or ImageErrorId.AccessDenied or ImageErrorId.InputOutputFailed;
+
     /// <summary>The same exception with the path filled in, unless it already has one. Format code knows places; only the opener knows the path.</summary>
     /// <param name="path">The file concerned.</param>
     public ImageException WithPath(string path) => Path is null ? new(Id, Problem, path, Place, Remedy, this) : this;
@@ -168,6 +177,8 @@ public sealed class ImageException : Exception
     {
         string text = path is null ? message : $"{path}: {message}";
         if (place is not null) text += $" (at {place})";
-        return remedy is null ? text : $"{text} {remedy}";
+
+        // Names from an image among it: nothing that a terminal would obey. The properties have the true text.
+        return Diagnostics.DisplayText.Escape(remedy is null ? text : $"{text} {remedy}");
     }
 }

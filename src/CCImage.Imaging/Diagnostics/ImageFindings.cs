@@ -60,7 +60,25 @@ internal sealed class ImageFindings(string path)
     /// <param name="fault">What was thrown.</param>
     public void Damaged(string check, ImageException fault) => Damaged(check, fault.Problem, fault.Place, fault.Remedy);
 
-    private void Add(ImageFindingGrade grade, string check, string message, string? place, string? remedy)
+    /// <summary>Counts findings of a check of which as many are kept as ever are, without a sentence for each; false while that is not so.</summary>
+    /// <param name="grade">How grave they are.</param>
+    /// <param name="check">What was checked.</param>
+    /// <param name="count">How many.</param>
+    public bool TryCount(ImageFindingGrade grade, string check, long count)
+    {
+        long known = _counts.GetValueOrDefault((check, grade));
+        if (known < MostOfOneCheck) return false;
+        _counts[(check, grade)] = known + count;
+        return true;
+    }
+
+    /// <summary>Adds a finding of any grade.</summary>
+    /// <param name="grade">How grave it is.</param>
+    /// <param name="check">What was checked.</param>
+    /// <param name="message">What was found.</param>
+    /// <param name="place">Where, or null.</param>
+    /// <param name="remedy">What to do, or null.</param>
+    public void Add(ImageFindingGrade grade, string check, string message, string? place, string? remedy)
     {
         if (grade > Worst) Worst = grade;
         long count = _counts.GetValueOrDefault((check, grade)) + 1;

@@ -28,8 +28,8 @@ public enum ImagingWarningKind
 /// <param name="Message">A sentence.</param>
 public sealed record ImagingWarning(ImagingWarningKind Kind, string? Path, string Message)
 {
-    /// <inheritdoc/>
-    public override string ToString() => Path is null ? Message : $"{Path}: {Message}";
+    /// <summary>Path and message for people, control characters in them by their numbers.</summary>
+    public override string ToString() => DisplayText.Escape(Path is null ? Message : $"{Path}: {Message}");
 }
 
 /// <summary>How far a job is.</summary>

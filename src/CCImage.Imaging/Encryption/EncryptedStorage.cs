@@ -61,6 +61,9 @@ internal sealed class EncryptedStorage : BlockStorage
     /// <inheritdoc/>
     public override long Length => Volatile.Read(ref _length);
 
+    /// <summary>Bytes of data that the header tells of and the file does not have; 0 for a whole file.</summary>
+    public long CutBytes { get; private init; }
+
     /// <inheritdoc/>
     public override bool CanWrite => _writable;
 
@@ -70,19 +73,28 @@ internal sealed class EncryptedStorage : BlockStorage
     /// <summary>Opens an encrypted file with its passphrase; writable when the file is and the encryption is of version 2.</summary>
     /// <param name="file">The file; owned by the result.</param>
     /// <param name="passphrase">The passphrase.</param>
+    /// <param name="mayBeCut">Whether a file that ends before its data is opened as far as it goes (see <see cref="CutBytes"/>), to be read.</param>
+    /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException">Damaged, not supported, or not the passphrase.</exception>
-    public static EncryptedStorage Open(BlockStorage file, Passphrase passphrase)
+    public static EncryptedStorage Open(BlockStorage file, Passphrase passphrase, bool mayBeCut = false, CancellationToken cancellation = default)
     {
         EncryptionHeader header = EncryptionHeader.Read(file);
+        long there = Math.Max(0, file.Length - header.DataOffset) / header.BlockSize * header.BlockSize, cut = 0;
         if (header.DataOffset > file.Length || header.DataSize > file.Length - header.DataOffset)
         {
-            throw ImageException.Damaged(
-                $"The file has {file.Length} bytes, and {header.DataSize} bytes of data should begin at {header.DataOffset}.", "encryption header at byte 0");
+            if (!mayBeCut || there == 0) throw CutShort(header, file);
+            cut = header.DataSize - there;
         }
 
         return new EncryptedStorage(
-            file, new BlockCipher(header.Unlock(passphrase), header.BlockSize), header.DataOffset, header.DataSize, readOnly: header.Version != 2);
+            file, new BlockCipher(header.Unlock(passphrase, cancellation), header.BlockSize), header.DataOffset, header.DataSize - cut, readOnly: header.Version != 2 || cut > 0)
+        {
+            CutBytes = cut,
+        };
     }
+
+    private static ImageException CutShort(EncryptionHeader header, BlockStorage file) => ImageException.Damaged(
+        $"The file has {file.Length} bytes, and {header.DataSize} bytes of data should begin at {header.DataOffset}.", "encryption header at byte 0");
 
     /// <summary>
     /// The layer over a band of a bundle, which is encrypted by itself, its blocks counted from 0. Bytes at its end that are less than a cipher's
@@ -92,6 +104,9 @@ internal sealed class EncryptedStorage : BlockStorage
     /// <param name="cipher">The keys, which all bands share; stays the caller's.</param>
     public static EncryptedStorage OfBand(BlockStorage band, BlockCipher cipher) =>
         new(band, cipher, 0, band.Length / BlockCipher.CipherSize * BlockCipher.CipherSize, ownsCipher: false);
+
+    /// <summary>Whether what lies beneath goes on behind the data: a cut was interrupted.</summary>
+    public bool HasRemains => _keepsSize && _inner.Length > _dataOffset + Layout.RoundUp(_length, _cipher.BlockSize);
 
     /// <summary>Cuts the data, or extends them by zeros.</summary>
     /// <param name="length">The new length in bytes.</param>

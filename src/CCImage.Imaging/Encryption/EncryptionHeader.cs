@@ -13,9 +13,9 @@ namespace CCImage.Encryption;
 internal sealed class EncryptionHeader
 {
     /// <summary>
-    /// The most key-derivation rounds that are tried: twenty times the most seen. More would be a file made to hang its reader.
+    /// The most key-derivation rounds that are tried: ten times the most seen. More would be a file made to hang its reader.
     /// </summary>
-    public const uint MaximumIterations = 10_000_000;
+    public const uint MaximumIterations = 5_000_000;
 
     /// <summary>Bytes of the key that wraps.</summary>
     public const int TripleDesKeySize = 24;
@@ -26,6 +26,9 @@ internal sealed class EncryptionHeader
     private const int SectorSize = 512;
     private const int MaximumKeyEntries = 64;
     private const int MaximumWrappedSize = 4096;
+
+    /// <summary>Bytes in front of a key that version 1 wraps.</summary>
+    private const int LengthSize = 4;
 
     // RFC 3217, section 3.1: the fixed IV of the outer layer of a Triple-DES key wrap.
     private static ReadOnlySpan<byte> KeyWrapIv => [0x4A, 0xDD, 0xA2, 0x2C, 0x79, 0xE8, 0x21, 0x05];
@@ -40,7 +43,7 @@ internal sealed class EncryptionHeader
     /// <summary>1 or 2.</summary>
     public required int Version { get; init; }
 
-    /// <summary>Size of the AES key in bits: 128 or 256; version 1 has 128.</summary>
+    /// <summary>Size of the AES key in bits: 128 or 256.</summary>
     public required int KeyBits { get; init; }
 
     /// <summary>Bytes enciphered as one chain, a multiple of 16.</summary>
@@ -77,18 +80,20 @@ internal sealed class EncryptionHeader
 
     /// <summary>Derives and unwraps the keys.</summary>
     /// <param name="passphrase">The passphrase.</param>
+    /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.WrongPassphrase"/>.</exception>
-    public DiskKeys Unlock(Passphrase passphrase)
+    public DiskKeys Unlock(Passphrase passphrase, CancellationToken cancellation = default)
     {
-        if (Trailer is EncryptionTrailerV1 trailer) return UnlockV1(trailer, passphrase) ?? throw WrongPassphrase();
-        using KeyBlob blob = UnwrapKeys(passphrase);
+        if (Trailer is EncryptionTrailerV1 trailer) return UnlockV1(trailer, KeyBits / 8, passphrase, cancellation) ?? throw WrongPassphrase();
+        using KeyBlob blob = UnwrapKeys(passphrase, cancellation);
         return new DiskKeys(blob.Bytes.AsSpan(0, KeyBits / 8), blob.Bytes.AsSpan(KeyBits / 8, DiskKeys.HmacKeySize));
     }
 
     /// <summary>Unwraps the keys of a version 2 header, all that is wrapped with them included.</summary>
     /// <param name="passphrase">The passphrase.</param>
+    /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.WrongPassphrase"/>, or there is no passphrase.</exception>
-    internal KeyBlob UnwrapKeys(Passphrase passphrase)
+    internal KeyBlob UnwrapKeys(Passphrase passphrase, CancellationToken cancellation = default)
     {
         if (PassphraseKeys.Length == 0)
         {
@@ -98,7 +103,7 @@ internal sealed class EncryptionHeader
 
         foreach (PassphraseKey key in PassphraseKeys)
         {
-            if (UnwrapV2(key, passphrase) is { } blob) return new KeyBlob(blob, key.Offset, key.Wrapped.Length);
+            if (UnwrapV2(key, passphrase, cancellation) is { } blob) return new KeyBlob(blob, key.Offset, key.Wrapped.Length);
         }
 
         throw WrongPassphrase();
@@ -234,29 +239,38 @@ internal sealed class EncryptionHeader
         EncryptionTrailerV1 trailer = ReadStructure<EncryptionTrailerV1>(file, at, "encryption trailer");
         if ((uint)trailer.Iterations is 0 or > MaximumIterations)
             throw ImageException.Damaged($"{trailer.Iterations} rounds of key derivation are not possible.", place);
-        if (trailer.SaltSize > 48 || trailer.WrappedAesKeySize > 296 || trailer.WrappedHmacKeySize > 300)
+        if (trailer.SaltSize > 32 || trailer.WrappedAesKeySize > 296 || trailer.WrappedHmacKeySize > 300)
             throw ImageException.Damaged("A field of the encryption trailer is longer than its room.", place);
+        if (trailer.Algorithm != EncryptionHeaderV2.CipherAes || (uint)trailer.KeyBits is not (128 or 256))
+            throw ImageException.Unsupported($"The cipher {(uint)trailer.Algorithm:X8} with {trailer.KeyBits} bits is not known.", place: place);
+        if (trailer.Mode != EncryptionHeaderV2.ModeCbc) throw ImageException.Unsupported($"Cipher mode {trailer.Mode} is not known.", place: place);
+        if ((uint)trailer.BlockSize is < SectorSize or > 1 << 20 || !BitOperations.IsPow2((uint)trailer.BlockSize))
+            throw ImageException.Damaged($"A cipher block of {trailer.BlockSize} bytes is not possible.", place);
         return new EncryptionHeader
         {
             Version = 1,
-            KeyBits = 128,
-            BlockSize = EncryptionTrailerV1.BlockSize,
+            KeyBits = (int)(uint)trailer.KeyBits,
+            BlockSize = (int)(uint)trailer.BlockSize,
             DataOffset = 0,
             DataSize = at,
             Trailer = trailer,
         };
     }
 
-    private static DiskKeys? UnlockV1(EncryptionTrailerV1 trailer, Passphrase passphrase)
+    private static DiskKeys? UnlockV1(EncryptionTrailerV1 trailer, int keySize, Passphrase passphrase, CancellationToken cancellation)
     {
-        byte[] derived = Derive(passphrase, Layout.AsBytes(ref trailer.Salt)[..(int)(uint)trailer.SaltSize], (int)(uint)trailer.Iterations);
+        byte[] derived = Derive(passphrase, Layout.AsBytes(ref trailer.Salt)[..(int)(uint)trailer.SaltSize], (int)(uint)trailer.Iterations, cancellation);
         byte[]? aes = null;
         byte[]? hmac = null;
         try
         {
             aes = UnwrapV1(derived, Layout.AsBytes(ref trailer.WrappedAesKey)[..(int)(uint)trailer.WrappedAesKeySize]);
             hmac = UnwrapV1(derived, Layout.AsBytes(ref trailer.WrappedHmacKey)[..(int)(uint)trailer.WrappedHmacKeySize]);
-            return aes is { Length: >= 20 } && hmac is { Length: >= 24 } ? new DiskKeys(aes.AsSpan(4, 16), hmac.AsSpan(4, DiskKeys.HmacKeySize)) : null;
+
+            // The length that was unwrapped is another witness of the key's: a key cut short deciphers to noise, and nothing else would tell.
+            return aes?.Length == LengthSize + keySize && hmac?.Length == LengthSize + DiskKeys.HmacKeySize
+                ? new DiskKeys(aes.AsSpan(LengthSize, keySize), hmac.AsSpan(LengthSize, DiskKeys.HmacKeySize))
+                : null;
         }
         finally
         {
@@ -283,9 +297,9 @@ internal sealed class EncryptionHeader
         }
     }
 
-    private byte[]? UnwrapV2(PassphraseKey key, Passphrase passphrase)
+    private byte[]? UnwrapV2(PassphraseKey key, Passphrase passphrase, CancellationToken cancellation)
     {
-        byte[] derived = Derive(passphrase, key.Salt, key.Iterations);
+        byte[] derived = Derive(passphrase, key.Salt, key.Iterations, cancellation);
         try
         {
             byte[]? blob = DecipherTripleDes(derived, key.Iv, key.Wrapped);
@@ -306,10 +320,11 @@ internal sealed class EncryptionHeader
     /// <param name="passphrase">The passphrase.</param>
     /// <param name="salt">The salt.</param>
     /// <param name="iterations">Rounds of PBKDF2.</param>
-    internal static byte[] Derive(Passphrase passphrase, ReadOnlySpan<byte> salt, int iterations)
+    /// <param name="cancellation">Ends it.</param>
+    internal static byte[] Derive(Passphrase passphrase, ReadOnlySpan<byte> salt, int iterations, CancellationToken cancellation = default)
     {
         byte[] derived = GC.AllocateUninitializedArray<byte>(TripleDesKeySize, pinned: true);
-        passphrase.Derive(salt, iterations, derived);
+        passphrase.Derive(salt, iterations, derived, cancellation);
         return derived;
     }
 

@@ -139,6 +139,13 @@ internal struct PassphraseKeyV2
     public UInt32BE WrappedSize;
 }
 
+/// <summary>Twelve bytes.</summary>
+[InlineArray(12)]
+internal struct Bytes12
+{
+    private byte _first;
+}
+
 /// <summary>Forty-eight bytes.</summary>
 [InlineArray(48)]
 internal struct Bytes48
@@ -174,13 +181,31 @@ internal struct EncryptionTrailerV1
     /// <summary>'cdsaencr' as a number.</summary>
     public const ulong SignatureValue = 0x63647361656E6372;
 
-    /// <summary>Bytes enciphered as one chain.</summary>
-    public const int BlockSize = 4096;
+    public Bytes16 Uuid;
 
-    public Bytes48 Unknown1;
+    /// <summary>Bytes enciphered as one chain: 4,096 in every image seen.</summary>
+    public UInt32BE BlockSize;
+
+    /// <summary>17, 7, 6 and 192: Triple-DES that wraps the keys, PKCS #7, CBC, key bits.</summary>
+    public Bytes16 Wrap;
+
+    /// <summary>8, 103 and 0: size of its IV, PBKDF2, HMAC-SHA1.</summary>
+    public Bytes12 Derivation;
     public UInt32BE Iterations;
     public UInt32BE SaltSize;
-    public Bytes48 Salt;
+    public Bytes32 Salt;
+
+    /// <summary>16.</summary>
+    public UInt32BE IvSize;
+
+    /// <summary>5: CBC.</summary>
+    public UInt32BE Mode;
+
+    /// <summary>0x80000001: AES.</summary>
+    public UInt32BE Algorithm;
+
+    /// <summary>Size of the AES key in bits: 128 or 256.</summary>
+    public UInt32BE KeyBits;
     public Bytes32 UnwrapIv;
     public UInt32BE WrappedAesKeySize;
     public Bytes296 WrappedAesKey;

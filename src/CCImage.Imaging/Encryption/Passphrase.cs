@@ -61,7 +61,8 @@ public sealed class Passphrase : IDisposable, IEquatable<Passphrase>
     /// <param name="salt">The salt.</param>
     /// <param name="rounds">Rounds.</param>
     /// <param name="key">Receives the key.</param>
-    internal void Derive(ReadOnlySpan<byte> salt, int rounds, Span<byte> key)
+    /// <param name="cancellation">Ends it.</param>
+    internal void Derive(ReadOnlySpan<byte> salt, int rounds, Span<byte> key, CancellationToken cancellation = default)
     {
         lock (_deriving)
         {
@@ -69,7 +70,8 @@ public sealed class Passphrase : IDisposable, IEquatable<Passphrase>
             {
                 CryptographicOperations.ZeroMemory(_derived);
                 _derived = GC.AllocateUninitializedArray<byte>(key.Length, pinned: true);
-                Rfc2898DeriveBytes.Pbkdf2(Bytes, salt, _derived, rounds, HashAlgorithmName.SHA1);
+                _rounds = 0; // nothing is kept yet
+                KeyDerivation.Derive(Bytes, salt, _derived, rounds, cancellation);
                 (_salt, _rounds) = (salt.ToArray(), rounds);
                 Derivations++;
             }

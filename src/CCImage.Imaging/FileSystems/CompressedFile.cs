@@ -20,14 +20,16 @@ internal sealed class CompressedFile
     /// <summary>Longest value that is believed; the kernel's own limit is far below.</summary>
     public const int MaximumAttributeSize = 1 << 20;
 
-    private const int HeaderSize = 16;
+    /// <summary>Bytes at the beginning of the value that tell what it is.</summary>
+    public const int HeaderSize = 16;
+
     private const uint Magic = 0x636D7066; // 'fpmc' as bytes
     private const int BlockSize = 64 << 10;
     private static readonly LzfseCodec s_lzfse = new();
     private readonly uint _type;
-    private readonly byte[] _value;
+    private readonly byte[]? _value; // where whoever reads the tree has it anyway
 
-    private CompressedFile(uint type, long size, byte[] value) => (_type, Size, _value) = (type, size, value);
+    private CompressedFile(uint type, long size, byte[]? value) => (_type, Size, _value) = (type, size, value);
 
     /// <summary>Bytes of the content, decompressed.</summary>
     public long Size { get; }
@@ -36,35 +38,51 @@ internal sealed class CompressedFile
     public bool IsInResourceFork => _type is 4 or 8 or 10 or 12 or 14;
 
     /// <summary>Reads the attribute, or null when it is none of these: then the file is what its forks are.</summary>
-    /// <param name="value">The attribute's value.</param>
-    public static CompressedFile? TryParse(byte[] value)
+    /// <param name="value">The attribute's value, which is in memory for another reason and is kept.</param>
+    public static CompressedFile? TryParse(byte[] value) => TryParse(value, value);
+
+    /// <summary>The same by the beginning of a value, which is read whole when the file is opened.</summary>
+    /// <param name="header">The beginning of the attribute's value.</param>
+    public static CompressedFile? TryParse(ReadOnlySpan<byte> header) => TryParse(header, null);
+
+    private static CompressedFile? TryParse(ReadOnlySpan<byte> header, byte[]? value)
     {
-        if (value.Length < HeaderSize || BinaryPrimitives.ReadUInt32LittleEndian(value) != Magic) return null;
-        ulong size = BinaryPrimitives.ReadUInt64LittleEndian(value.AsSpan(8));
-        return size <= long.MaxValue ? new(BinaryPrimitives.ReadUInt32LittleEndian(value.AsSpan(4)), (long)size, value) : null;
+        if (header.Length < HeaderSize || BinaryPrimitives.ReadUInt32LittleEndian(header) != Magic) return null;
+        ulong size = BinaryPrimitives.ReadUInt64LittleEndian(header[8..]);
+        return size <= long.MaxValue ? new(BinaryPrimitives.ReadUInt32LittleEndian(header[4..]), (long)size, value) : null;
     }
 
     /// <summary>Opens the content.</summary>
     /// <param name="resourceFork">The resource fork, where <see cref="IsInResourceFork"/>.</param>
+    /// <param name="openValue">Opens the value of the attribute, which has at most <see cref="MaximumAttributeSize"/> bytes.</param>
     /// <param name="place">What errors call it.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.UnsupportedFormat"/> for other methods; <see cref="ImageErrorId.ImageDamaged"/>.</exception>
-    public BlockStorage Open(BlockStorage? resourceFork, string place)
+    public BlockStorage Open(BlockStorage? resourceFork, Func<BlockStorage> openValue, Func<string> place)
     {
         switch (_type)
         {
             case 1 or 3 or 7 or 9 or 11:
-                if (Size > (_type == 1 ? _value.Length - HeaderSize : BlockSize)) throw ImageException.Damaged($"A compressed file in an attribute claims {Size} bytes.", place);
+                byte[] value = _value ?? ReadValue(openValue);
+                if (Size > (_type == 1 ? value.Length - HeaderSize : BlockSize)) throw ImageException.Damaged($"A compressed file in an attribute claims {Size} bytes.", place());
                 byte[] content = new byte[Size];
-                if (_type == 1) _value.AsSpan(HeaderSize, content.Length).CopyTo(content);
-                else Decode(_type, _value.AsSpan(HeaderSize), content, place);
+                if (_type == 1) value.AsSpan(HeaderSize, content.Length).CopyTo(content);
+                else Decode(_type, value.AsSpan(HeaderSize), content, place);
                 return new MemoryStorage(content);
             case 4 or 8 or 10 or 12:
                 return new CompressedFork(resourceFork!, _type, Size, place);
             default:
                 throw ImageException.Unsupported(
                     $"The file is compressed by the file system with method {_type}{NameOf(_type)}, which this version cannot read.",
-                    "Copy the file on a Mac, or use a copy of it that is not compressed.", place);
+                    "Copy the file on a Mac, or use a copy of it that is not compressed.", place());
         }
+    }
+
+    private static byte[] ReadValue(Func<BlockStorage> open)
+    {
+        using BlockStorage storage = open();
+        byte[] value = new byte[(int)Math.Min(storage.Length, MaximumAttributeSize)];
+        storage.Read(0, value);
+        return value.Length >= HeaderSize ? value : throw ImageException.Damaged("The attribute of a compressed file is too short.");
     }
 
     private static string NameOf(uint type) => type is 13 or 14 ? " (LZBITMAP)" : "";
@@ -78,13 +96,13 @@ internal sealed class CompressedFile
         _ => first == 0xFF,
     };
 
-    private static void Decode(uint type, ReadOnlySpan<byte> source, Span<byte> target, string place)
+    private static void Decode(uint type, ReadOnlySpan<byte> source, Span<byte> target, Func<string> place)
     {
         if (target.IsEmpty) return;
-        if (source.IsEmpty) throw ImageException.Damaged("A block of a compressed file is missing.", place);
+        if (source.IsEmpty) throw ImageException.Damaged("A block of a compressed file is missing.", place());
         if (IsStored(type, source[0]))
         {
-            if (source.Length - 1 < target.Length) throw ImageException.Damaged("A stored block of a compressed file is too short.", place);
+            if (source.Length - 1 < target.Length) throw ImageException.Damaged("A stored block of a compressed file is too short.", place());
             source.Slice(1, target.Length).CopyTo(target);
             return;
         }
@@ -104,13 +122,13 @@ internal sealed class CompressedFile
                     break;
             }
         }
-        catch (ImageException e) when (e.Place != place)
+        catch (ImageException e) when (type is 7 or 8 or 11 or 12)
         {
-            throw ImageException.Damaged($"A block of a compressed file does not decompress: {e.Problem}", place, innerException: e);
+            throw ImageException.Damaged($"A block of a compressed file does not decompress: {e.Problem}", place(), innerException: e);
         }
     }
 
-    private static void Inflate(ReadOnlySpan<byte> source, Span<byte> target, string place)
+    private static void Inflate(ReadOnlySpan<byte> source, Span<byte> target, Func<string> place)
     {
         try
         {
@@ -120,10 +138,10 @@ internal sealed class CompressedFile
         catch (Exception e) when (e is InvalidDataException or IOException)
         {
             // The latter (a ZLibException) for a block that asks for a dictionary of its own: nothing else is read here but memory.
-            throw ImageException.Damaged("A block of a compressed file does not decompress.", place, e);
+            throw ImageException.Damaged("A block of a compressed file does not decompress.", place(), e);
         }
 
-        throw ImageException.Damaged("A block of a compressed file is cut short.", place);
+        throw ImageException.Damaged("A block of a compressed file is cut short.", place());
     }
 
     // Resource fork, zlib: a header of four big-endian words (offset of the data first), a big-endian length, then, all little-endian, the number
@@ -133,19 +151,19 @@ internal sealed class CompressedFile
     {
         private readonly Lock _reading = new();
         private readonly BlockStorage _fork;
-        private readonly string _place;
+        private readonly Func<string> _place;
         private readonly uint _type;
         private readonly long _tableOffset;
         private readonly byte[] _block;
         private long _blockNumber = -1;
 
-        public CompressedFork(BlockStorage fork, uint type, long size, string place)
+        public CompressedFork(BlockStorage fork, uint type, long size, Func<string> place)
         {
             (_fork, _type, Length, _place) = (fork, type, size, place);
             _tableOffset = type == 4 ? FindTable() : 0;
             _block = new byte[Math.Min(size, BlockSize)];
             if (type == 4 || (Layout.DivideUp(size, BlockSize) + 1) * sizeof(uint) <= fork.Length) return;
-            throw ImageException.Damaged($"The resource fork of a compressed file of {size} bytes is too short.", place);
+            throw ImageException.Damaged($"The resource fork of a compressed file of {size} bytes is too short.", place());
         }
 
         public override long Length { get; }
@@ -170,7 +188,7 @@ internal sealed class CompressedFile
         {
             if (number == _blockNumber) return;
             (long offset, long length) = Find(number);
-            if (length is < 0 or > 2 * BlockSize || offset > _fork.Length - length) throw ImageException.Damaged($"Block {number} of a compressed file is out of bounds.", _place);
+            if (length is < 0 or > 2 * BlockSize || offset > _fork.Length - length) throw ImageException.Damaged($"Block {number} of a compressed file is out of bounds.", _place());
             byte[] bytes = new byte[length];
             _fork.Read(offset, bytes);
             _blockNumber = -1;
@@ -181,14 +199,14 @@ internal sealed class CompressedFile
         private long FindTable()
         {
             Span<byte> word = stackalloc byte[4];
-            if (_fork.Length < 16) throw ImageException.Damaged("The resource fork of a compressed file is too short.", _place);
+            if (_fork.Length < 16) throw ImageException.Damaged("The resource fork of a compressed file is too short.", _place());
             _fork.Read(0, word);
             long table = BinaryPrimitives.ReadUInt32BigEndian(word) + 4L;
-            if (table > _fork.Length - 4) throw ImageException.Damaged("The block table of a compressed file is out of bounds.", _place);
+            if (table > _fork.Length - 4) throw ImageException.Damaged("The block table of a compressed file is out of bounds.", _place());
             _fork.Read(table, word);
             long blocks = BinaryPrimitives.ReadUInt32LittleEndian(word);
             if (blocks != Layout.DivideUp(Length, BlockSize) || blocks * 8 > _fork.Length - table - 4)
-                throw ImageException.Damaged($"A compressed file of {Length} bytes claims {blocks} blocks.", _place);
+                throw ImageException.Damaged($"A compressed file of {Length} bytes claims {blocks} blocks.", _place());
             return table;
         }
 

@@ -44,7 +44,7 @@ internal abstract class CountedVolume : FileSystemVolume
             foreach (SourceEntry entry in tree.Enumerate()) _ = entry.Kind == EntryKind.Directory ? folders++ : files++;
             return (files, folders);
         }
-        catch (ImageException)
+        catch (ImageException e) when (!e.IsHostFault)
         {
             return default;
         }

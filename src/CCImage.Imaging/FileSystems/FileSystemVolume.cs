@@ -41,7 +41,8 @@ internal abstract class FileSystemVolume : IDisposable
     /// The ranges of the volume (bytes from its start) that hold nothing: ascending, apart from each other, read from the allocation
     /// structures alone. Whatever is not certain is not free.
     /// </summary>
-    public abstract IEnumerable<StorageExtent> GetFreeExtents();
+    /// <param name="query">What ends it, and how short ranges may be; null for all of them. Whoever keeps them all may be given too many to keep.</param>
+    public abstract IEnumerable<StorageExtent> GetFreeExtents(FreeSpaceQuery? query = null);
 
     /// <summary>How many volumes it holds: one, but for a file system that holds several in one partition (APFS). One also when they cannot be listed.</summary>
     public virtual int VolumeCount => 1;

@@ -21,6 +21,9 @@ internal sealed class FixedVolumeResizer(FileSystemVolume volume) : VolumeResize
         public override long BytesMoved => 0;
 
         /// <inheritdoc/>
+        public override bool IsEmpty => true;
+
+        /// <inheritdoc/>
         public override void Write(BlockStorage window, Action<long> onMoved, CancellationToken cancellation)
         {
         }

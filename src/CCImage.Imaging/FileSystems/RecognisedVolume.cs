@@ -21,5 +21,5 @@ internal sealed class RecognisedVolume(VolumeKind kind, string name, long capaci
     public override long? FreeBytes => null;
 
     /// <inheritdoc/>
-    public override IEnumerable<StorageExtent> GetFreeExtents() => [];
+    public override IEnumerable<StorageExtent> GetFreeExtents(FreeSpaceQuery? query = null) => [];
 }

@@ -26,6 +26,9 @@ internal abstract class VolumeResizePlan
     /// <summary>Bytes of contents and structures that are written to another place, because their own is in the way.</summary>
     public abstract long BytesMoved { get; }
 
+    /// <summary>Whether the volume is already what it is to be, and nothing is left to be finished.</summary>
+    public abstract bool IsEmpty { get; }
+
     /// <summary>Resizes the volume, durably. Every prefix of the writes is a volume of the old or the new length, with all its files.</summary>
     /// <param name="window">The window: the longer one of before and after.</param>
     /// <param name="onMoved">Hears how many bytes have been moved, often.</param>

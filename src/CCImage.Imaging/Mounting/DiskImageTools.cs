@@ -13,9 +13,10 @@ namespace CCImage.Mounting;
 internal sealed record AttachOptions(string Path, bool ReadOnly, bool NoBrowse);
 
 /// <summary>
-/// The two programs of macOS that attach images. <c>diskutil image attach</c> is the one of newer systems; which of its options a system has is read
-/// from its own help, because they came one by one. <c>hdiutil</c> (its manual page: hdiutil(1)) is there on all systems up to now, and
-/// deprecated from macOS 27 on; it is taken where the other cannot do what is asked.
+/// The two programs of macOS that attach images. <c>hdiutil</c> (its manual page: hdiutil(1)) is there on all systems up to now, proved by years, and
+/// deprecated from macOS 27 on. <c>diskutil image attach</c> is the one of newer systems, and comes first from macOS 27 on; which of its options a system
+/// has is read from its own help, because they came one by one. Where it fails, <c>hdiutil</c> is tried once. Passphrases go to <c>hdiutil</c> as long
+/// as there is one: how <c>diskutil</c> reads them has been seen in its help only.
 /// </summary>
 /// <param name="system">Runs them.</param>
 /// <param name="observer">Hears what is run; never what goes to a standard input.</param>
@@ -30,7 +31,10 @@ internal sealed partial class DiskImageTools(ISystemTools system, IImagingObserv
     // EBUSY (sys/errno.h): the exit code of both programs when something keeps a volume busy, whatever the language of their words.
     private const int Busy = 16;
 
-    private const int DetachAttempts = 4;
+    // The first macOS whose hdiutil says that it is deprecated.
+    private const int FirstWithDiskutil = 27;
+
+    private const int Attempts = 4;
 
     private IReadOnlySet<string>? _diskutilOptions;
 
@@ -42,12 +46,27 @@ internal sealed partial class DiskImageTools(ISystemTools system, IImagingObserv
     public AttachedImage Attach(AttachOptions options, ReadOnlySpan<byte> passphrase, CancellationToken cancellation)
     {
         bool isSecret = !passphrase.IsEmpty;
-        (string program, string[] arguments) = AttachCommand(options, isSecret, DiskutilReads(passphrase) ? DiskutilOptions(cancellation) : null);
-        ToolResult result = Run(program, arguments, passphrase, options.Path, cancellation);
-        if (result.ExitCode != 0) throw Failure(result, options.Path, attaching: true);
+        ImageException? refusal = null;
+        if (!isSecret && PrefersDiskutil(cancellation) && AttachCommand(options, isSecret, DiskutilOptions(cancellation)) is { Program: Diskutil } first)
+        {
+            try
+            {
+                if (AttachBy(first, options.Path, passphrase, cancellation) is { } image) return image;
+            }
+            catch (ImageException e) when (!IsFinal(e))
+            {
+                observer.OnVerbose(e.Message);
+                refusal = e;
+            }
+        }
 
-        // Without a device nothing is attached, whatever the exit code.
-        return AttachedImage.FromAttach(ReadPropertyList(result.Output), options.Path) ?? throw Failure(result, options.Path, attaching: true);
+        if (AttachBy(AttachCommand(options, isSecret, null), options.Path, passphrase, cancellation) is { } attached) return attached;
+        if (refusal is not null) throw refusal;
+
+        // A system that has no hdiutil any more.
+        return DiskutilReads(passphrase) && AttachCommand(options, isSecret, DiskutilOptions(cancellation)) is { Program: Diskutil } last
+            ? AttachBy(last, options.Path, passphrase, cancellation) ?? throw Missing(Diskutil, options.Path)
+            : throw Missing(Hdiutil, options.Path);
     }
 
     /// <summary>Unmounts the volumes of an attached image and frees its device.</summary>
@@ -57,9 +76,9 @@ internal sealed partial class DiskImageTools(ISystemTools system, IImagingObserv
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageInUse"/>: a file on it is open; or what else macOS says.</exception>
     public void Detach(AttachedImage image, bool force, CancellationToken cancellation)
     {
-        foreach ((string program, string[] arguments) in DetachCommands(image.Device, force, DiskutilOptions(cancellation).Count > 0))
+        foreach ((string program, string[] arguments) in DetachCommands(image.Device, force, PrefersDiskutil(cancellation)))
         {
-            for (int left = DetachAttempts - 1; Run(program, arguments, [], image.Path, cancellation) is { ExitCode: not 0 } result; left--)
+            for (int left = Attempts - 1; Run(program, arguments, [], image.Path, cancellation) is { ExitCode: not 0 } result; left--)
             {
                 // Indexers and scanners look at a new volume for a moment and let it go by themselves.
                 ImageException failure = Failure(result, image.Path, attaching: false);
@@ -77,7 +96,7 @@ internal sealed partial class DiskImageTools(ISystemTools system, IImagingObserv
         return result is { ExitCode: 0 } && ReadPropertyList(result.Output) is { } list ? AttachedImage.FromInfo(list) : null;
     }
 
-    /// <summary>The program that attaches, and its arguments.</summary>
+    /// <summary>The arguments to attach with: of <c>diskutil</c>, or of <c>hdiutil</c> where that lacks an option.</summary>
     /// <param name="options">What is asked.</param>
     /// <param name="isSecret">Whether a passphrase comes by the standard input.</param>
     /// <param name="diskutilOptions">The options that <c>diskutil image attach</c> names in its help; null or empty when it is not to be used.</param>
@@ -103,10 +122,10 @@ internal sealed partial class DiskImageTools(ISystemTools system, IImagingObserv
     /// <summary>The programs that detach, one after the other, and their arguments.</summary>
     /// <param name="device">The image's device.</param>
     /// <param name="force">Whether files that are open are no obstacle.</param>
-    /// <param name="hasDiskutil">Whether <c>diskutil</c> attaches images here.</param>
-    internal static IReadOnlyList<(string Program, string[] Arguments)> DetachCommands(string device, bool force, bool hasDiskutil)
+    /// <param name="byDiskutil">Whether <c>diskutil</c> is the one to ask here.</param>
+    internal static IReadOnlyList<(string Program, string[] Arguments)> DetachCommands(string device, bool force, bool byDiskutil)
     {
-        if (!hasDiskutil) return [(Hdiutil, force ? ["detach", device, "-force"] : ["detach", device])];
+        if (!byDiskutil) return [(Hdiutil, force ? ["detach", device, "-force"] : ["detach", device])];
 
         // diskutil(8): eject knows no force; unmountDisk does.
         return force ? [(Diskutil, ["unmountDisk", "force", device]), (Diskutil, ["eject", device])] : [(Diskutil, ["eject", device])];
@@ -179,12 +198,55 @@ internal sealed partial class DiskImageTools(ISystemTools system, IImagingObserv
         }
     }
 
+    // Nothing that another program would do better.
+    private static bool IsFinal(ImageException failure) => failure.Id is ImageErrorId.ImageInUse or ImageErrorId.WrongPassphrase;
+
+    private static ImageException Missing(string program, string path) =>
+        new(ImageErrorId.ComponentMissing, $"macOS has no {program}.", path, remedy: "Restore-BackupImage extracts the files without it.");
+
     private ToolResult Run(string program, string[] arguments, ReadOnlySpan<byte> input, string path, CancellationToken cancellation)
     {
         observer.OnVerbose($"{program} {string.Join(' ', arguments)}");
-        return system.Run(program, arguments, input, cancellation) ?? throw new ImageException(
-            ImageErrorId.ComponentMissing, $"macOS has no {program}.", path, remedy: "Restore-BackupImage extracts the files without it.");
+        return system.Run(program, arguments, input, cancellation) ?? throw Missing(program, path);
     }
+
+    /// <summary>Attaches by one of the programs; null when it is not there.</summary>
+    private AttachedImage? AttachBy((string Program, string[] Arguments) command, string path, ReadOnlySpan<byte> passphrase, CancellationToken cancellation)
+    {
+        for (int left = Attempts - 1; ; left--)
+        {
+            observer.OnVerbose($"{command.Program} {string.Join(' ', command.Arguments)}");
+            if (system.Run(command.Program, command.Arguments, passphrase, cancellation) is not { } result) return null;
+
+            // Without a device nothing is attached, whatever the exit code.
+            if (result.ExitCode == 0 && AttachedImage.FromAttach(ReadPropertyList(result.Output), path) is { } image) return image;
+            ImageException failure = Failure(result, path, attaching: true);
+            if (failure.Id != ImageErrorId.ImageInUse || left == 0)
+            {
+                if (!IsFinal(failure)) ReleaseRemains(path, failure, cancellation);
+                throw failure;
+            }
+
+            system.Wait(TimeSpan.FromSeconds(1), cancellation);
+        }
+    }
+
+    /// <summary>Detaches an image that was attached in part: it would be in the way of the next attempt, and nobody would know of it.</summary>
+    private void ReleaseRemains(string path, ImageException failure, CancellationToken cancellation)
+    {
+        if (List(cancellation)?.FirstOrDefault(i => i.IsAt(path)) is not { } remains) return;
+        try
+        {
+            Detach(remains, force: false, cancellation);
+        }
+        catch (ImageException e)
+        {
+            throw new ImageException(
+                ImageErrorId.MountFailed, $"{failure.Problem} It is left attached as {remains.Device}: {e.Problem}", path, remedy: "Dismount-BackupImage -Force detaches it.", innerException: failure);
+        }
+    }
+
+    private bool PrefersDiskutil(CancellationToken cancellation) => system.MacVersion >= FirstWithDiskutil && DiskutilOptions(cancellation).Count > 0;
 
     private IReadOnlySet<string> DiskutilOptions(CancellationToken cancellation)
     {

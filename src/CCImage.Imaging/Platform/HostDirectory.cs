@@ -3,7 +3,10 @@ using Microsoft.Win32.SafeHandles;
 
 namespace CCImage.Platform;
 
-/// <summary>An entry of a folder, to have its metadata set: by its open file, or else by its name, never followed when it is a link.</summary>
+/// <summary>
+/// An entry of a folder, to have its metadata set: by its open file, or else by its name, never followed when it is a link. The folder itself goes by
+/// its own descriptor, where there is such a thing.
+/// </summary>
 /// <param name="Name">A single name, or <c>.</c> for the folder itself.</param>
 /// <param name="File">The open file, if there is one.</param>
 internal readonly record struct HostNode(string Name, SafeFileHandle? File = null)
@@ -47,6 +50,12 @@ internal abstract class HostDirectory : IDisposable
     /// <summary>What the open folder is.</summary>
     public abstract HostStat Stat { get; }
 
+    /// <summary>
+    /// Whether the system itself keeps the attributes of a file NAME of this volume in a file <c>._NAME</c> beside it, and shows both: the attributes, and the
+    /// file that they are in.
+    /// </summary>
+    public virtual bool KeepsAttributesBeside => false;
+
     /// <summary>Lists the names, without <c>.</c> and <c>..</c>, in the host's order.</summary>
     /// <param name="names">Receives the names.</param>
     /// <param name="undecodable">Receives the names that are not text, with the offending bytes as <c>\xNN</c>: nobody may lose them in silence.</param>
@@ -76,9 +85,17 @@ internal abstract class HostDirectory : IDisposable
     /// <param name="file">The open file.</param>
     public virtual UnixTime GetModifyTime(SafeFileHandle file) => UnixTime.From(File.GetLastWriteTimeUtc(file));
 
-    /// <summary>Opens a file or a folder to have its metadata set by the open file; null where the host goes by names.</summary>
+    /// <summary>
+    /// Opens an entry to have its metadata set by what is open, so that whatever gets its name in between is not touched; without effects on a device
+    /// or a FIFO, and never followed when it is a link. Null where the host goes by names for entries of this kind.
+    /// </summary>
     /// <param name="name">A single name.</param>
-    public abstract SafeFileHandle? OpenForMetadata(string name);
+    /// <param name="kind">What is expected there; look at what was opened.</param>
+    public abstract SafeFileHandle? OpenForMetadata(string name, EntryKind kind);
+
+    /// <summary>What an entry is, by what is open where something is.</summary>
+    /// <param name="node">The entry.</param>
+    public virtual HostStat GetStat(HostNode node) => GetStat(node.Name);
 
     /// <summary>Opens the resource fork of a file.</summary>
     /// <param name="name">A single name.</param>
@@ -182,6 +199,9 @@ internal abstract class HostDirectory : IDisposable
     /// <summary>Makes the names in this folder durable, as far as the host can.</summary>
     /// <exception cref="IOException">The medium failed.</exception>
     public abstract void Flush();
+
+    /// <summary>Whether a file can be renamed while it is open, and its identity is a number of its own.</summary>
+    public virtual bool KeepsOpenFilesOnRename => true;
 
     /// <summary>Sets owner and group.</summary>
     /// <param name="node">The entry.</param>

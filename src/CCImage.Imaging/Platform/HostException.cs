@@ -60,4 +60,10 @@ internal sealed class HostException(HostFailure failure, string message, Excepti
 {
     /// <summary>Why.</summary>
     public HostFailure Failure { get; } = failure;
+
+    /// <summary>
+    /// What to do about it when it was met in reading, where that is not what the failure makes one think of: no rights of a user help against the protection of
+    /// privacy of macOS.
+    /// </summary>
+    public string? RemedyForReading { get; init; }
 }

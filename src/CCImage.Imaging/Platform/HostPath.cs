@@ -24,9 +24,54 @@ internal sealed class HostPath : IDisposable
     /// <summary>Goes down.</summary>
     /// <param name="name">A single name.</param>
     /// <exception cref="HostException">It is not a folder, or cannot be opened; one stands where one stood.</exception>
-    public void Enter(string name)
+    public void Enter(string name) => Enter(name, null);
+
+    /// <summary>Goes down into a folder that was seen before, and is taken only when it still is the same.</summary>
+    /// <param name="name">A single name.</param>
+    /// <param name="expected">Its identity then; null for any.</param>
+    /// <exception cref="HostException">As there, and <see cref="HostFailure.Replaced"/>.</exception>
+    public void Enter(string name, HostIdentity? expected)
     {
         HostDirectory folder = Current.OpenDirectory(name);
+        if (expected is { } identity && folder.Stat.Identity != identity)
+        {
+            folder.Dispose();
+            throw new HostException(HostFailure.Replaced, "Another folder has its name now.");
+        }
+
+        Append(folder);
+    }
+
+    /// <summary>Goes up.</summary>
+    /// <exception cref="HostException">The folder above was moved.</exception>
+    public void Leave() => LeaveOpen().Dispose();
+
+    /// <summary>Goes up, and leaves the folder open in which one stood: its metadata can then be set by what was checked, whatever has its name.</summary>
+    /// <returns>That folder; the caller's from now on.</returns>
+    /// <exception cref="HostException">The folder above was moved.</exception>
+    public HostDirectory LeaveOpen()
+    {
+        int above = _chain.Count - 2;
+        if (_chain[above].Folder is null)
+        {
+            _chain[above] = (Current.OpenParent(_chain[above].Identity), _chain[above].Identity);
+            _firstOpen = above;
+        }
+
+        HostDirectory left = Current;
+        _chain.RemoveAt(above + 1);
+        return left;
+    }
+
+    /// <inheritdoc/>
+    public void Dispose()
+    {
+        foreach ((HostDirectory? folder, _) in _chain) folder?.Dispose();
+        _chain.Clear();
+    }
+
+    private void Append(HostDirectory folder)
+    {
         _chain.Add((folder, folder.Stat.Identity));
         if (_chain.Count - _firstOpen <= MaximumOpen) return;
         (HostDirectory? oldest, HostIdentity identity) = _chain[_firstOpen];
@@ -39,27 +84,5 @@ internal sealed class HostPath : IDisposable
         }
 
         _firstOpen++;
-    }
-
-    /// <summary>Goes up.</summary>
-    /// <exception cref="HostException">The folder above was moved.</exception>
-    public void Leave()
-    {
-        int above = _chain.Count - 2;
-        if (_chain[above].Folder is null)
-        {
-            _chain[above] = (Current.OpenParent(_chain[above].Identity), _chain[above].Identity);
-            _firstOpen = above;
-        }
-
-        Current.Dispose();
-        _chain.RemoveAt(above + 1);
-    }
-
-    /// <inheritdoc/>
-    public void Dispose()
-    {
-        foreach ((HostDirectory? folder, _) in _chain) folder?.Dispose();
-        _chain.Clear();
     }
 }

@@ -48,8 +48,11 @@ internal readonly record struct HostStat
     /// <summary>Bytes the file takes on its medium, holes left out; null where the host does not say.</summary>
     public long? AllocatedBytes { get; init; }
 
-    /// <summary>BSD flags; 0 where the host has none.</summary>
+    /// <summary>BSD flags; 0 where the host has none. Attributes of Linux that correspond are among them.</summary>
     public uint Flags { get; init; }
+
+    /// <summary>Whether the host has attributes of its own on it that no BSD flag stands for.</summary>
+    public bool HasUnkeptAttributes { get; init; }
 
     /// <summary>Whether the content is kept elsewhere and would have to be fetched (a cloud file).</summary>
     public bool IsDataless { get; init; }

@@ -43,6 +43,22 @@ internal interface IHostPlatform
     /// <param name="stat">What it is.</param>
     bool IsFirmlink(string path, in HostStat stat) => false;
 
+    /// <summary>
+    /// Whether what this system says of a file's holes can be believed. Where it cannot, files are read from end to end and zeros are found in what was read.
+    /// </summary>
+    bool TrustsHoles => true;
+
+    /// <summary>
+    /// From now until the result is disposed of, reading a file whose content is in the cloud only downloads it, on whatever thread of this process. Null on
+    /// systems where nothing has to be done for that.
+    /// </summary>
+    IDisposable? DownloadCloudFiles() => null;
+
+    /// <summary>Reading such a file on this thread fails instead of downloading it, for as long as the thread lives. Cheap when it is said again.</summary>
+    void KeepThreadFromDownloading()
+    {
+    }
+
     /// <summary>Why a name cannot be made in a folder of this system, as a sentence; null when it can, as far as the system's rules tell.</summary>
     /// <param name="name">A single name.</param>
     string? ObjectionToName(string name);

@@ -85,6 +85,17 @@ internal sealed class LinuxPlatform : IHostPlatform
 /// <summary>A folder of Linux.</summary>
 internal sealed class LinuxDirectory : UnixDirectory
 {
+    // sys/stat.h of the BSDs: UF_ and SF_.
+    private const uint NoDump = 0x1;
+    private const uint UserImmutable = 0x2;
+    private const uint UserAppend = 0x4;
+    private const uint SystemImmutable = 0x20000;
+    private const uint SystemAppend = 0x40000;
+
+    // asm-generic/fcntl.h: O_PATH and O_NONBLOCK
+    private const int PathOnly = 0x200000;
+    private const int NonBlocking = 0x800;
+
     private const int NoData = 61;
     private const int NotSupported = 95;
 
@@ -226,10 +237,42 @@ internal sealed class LinuxDirectory : UnixDirectory
     }
 
     /// <inheritdoc/>
-    public override void SetAttribute(HostNode node, string attribute, ReadOnlySpan<byte> value) =>
-        Check(node.File is null
-            ? LinuxCalls.SetAttribute(PathOf(node), ToHostName(attribute), value, (nuint)value.Length, 0)
-            : LinuxCalls.SetFileAttribute(node.File, ToHostName(attribute), value, (nuint)value.Length, 0));
+    /// <remarks>With O_PATH: needs no permission, and touches neither a device nor a FIFO.</remarks>
+    public override SafeFileHandle? OpenForMetadata(string name, EntryKind kind) =>
+        HostPlatform.ObjectionToAnyName(name) is string objection
+            ? throw new HostException(HostFailure.BadName, objection)
+            : new SafeFileHandle(Check(UnixCalls.OpenAt(Handle, name, PathOnly | CloseOnExec | s_noFollow)), ownsHandle: true);
+
+    /// <inheritdoc/>
+    public override void SetOwner(HostNode node, uint user, uint group)
+    {
+        if (node.File is null) base.SetOwner(node, user, group);
+        else if (UnixCalls.ChangeOwner(node.File, user, group) != 0) Check(IsPathOnly() ? UnixCalls.ChangeOwnerAt(Handle, PathOf(node.File), user, group, 0) : -1);
+    }
+
+    /// <inheritdoc/>
+    public override void SetMode(HostNode node, uint mode)
+    {
+        if (node.File is null) base.SetMode(node, mode);
+        else if (UnixCalls.ChangeMode(node.File, mode) != 0) Check(IsPathOnly() ? UnixCalls.ChangeModeAt(Handle, PathOf(node.File), mode, 0) : -1);
+    }
+
+    /// <inheritdoc/>
+    public override void SetTimes(HostNode node, in HostStat stat)
+    {
+        ReadOnlySpan<UnixTimeSpec> times = [ToTimeSpec(stat.AccessTime), ToTimeSpec(stat.ModifyTime)];
+        if (node.File is null) base.SetTimes(node, stat);
+        else if (UnixCalls.ChangeTimes(node.File, times) != 0) Check(IsPathOnly() ? UnixCalls.ChangeTimesAt(Handle, PathOf(node.File), times, 0) : -1);
+    }
+
+    /// <inheritdoc/>
+    public override void SetAttribute(HostNode node, string attribute, ReadOnlySpan<byte> value)
+    {
+        string name = ToHostName(attribute);
+        if (OpenOf(node) is not { } file) Check(LinuxCalls.SetAttribute(PathOf(node), name, value, (nuint)value.Length, 0));
+        else if (LinuxCalls.SetFileAttribute(file, name, value, (nuint)value.Length, 0) != 0)
+            Check(IsPathOnly() ? LinuxCalls.SetFollowedAttribute(PathOf(file), name, value, (nuint)value.Length, 0) : -1);
+    }
 
     /// <inheritdoc/>
     public override void WriteResourceFork(HostNode node, long offset, ReadOnlySpan<byte> bytes, long total)
@@ -240,7 +283,29 @@ internal sealed class LinuxDirectory : UnixDirectory
     }
 
     /// <inheritdoc/>
-    public override void SetFlags(HostNode node, uint flags) => throw new HostException(HostFailure.NotSupported, "Linux has no BSD flags.");
+    /// <remarks>Three of them are what chattr(1) sets: immutable, append-only, and not to be dumped.</remarks>
+    public override void SetFlags(HostNode node, uint flags)
+    {
+        int wanted = ToInodeFlags(flags, out uint others);
+        if (wanted != 0) SetInodeFlags(node, wanted);
+        if (others != 0) throw new HostException(HostFailure.NotSupported, "Linux has no BSD flags but immutable, append-only and nodump.");
+    }
+
+    /// <summary>The flags of chattr(1) that correspond to BSD flags (linux/fs.h, FS_IMMUTABLE_FL and the like).</summary>
+    /// <param name="flags">The BSD flags.</param>
+    /// <param name="others">Those that have no counterpart.</param>
+    internal static int ToInodeFlags(uint flags, out uint others)
+    {
+        int wanted = 0;
+        others = flags;
+        foreach ((uint bsd, int inode) in ((uint, int)[])[(UserImmutable | SystemImmutable, 0x10), (UserAppend | SystemAppend, 0x20), (NoDump, 0x40)])
+        {
+            if ((flags & bsd) != 0) wanted |= inode;
+            others &= ~bsd;
+        }
+
+        return wanted;
+    }
 
     /// <summary>The model's name of an attribute.</summary>
     /// <param name="hostName">Linux' name, with its namespace.</param>
@@ -309,6 +374,23 @@ internal sealed class LinuxDirectory : UnixDirectory
         return LinuxCalls.ListAttributes(PathOf(node), buffer, (nuint)buffer.Length);
     }
 
+    // What was opened with O_PATH takes no change by its descriptor (EBADF); by its name under /proc, which leads to what is open and nowhere else, it does.
+    private static bool IsPathOnly() => Marshal.GetLastPInvokeError() == 9;
+
+    private static string PathOf(SafeFileHandle file) => $"/proc/self/fd/{file.DangerousGetHandle()}";
+
+    private void SetInodeFlags(HostNode node, int wanted)
+    {
+        // Only of files and folders: to open a device may have effects.
+        if (GetStat(node).Kind is not (EntryKind.File or EntryKind.Directory)) throw new HostException(HostFailure.NotSupported, "Linux keeps flags of files and folders only.");
+        using SafeFileHandle? found = OpenOf(node) is null ? OpenForMetadata(node.Name, EntryKind.File) : null;
+        using var file = new SafeFileHandle(Check(UnixCalls.Open(PathOf(OpenOf(node) ?? found!), NonBlocking | CloseOnExec)), ownsHandle: true);
+        int flags = 0;
+        Check(LinuxCalls.Control(file, LinuxCalls.GetInodeFlags, ref flags));
+        flags |= wanted;
+        Check(LinuxCalls.Control(file, LinuxCalls.SetInodeFlags, ref flags));
+    }
+
     // There is no getxattrat before Linux 6.13; a path through the descriptor comes to the same: no component of it is a link but the
     // kernel's own, and the last one is not followed.
     private string PathOf(HostNode node) => $"/proc/self/fd/{Handle.DangerousGetHandle()}/{node.Name}";
@@ -367,6 +449,17 @@ internal struct LinuxStat
     public uint DeviceMinor;
     public ulong MountId;
 
+    // linux/stat.h: STATX_ATTR_IMMUTABLE, _APPEND, _NODUMP, and those that chattr(1) sets and a Mac does not have: _COMPRESSED, _VERITY, _DAX.
+    private const ulong Immutable = 0x10;
+    private const ulong Append = 0x20;
+    private const ulong NoDump = 0x40;
+    private const ulong WithoutFlag = 0x4 | 0x100000 | 0x200000;
+
+    // sys/stat.h of a Mac: UF_NODUMP, UF_IMMUTABLE, UF_APPEND. The owner's flags and not the system's: those only root could take off again, and a file restored for
+    // somebody else would be one that nobody there can delete.
+    private static uint FlagsOf(ulong attributes) =>
+        ((attributes & NoDump) != 0 ? 0x1u : 0) | ((attributes & Immutable) != 0 ? 0x2u : 0) | ((attributes & Append) != 0 ? 0x4u : 0);
+
     public readonly HostStat ToHostStat() => new()
     {
         Kind = HostStat.KindOf(Mode),
@@ -379,6 +472,8 @@ internal struct LinuxStat
         DeviceMinor = NodeMinor,
         Size = Size <= long.MaxValue ? (long)Size : long.MaxValue,
         AllocatedBytes = Blocks <= long.MaxValue / 512 ? (long)Blocks * 512 : long.MaxValue,
+        Flags = FlagsOf(Attributes & AttributesMask),
+        HasUnkeptAttributes = (Attributes & AttributesMask & WithoutFlag) != 0,
         BirthTime = (Mask & LinuxCalls.BirthTimeMask) != 0 ? BirthTime.ToUnixTime() : UnixTime.None,
         ModifyTime = ModifyTime.ToUnixTime(),
         ChangeTime = ChangeTime.ToUnixTime(),
@@ -431,6 +526,15 @@ internal static partial class LinuxCalls
 
     [LibraryImport("libc", EntryPoint = "lsetxattr", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int SetAttribute(string path, string name, ReadOnlySpan<byte> value, nuint size, int flags);
+
+    [LibraryImport("libc", EntryPoint = "setxattr", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    public static partial int SetFollowedAttribute(string path, string name, ReadOnlySpan<byte> value, nuint size, int flags);
+
+    /// <summary>FS_IOC_GETFLAGS and FS_IOC_SETFLAGS of 64-bit systems (linux/fs.h). The kernel reads and writes an int, whatever the number says of a long.</summary>
+    public const nuint GetInodeFlags = 0x80086601, SetInodeFlags = 0x40086602;
+
+    [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]
+    public static partial int Control(SafeFileHandle file, nuint request, ref int flags);
 
     [LibraryImport("libc", EntryPoint = "fsetxattr", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int SetFileAttribute(SafeFileHandle file, string name, ReadOnlySpan<byte> value, nuint size, int flags);

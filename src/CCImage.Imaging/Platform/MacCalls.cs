@@ -18,6 +18,13 @@ internal static partial class MacCalls
     internal const int AtRealDevice = 0x200;
     internal const int AtFileOnly = 0x400;
 
+    // sys/resource.h: IOPOL_TYPE_VFS_MATERIALIZE_DATALESS_FILES, IOPOL_SCOPE_PROCESS, IOPOL_SCOPE_THREAD, IOPOL_MATERIALIZE_DATALESS_FILES_OFF and _ON
+    internal const int MaterializeDatalessFiles = 3;
+    internal const int PolicyOfProcess = 0;
+    internal const int PolicyOfThread = 1;
+    internal const int MaterializeOff = 1;
+    internal const int MaterializeOn = 2;
+
     private static readonly bool s_isArm = RuntimeInformation.ProcessArchitecture == Architecture.Arm64;
 
     public static int VolumeStat(string path, out MacVolumeStat volume) => s_isArm ? VolumeStatArm(path, out volume) : VolumeStatIntel(path, out volume);
@@ -48,6 +55,15 @@ internal static partial class MacCalls
 
     [LibraryImport("libc", EntryPoint = "pathconf", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial nint PathConfiguration(string path, int name);
+
+    [LibraryImport("libc", EntryPoint = "getiopolicy_np", SetLastError = true)]
+    public static partial int GetIoPolicy(int type, int scope);
+
+    [LibraryImport("libc", EntryPoint = "setiopolicy_np", SetLastError = true)]
+    public static partial int SetIoPolicy(int type, int scope, int policy);
+
+    [LibraryImport("libc", EntryPoint = "fgetattrlist", SetLastError = true)]
+    public static partial int GetVolumeCapabilities(SafeFileHandle file, in MacAttributeList wanted, out MacVolumeCapabilities answer, nuint size, uint options);
 
     [LibraryImport("libc", EntryPoint = "mkfifoat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int MakeFifoAt(SafeFileHandle folder, string name, ushort mode);

@@ -47,6 +47,18 @@ internal sealed class MacDirectory : UnixDirectory
     protected override UnixNumbers Numbers => s_numbers;
 
     /// <inheritdoc/>
+    /// <remarks>On volumes without attributes of their own (FAT, exFAT, some SMB shares) the kernel makes them of AppleDouble files.</remarks>
+    public override bool KeepsAttributesBeside
+    {
+        get
+        {
+            var wanted = new MacAttributeList { Volume = MacVolumeCapabilities.Wanted };
+            return MacCalls.GetVolumeCapabilities(Handle, wanted, out MacVolumeCapabilities answer, (nuint)Marshal.SizeOf<MacVolumeCapabilities>(), 0) == 0
+                && (answer.ValidInterfaces & MacVolumeCapabilities.ExtendedAttributes) != 0 && (answer.Interfaces & MacVolumeCapabilities.ExtendedAttributes) == 0;
+        }
+    }
+
+    /// <inheritdoc/>
     public override unsafe void ReadNames(ICollection<string> names, ICollection<string> undecodable)
     {
         int descriptor = Check(UnixCalls.OpenAt(Handle, ".", OpenFolderFlags));
@@ -151,8 +163,8 @@ internal sealed class MacDirectory : UnixDirectory
     /// <inheritdoc/>
     public override void SetAttribute(HostNode node, string attribute, ReadOnlySpan<byte> value)
     {
-        using SafeFileHandle? own = node.File is null ? OpenItself(node.Name) : null;
-        SafeFileHandle file = node.File ?? own!;
+        using SafeFileHandle? own = OpenOf(node) is null ? OpenItself(node.Name) : null;
+        SafeFileHandle file = OpenOf(node) ?? own!;
         if (IsAccessList(attribute)) SetAccessList(file, value);
         else if (MacCalls.SetAttribute(file, attribute, value, (nuint)value.Length, 0, 0) != 0)
         {
@@ -188,9 +200,9 @@ internal sealed class MacDirectory : UnixDirectory
 
         if (count == 0) return;
         nuint size = (nuint)(count * Marshal.SizeOf<UnixTimeSpec>());
-        Check(node.File is null
-            ? MacCalls.SetAttributesAt(Handle, node.Name, wanted, times, size, MacAttributeList.NoFollow)
-            : MacCalls.SetAttributes(node.File, wanted, times, size, 0));
+        Check(OpenOf(node) is { } file
+            ? MacCalls.SetAttributes(file, wanted, times, size, 0)
+            : MacCalls.SetAttributesAt(Handle, node.Name, wanted, times, size, MacAttributeList.NoFollow));
     }
 
     /// <inheritdoc/>
@@ -231,7 +243,23 @@ internal sealed class MacDirectory : UnixDirectory
         {
             62 => HostFailure.SymbolicLink, 63 => HostFailure.BadName, 69 => HostFailure.NoSpace,
             NotSupported or NoSuchCall or NotSupportedOnSocket => HostFailure.NotSupported, 84 => HostFailure.Other, _ => CommonFailure(error),
-        }, Marshal.GetPInvokeErrorMessage(error) + ".");
+        }, error == Deadlock ? CloudMessage : Marshal.GetPInvokeErrorMessage(error) + ".")
+        {
+            // Modes and lists say EACCES. In reading, EPERM is the protection of privacy.
+            RemedyForReading = error == NotPermitted ? PrivacyRemedy : null,
+        };
+
+    /// <summary>EDEADLK: what I/O on a file whose content is in the cloud only gives where it is not downloaded.</summary>
+    internal const int Deadlock = 11;
+
+    /// <summary>What that means.</summary>
+    internal const string CloudMessage = "Its content is in the cloud only, and it was not downloaded (-IncludeCloudFiles downloads such files).";
+
+    private const int NotPermitted = 1;
+
+    private const string PrivacyRemedy =
+        "macOS protects this from programs, whoever runs them, root too: in System Settings > Privacy & Security > Full Disk Access allow it to the terminal, or to "
+        + "what starts the job; or exclude it, or ask to skip what cannot be read.";
 
     /// <inheritdoc/>
     protected override HostDirectory Adopt(int descriptor) => Take(descriptor);
@@ -256,7 +284,7 @@ internal sealed class MacDirectory : UnixDirectory
     // By its name nothing has to be opened: by now its mode or its list may forbid that, and to open a device may have effects.
     private int ChangeFlags(HostNode node, uint flags)
     {
-        if (node.File is not null) return MacCalls.SetFlags(node.File, flags);
+        if (OpenOf(node) is { } file) return MacCalls.SetFlags(file, flags);
         var wanted = new MacAttributeList { Common = MacAttributeList.Flags };
         int result = MacCalls.SetAttributesAt(Handle, node.Name, wanted, [flags], sizeof(uint), MacAttributeList.NoFollow);
 

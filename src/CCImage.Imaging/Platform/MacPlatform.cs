@@ -26,6 +26,32 @@ internal sealed class MacPlatform : IHostPlatform
     public IKeychain Keychain { get; } = new MacKeychain();
 
     /// <inheritdoc/>
+    /// <remarks>SEEK_HOLE and SEEK_DATA of APFS have called holes what was written and not yet on the medium.</remarks>
+    public bool TrustsHoles => false;
+
+    [ThreadStatic]
+    private static bool t_isKeptFromDownloading;
+
+    /// <inheritdoc/>
+    /// <remarks>
+    /// setiopolicy_np(3). For the process, because the copy is read on many threads: what launchd starts has the opposite by default, and gets EDEADLK.
+    /// </remarks>
+    public IDisposable DownloadCloudFiles()
+    {
+        int before = MacCalls.GetIoPolicy(MacCalls.MaterializeDatalessFiles, MacCalls.PolicyOfProcess);
+        _ = MacCalls.SetIoPolicy(MacCalls.MaterializeDatalessFiles, MacCalls.PolicyOfProcess, MacCalls.MaterializeOn);
+        return new ProcessPolicy(Math.Max(before, 0));
+    }
+
+    /// <inheritdoc/>
+    /// <remarks>For threads that read for a backup only: the rest of the process is somebody else's shell.</remarks>
+    public void KeepThreadFromDownloading()
+    {
+        if (t_isKeptFromDownloading) return;
+        t_isKeptFromDownloading = MacCalls.SetIoPolicy(MacCalls.MaterializeDatalessFiles, MacCalls.PolicyOfThread, MacCalls.MaterializeOff) == 0;
+    }
+
+    /// <inheritdoc/>
     public HostVolume GetVolume(string path)
     {
         path = Path.GetFullPath(path);
@@ -89,4 +115,9 @@ internal sealed class MacPlatform : IHostPlatform
     public string? ObjectionToName(string name) => HostPlatform.ObjectionToAnyName(name);
 
     private static long Product(ulong blocks, uint size) => (long)UInt128.Min((UInt128)blocks * size, long.MaxValue);
+
+    private sealed class ProcessPolicy(int before) : IDisposable
+    {
+        public void Dispose() => _ = MacCalls.SetIoPolicy(MacCalls.MaterializeDatalessFiles, MacCalls.PolicyOfProcess, before);
+    }
 }

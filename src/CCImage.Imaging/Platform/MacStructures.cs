@@ -164,6 +164,27 @@ internal struct MacTimeAnswer
     public UnixTimeSpec Time;
 }
 
+/// <summary>What getattrlist(2) answers to ATTR_VOL_CAPABILITIES: its own length, and a <c>vol_capabilities_attr_t</c>: 36 bytes.</summary>
+[StructLayout(LayoutKind.Sequential, Pack = 4)]
+internal struct MacVolumeCapabilities
+{
+    /// <summary>ATTR_VOL_INFO | ATTR_VOL_CAPABILITIES.</summary>
+    public const uint Wanted = 0x8000_0000 | 0x0002_0000;
+
+    /// <summary>VOL_CAP_INT_EXTENDED_ATTR.</summary>
+    public const uint ExtendedAttributes = 0x4000;
+
+    public uint Length;
+    public uint Format;
+    public uint Interfaces;
+    public uint Reserved1;
+    public uint Reserved2;
+    public uint ValidFormat;
+    public uint ValidInterfaces;
+    public uint ValidReserved1;
+    public uint ValidReserved2;
+}
+
 /// <summary>
 /// An access control list in the form in which it is stored: a <c>struct kauth_filesec</c> (sys/kauth.h), big-endian. Magic number, GUIDs of owner and group,
 /// number of entries and flags, 44 bytes in all; then each entry with 24.

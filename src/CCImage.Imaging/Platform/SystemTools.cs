@@ -12,6 +12,9 @@ internal sealed record ToolResult(int ExitCode, byte[] Output, string Error);
 /// <summary>Runs programs of the system; a test puts its own in front.</summary>
 internal interface ISystemTools
 {
+    /// <summary>The major version of macOS.</summary>
+    int MacVersion { get; }
+
     /// <summary>Runs a program to its end.</summary>
     /// <param name="program">Full path.</param>
     /// <param name="arguments">The arguments, each as the program gets it: no shell is between.</param>
@@ -33,6 +36,9 @@ internal sealed class SystemTools : ISystemTools
 {
     /// <summary>The one there is.</summary>
     public static SystemTools Instance { get; } = new();
+
+    /// <inheritdoc/>
+    public int MacVersion => OperatingSystem.IsMacOS() ? Environment.OSVersion.Version.Major : 0;
 
     /// <inheritdoc/>
     public ToolResult? Run(string program, IReadOnlyList<string> arguments, ReadOnlySpan<byte> input, CancellationToken cancellation)

@@ -94,7 +94,10 @@ internal abstract class UnixDirectory : HostDirectory
     public override UnixTime GetModifyTime(SafeFileHandle file) => GetStat(file).ModifyTime;
 
     /// <inheritdoc/>
-    public override SafeFileHandle? OpenForMetadata(string name) => OpenFile(name, out _);
+    public override SafeFileHandle? OpenForMetadata(string name, EntryKind kind) => kind is EntryKind.File or EntryKind.Directory ? OpenFile(name, out _) : null;
+
+    /// <inheritdoc/>
+    public override HostStat GetStat(HostNode node) => OpenOf(node) is { } file ? GetStat(file) : GetStat(node.Name);
 
     /// <inheritdoc/>
     public override string ReadLink(string name)
@@ -240,17 +243,17 @@ internal abstract class UnixDirectory : HostDirectory
 
     /// <inheritdoc/>
     public override void SetOwner(HostNode node, uint user, uint group) =>
-        Check(node.File is null ? UnixCalls.ChangeOwnerAt(Handle, node.Name, user, group, Numbers.AtNoFollow) : UnixCalls.ChangeOwner(node.File, user, group));
+        Check(OpenOf(node) is { } file ? UnixCalls.ChangeOwner(file, user, group) : UnixCalls.ChangeOwnerAt(Handle, node.Name, user, group, Numbers.AtNoFollow));
 
     /// <inheritdoc/>
     public override void SetMode(HostNode node, uint mode) =>
-        Check(node.File is null ? UnixCalls.ChangeModeAt(Handle, node.Name, mode, Numbers.AtNoFollow) : UnixCalls.ChangeMode(node.File, mode));
+        Check(OpenOf(node) is { } file ? UnixCalls.ChangeMode(file, mode) : UnixCalls.ChangeModeAt(Handle, node.Name, mode, Numbers.AtNoFollow));
 
     /// <inheritdoc/>
     public override void SetTimes(HostNode node, in HostStat stat)
     {
         ReadOnlySpan<UnixTimeSpec> times = [ToTimeSpec(stat.AccessTime), ToTimeSpec(stat.ModifyTime)];
-        Check(node.File is null ? UnixCalls.ChangeTimesAt(Handle, node.Name, times, Numbers.AtNoFollow) : UnixCalls.ChangeTimes(node.File, times));
+        Check(OpenOf(node) is { } file ? UnixCalls.ChangeTimes(file, times) : UnixCalls.ChangeTimesAt(Handle, node.Name, times, Numbers.AtNoFollow));
     }
 
     /// <summary>Shows the bytes of a name that is not valid UTF-8.</summary>
@@ -285,6 +288,10 @@ internal abstract class UnixDirectory : HostDirectory
         if (Utf8.IsValid(name)) names.Add(Encoding.UTF8.GetString(name));
         else undecodable.Add(Escape(name));
     }
+
+    /// <summary>What is open of an entry: its file, or this folder itself; null when there is only its name.</summary>
+    /// <param name="node">The entry.</param>
+    protected SafeFileHandle? OpenOf(HostNode node) => node.File ?? (node.Name == HostNode.Self.Name ? Handle : null);
 
     /// <summary>Makes the system's kind of folder of a descriptor; closes it when that fails.</summary>
     /// <param name="descriptor">The descriptor.</param>

@@ -180,7 +180,7 @@ internal sealed class PortableDirectory : HostDirectory
     }
 
     /// <inheritdoc/>
-    public override SafeFileHandle? OpenForMetadata(string name) => null;
+    public override SafeFileHandle? OpenForMetadata(string name, EntryKind kind) => null;
 
     /// <inheritdoc/>
     public override HostFork OpenResourceFork(string name) => throw NotHere("resource forks");
@@ -223,9 +223,12 @@ internal sealed class PortableDirectory : HostDirectory
     /// <inheritdoc/>
     public override void CreateSymbolicLink(string name, string target)
     {
-        string path = PathOf(name);
+        string path = PathOf(name), to = target.Replace('/', Path.DirectorySeparatorChar);
+
+        // That system has links of two kinds, and opens a folder only through one that was made for folders. Links are made last: their targets are there.
+        bool isToFolder = Directory.Exists(Path.Combine(_path, to));
         Guard(() => Path.Exists(path) ? throw new HostException(HostFailure.AlreadyExists, "It exists.")
-            : File.CreateSymbolicLink(path, target.Replace('/', Path.DirectorySeparatorChar)));
+            : isToFolder ? Directory.CreateSymbolicLink(path, to) : File.CreateSymbolicLink(path, to));
     }
 
     /// <inheritdoc/>
@@ -235,7 +238,7 @@ internal sealed class PortableDirectory : HostDirectory
     public override void CreateLink(string name, HostDirectory folder, string existing)
     {
         if (!OperatingSystem.IsWindows()) throw NotHere("hard links");
-        if (!WindowsCalls.CreateHardLink(PathOf(name), ((PortableDirectory)folder).PathOf(existing), 0))
+        if (!WindowsCalls.CreateHardLink(WindowsCalls.LongPath(PathOf(name)), WindowsCalls.LongPath(((PortableDirectory)folder).PathOf(existing)), 0))
             throw new HostException(HostFailure.NotSupported, Marshal.GetPInvokeErrorMessage(Marshal.GetLastPInvokeError()));
     }
 
@@ -254,6 +257,9 @@ internal sealed class PortableDirectory : HostDirectory
             return 0;
         });
     }
+
+    /// <inheritdoc/>
+    public override bool KeepsOpenFilesOnRename => false;
 
     /// <inheritdoc/>
     public override void Rename(string name, string newName)
@@ -470,8 +476,20 @@ internal static partial class WindowsCalls
     public static long? AllocatedBytes(string path)
     {
         if (!OperatingSystem.IsWindows()) return null;
-        uint low = GetCompressedFileSize(path, out uint high);
+        uint low = GetCompressedFileSize(LongPath(path), out uint high);
         return low == uint.MaxValue && Marshal.GetLastPInvokeError() != 0 ? null : (long)(((ulong)high << 32) | low);
+    }
+
+    /// <summary>
+    /// A path in the form that may be longer than 260 characters, which the system's own calls otherwise refuse
+    /// (https://learn.microsoft.com/windows/win32/fileio/naming-a-file, "Win32 file namespaces"). The runtime does this in its own calls.
+    /// </summary>
+    /// <param name="path">A full path.</param>
+    public static string LongPath(string path)
+    {
+        path = path.Replace('/', '\\');
+        if (path.StartsWith(@"\\?\", StringComparison.Ordinal) || path.StartsWith(@"\\.\", StringComparison.Ordinal)) return path;
+        return path.StartsWith(@"\\", StringComparison.Ordinal) ? @"\\?\UNC\" + path[2..] : @"\\?\" + path;
     }
 
     [LibraryImport("kernel32", EntryPoint = "CreateHardLinkW", SetLastError = true, StringMarshalling = StringMarshalling.Utf16)]

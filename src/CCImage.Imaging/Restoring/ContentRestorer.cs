@@ -12,14 +12,25 @@ namespace CCImage.Restoring;
 /// <param name="warnings">Hears of resource forks that the host does not take.</param>
 /// <param name="observer">Hears of progress, in bytes.</param>
 /// <param name="totalBytes">Bytes of all that is to be restored.</param>
-/// <param name="maximumFileSize">Bytes that a file can have there, where it is known.</param>
+/// <param name="volume">Where it goes, as far as it is known.</param>
 /// <param name="cancellation">Ends it.</param>
 internal sealed class ContentRestorer(
-    SourceTree tree, RestoreFailures failures, RestoreWarnings warnings, IImagingObserver observer, long totalBytes, long? maximumFileSize, CancellationToken cancellation)
+    SourceTree tree, RestoreFailures failures, RestoreWarnings warnings, IImagingObserver observer, long totalBytes, HostVolume? volume, CancellationToken cancellation)
 {
+    /// <summary>
+    /// A piece of this length, at a multiple of it, that is all zeros becomes a hole: images that are encrypted, or written in one piece, do not tell
+    /// where the holes were.
+    /// </summary>
+    public const int HoleSize = 64 << 10;
+
+    /// <summary>The part of such a piece at the end of an extent that is worth a hole.</summary>
+    public const int LeastHole = 4 << 10;
+
     private const int BufferSize = 1 << 20;
 
     private readonly byte[] _buffer = new byte[BufferSize];
+    private readonly bool _makesHoles = volume?.MayHaveHoles ?? true;
+    private long _done;
 
     /// <summary>Bytes of content written so far, holes not counted.</summary>
     public long Bytes { get; private set; }
@@ -33,7 +44,7 @@ internal sealed class ContentRestorer(
     public void WriteContent(SourceEntry entry, BlockStorage content, SafeFileHandle file)
     {
         long length = content.Length, written = 0;
-        if (length > maximumFileSize) throw TooLarge(null);
+        if (length > volume?.MaximumFileSize) throw TooLarge(null);
         using IEnumerator<StorageExtent> extents = content.GetExtents(0, length).GetEnumerator();
         while (FromSource(extents.MoveNext))
         {
@@ -48,11 +59,10 @@ internal sealed class ContentRestorer(
                     content.Read(offset, _buffer.AsSpan(0, count));
                     return true;
                 });
-                ToDestination(entry, () => RandomAccess.Write(file, _buffer.AsSpan(0, count), offset));
+                if (WriteSolid(entry, file, offset, count) is var end and > 0) written = end;
                 offset += count;
-                written = offset;
-                Bytes += count;
-                observer.OnProgress(new("Restoring", Bytes, totalBytes, "bytes"));
+                _done += count;
+                observer.OnProgress(new("Restoring", _done, totalBytes, "bytes"));
             }
         }
 
@@ -85,7 +95,36 @@ internal sealed class ContentRestorer(
         }
         catch (HostException e)
         {
-            warnings.Lose("resource forks", tree.DisplayPath(entry), e.Message);
+            warnings.Lose("resource forks", () => tree.DisplayPath(entry), e.Message);
+        }
+    }
+
+    // Writes what was read, long runs of zeros left out. Where the last written byte ends in the file; 0 when there was none.
+    private long WriteSolid(SourceEntry entry, SafeFileHandle file, long offset, int count)
+    {
+        long end = 0;
+        int start = 0;
+        for (int at = 0; at < count;)
+        {
+            int piece = (int)Math.Min(count - at, HoleSize - ((offset + at) % HoleSize));
+            if (_makesHoles && piece >= LeastHole && !_buffer.AsSpan(at, piece).ContainsAnyExcept((byte)0))
+            {
+                Write(start, at);
+                start = at + piece;
+            }
+
+            at += piece;
+        }
+
+        Write(start, count);
+        return end;
+
+        void Write(int from, int to)
+        {
+            if (from == to) return;
+            ToDestination(entry, () => RandomAccess.Write(file, _buffer.AsSpan(from, to - from), offset + from));
+            Bytes += to - from;
+            end = offset + to;
         }
     }
 
@@ -95,7 +134,7 @@ internal sealed class ContentRestorer(
         {
             return read();
         }
-        catch (ImageException e) when (!FileErrors.EndsJob(e))
+        catch (ImageException e)
         {
             throw new UnreadableContentException(e);
         }

@@ -4,13 +4,26 @@ using CCImage.Storage;
 
 namespace CCImage.Restoring;
 
-/// <summary>Gives what was made the metadata of its entry, as far as the host takes it; the rest is told in sums.</summary>
+/// <summary>Gives what was made the metadata of its entry, as far as the host takes it and the user wants it; what the host refuses is told in sums.</summary>
 /// <param name="tree">Where the entries and large attributes come from.</param>
+/// <param name="options">Whose the files become, and whether the tree is trusted.</param>
+/// <param name="isPrivileged">Whether this process may give files to other owners.</param>
 /// <param name="warnings">Hears what the host refuses.</param>
-internal sealed class MetadataRestorer(SourceTree tree, RestoreWarnings warnings)
+internal sealed class MetadataRestorer(SourceTree tree, TreeRestoreOptions options, bool isPrivileged, RestoreWarnings warnings)
 {
     private const int MaximumAttribute = 16 << 20;
     private const uint SetUserAndGroup = 0xC00;
+
+    // sys/stat.h: UF_NODUMP and UF_HIDDEN hinder nobody.
+    private const uint HarmlessFlags = 0x8001;
+
+    // What gives rights, or is how the system itself judges a file (xattr(7)); the list of a Mac's file among them.
+    private static readonly string[] s_powers = ["security.", "trusted.", "system.", "btrfs.", "com.apple.system."];
+
+    private readonly bool _givesAway = !options.IsUntrusted && options.Ownership != RestoreOwnership.Current;
+
+    // As tar does: an ordinary user gets these bits only when the owner is asked to be kept.
+    private readonly bool _keepsSetId = !options.IsUntrusted && (options.Ownership ?? (isPrivileged ? RestoreOwnership.Keep : RestoreOwnership.Current)) == RestoreOwnership.Keep;
 
     /// <summary>
     /// Sets owner, attributes, mode and times, in that order: changing the owner drops set-user bits and capabilities; attributes can
@@ -25,26 +38,29 @@ internal sealed class MetadataRestorer(SourceTree tree, RestoreWarnings warnings
     public void SetMetadata(HostDirectory folder, SourceEntry entry, HostNode node, in HostStat present)
     {
         bool isOwned = present.UserId == entry.UserId && present.GroupId == entry.GroupId;
-        if (!isOwned) isOwned = Try("owner or group", entry, () => folder.SetOwner(node, entry.UserId, entry.GroupId));
+        if (!isOwned && _givesAway) isOwned = Try("owner or group", entry, () => folder.SetOwner(node, entry.UserId, entry.GroupId));
         if (entry.FinderInfo is not null) Try("Finder info", entry, () => folder.SetAttribute(node, HostAttributes.FinderInfoName, entry.FinderInfo));
         foreach (ExtendedAttribute attribute in entry.Attributes)
         {
-            if (!folder.IsAccessList(attribute.Name)) SetAttribute(folder, entry, node, attribute);
+            if (!folder.IsAccessList(attribute.Name) && IsWanted(attribute)) SetAttribute(folder, entry, node, attribute);
         }
 
-        if (entry.Kind != EntryKind.SymbolicLink)
-        {
-            // A set-user bit means what it meant only together with its owner.
-            uint mode = entry.Mode & SourceEntry.PermissionMask & (isOwned ? ~0u : ~SetUserAndGroup);
-            Try("permissions", entry, () => folder.SetMode(node, mode));
-        }
-
-        var times = new HostStat { AccessTime = entry.AccessTime, ModifyTime = entry.ModifyTime, BirthTime = entry.BirthTime, BackupTime = entry.BackupTime };
-        Try("times", entry, () => folder.SetTimes(node, times));
+        if (entry.Kind != EntryKind.SymbolicLink) SetMode(folder, entry, node, isOwned);
+        SetTimes(folder, entry, node);
         foreach (ExtendedAttribute attribute in entry.Attributes)
         {
-            if (folder.IsAccessList(attribute.Name)) SetAttribute(folder, entry, node, attribute);
+            if (folder.IsAccessList(attribute.Name) && IsWanted(attribute)) SetAttribute(folder, entry, node, attribute);
         }
+    }
+
+    /// <summary>Sets the times.</summary>
+    /// <param name="folder">The folder it lies in.</param>
+    /// <param name="entry">What it is to be.</param>
+    /// <param name="node">What was made.</param>
+    public void SetTimes(HostDirectory folder, SourceEntry entry, HostNode node)
+    {
+        var times = new HostStat { AccessTime = entry.AccessTime, ModifyTime = entry.ModifyTime, BirthTime = entry.BirthTime, BackupTime = entry.BackupTime };
+        Try("times", entry, () => folder.SetTimes(node, times));
     }
 
     /// <summary>Sets BSD flags: the last thing done to an entry.</summary>
@@ -53,8 +69,33 @@ internal sealed class MetadataRestorer(SourceTree tree, RestoreWarnings warnings
     /// <param name="node">What was made.</param>
     public void SetFlags(HostDirectory folder, SourceEntry entry, HostNode node)
     {
-        if (entry.Flags != 0) Try("BSD flags", entry, () => folder.SetFlags(node, entry.Flags));
+        uint flags = entry.Flags & (options.IsUntrusted ? HarmlessFlags : ~0u);
+        if (flags != 0) Try("BSD flags", entry, () => folder.SetFlags(node, flags));
     }
+
+    /// <summary>Counts metadata that could not be set.</summary>
+    /// <param name="what">Which, as for <see cref="RestoreWarnings.Lose"/>.</param>
+    /// <param name="entry">Whose.</param>
+    /// <param name="reason">A sentence.</param>
+    public void Lose(string what, SourceEntry entry, string reason) => warnings.Lose(what, () => tree.DisplayPath(entry), reason);
+
+    private void SetMode(HostDirectory folder, SourceEntry entry, HostNode node, bool isOwned)
+    {
+        // A set-user bit means what it meant only together with its owner.
+        uint mode = entry.Mode & SourceEntry.PermissionMask;
+        if ((mode & SetUserAndGroup) != 0 && !(isOwned && _keepsSetId))
+        {
+            mode &= ~SetUserAndGroup;
+            if (isOwned && _givesAway) Lose("set-user and set-group bits", entry, "An ordinary user keeps them only with -Ownership Keep.");
+        }
+
+        Try("permissions", entry, () => folder.SetMode(node, mode));
+    }
+
+    // Capabilities are what a set-user bit is: rights that go with a program, whoever made it.
+    private bool IsWanted(ExtendedAttribute attribute) =>
+        options.IsUntrusted ? !s_powers.Any(p => attribute.Name.StartsWith(p, StringComparison.OrdinalIgnoreCase))
+        : options.Ownership != RestoreOwnership.Current || attribute.Name != "security.capability";
 
     private void SetAttribute(HostDirectory folder, SourceEntry entry, HostNode node, ExtendedAttribute attribute)
     {
@@ -74,9 +115,9 @@ internal sealed class MetadataRestorer(SourceTree tree, RestoreWarnings warnings
 
             folder.SetAttribute(node, attribute.Name, value);
         }
-        catch (Exception e) when (e is HostException || (e is ImageException image && !FileErrors.EndsJob(image)))
+        catch (Exception e) when (e is HostException or ImageException)
         {
-            warnings.Lose("extended attributes", $"{tree.DisplayPath(entry)}, {attribute.Name}", e.Message);
+            warnings.Lose("extended attributes", () => $"{tree.DisplayPath(entry)}, {attribute.Name}", e.Message);
         }
     }
 
@@ -89,7 +130,7 @@ internal sealed class MetadataRestorer(SourceTree tree, RestoreWarnings warnings
         }
         catch (HostException e)
         {
-            warnings.Lose(what, tree.DisplayPath(entry), e.Message);
+            Lose(what, entry, e.Message);
             return false;
         }
     }

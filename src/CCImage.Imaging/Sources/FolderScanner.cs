@@ -15,6 +15,7 @@ public sealed class FolderScanner
     private readonly IImagingObserver _observer;
     private readonly CancellationToken _cancellation;
     private readonly PathPatterns _patterns;
+    private readonly bool[] _patternMatched;
     private readonly Dictionary<string, HashSet<HostIdentity>> _excludedNames;
     private readonly List<ImagingWarning> _skipped = [];
     private readonly AttributePool _pool = new();
@@ -25,11 +26,15 @@ public sealed class FolderScanner
     private long _entries;
     private long _bytes;
     private long _lastLinkId;
+    private long _excluded;
+    private long _unkept;
+    private string? _firstUnkept;
 
     private FolderScanner(string rootPath, FolderScanOptions options, IHostPlatform platform, IImagingObserver observer, CancellationToken cancellation)
     {
         (_rootPath, _options, _platform, _observer, _cancellation) = (rootPath, options, platform, observer, cancellation);
         _patterns = new(options.Exclude);
+        _patternMatched = new bool[options.Exclude.Count];
         _excludedNames = new(platform.NameComparer);
         foreach (string path in options.ExcludePaths) ExcludePath(Path.TrimEndingDirectorySeparator(Path.GetFullPath(path)));
     }
@@ -54,12 +59,16 @@ public sealed class FolderScanner
 
     private HostTree Scan()
     {
-        HostDirectory root = OpenRoot();
+        // What is in the cloud is downloaded while the tree is in use, or not at all, should it be evicted between the look at it and the reading.
+        IDisposable? cloud = _options.IncludeDataless ? _platform.DownloadCloudFiles() : null;
+        if (!_options.IncludeDataless) _platform.KeepThreadFromDownloading();
+        HostDirectory? root = null;
         HostTree? tree = null;
         try
         {
+            root = OpenRoot();
             SourceEntry rootEntry = MakeRoot(root);
-            tree = new HostTree(root, _rootPath, rootEntry);
+            tree = new HostTree(root, _rootPath, rootEntry, _platform, cloud);
 
             // The tree keeps its folder open; the walk has its own.
             using var path = new HostPath(OpenRoot());
@@ -67,11 +76,15 @@ public sealed class FolderScanner
             tree.EntryCount = _entries;
             tree.TotalBytes = _bytes;
             tree.Skipped = _skipped;
+            tree.ExcludedCount = _excluded;
+            TellUnusedPatterns();
+            TellUnkeptAttributes();
             return tree;
         }
         catch
         {
-            root.Dispose();
+            root?.Dispose();
+            cloud?.Dispose();
             throw;
         }
     }
@@ -169,8 +182,16 @@ public sealed class FolderScanner
             Skip(Join(entry, name), "The name is not valid UTF-8 (offending bytes are shown as \\xNN), so no Mac volume can hold it.", null, "Rename it, or ask to skip what cannot be read.");
 
         names.Sort(StringComparer.Ordinal);
+        bool? keepsBeside = null;
         foreach (string name in names)
         {
+            if (name.StartsWith("._", StringComparison.Ordinal) && names.BinarySearch(name[2..], StringComparer.Ordinal) >= 0
+                && (keepsBeside ??= folder.KeepsAttributesBeside) && IsAppleDouble(folder, name))
+            {
+                _observer.OnVerbose($"{Join(entry, name)} was not taken as a file: it is how this volume keeps the attributes of {name[2..]}, which were taken.");
+                continue;
+            }
+
             SourceEntry? child = Look(folder, entry, name, out bool enter);
             if (child is null) continue;
             entry.Add(child);
@@ -183,6 +204,21 @@ public sealed class FolderScanner
         }
     }
 
+    private static bool IsAppleDouble(HostDirectory folder, string name)
+    {
+        try
+        {
+            if (folder.GetStat(name) is not { Kind: EntryKind.File, IsDataless: false }) return false;
+            using Microsoft.Win32.SafeHandles.SafeFileHandle file = folder.OpenFile(name, out _);
+            Span<byte> magic = stackalloc byte[4];
+            return RandomAccess.Read(file, magic, 0) == magic.Length && magic.SequenceEqual((ReadOnlySpan<byte>)[0x00, 0x05, 0x16, 0x07]);
+        }
+        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
+        {
+            return false; // then it is looked at like any other file
+        }
+    }
+
     private SourceEntry? Look(HostDirectory folder, SourceEntry parent, string name, out bool enter)
     {
         enter = false;
@@ -190,7 +226,7 @@ public sealed class FolderScanner
         {
             HostStat stat = folder.GetStat(name);
             bool isFolder = stat.Kind == EntryKind.Directory;
-            if (!_patterns.IsEmpty && _patterns.IsMatch(name, isFolder, () => RelativePath(parent, name))) return null;
+            if (!_patterns.IsEmpty && IsExcluded(parent, name, isFolder)) return null;
             if (_excludedNames.TryGetValue(name, out HashSet<HostIdentity>? folders) && folders.Contains(folder.Stat.Identity)) return null;
             if (stat.Kind is null)
             {
@@ -220,6 +256,7 @@ public sealed class FolderScanner
             SourceEntry entry = MakeEntry(folder, new(name), name, stat);
             if (isLink) _firstNames.Add(stat.Identity, entry);
             _bytes += entry.Size + entry.ResourceForkSize;
+            if (stat.HasUnkeptAttributes && _unkept++ == 0) _firstUnkept = Join(parent, name);
             enter = isFolder && IsEntered(folder, parent, name, stat);
             return entry;
         }
@@ -232,6 +269,40 @@ public sealed class FolderScanner
         {
             Skip(Join(parent, name), "The entry's metadata cannot be read.", e);
             return null;
+        }
+    }
+
+    private bool IsExcluded(SourceEntry parent, string name, bool isFolder)
+    {
+        int first = -1;
+        bool excluded = _patterns.IsMatch(name, isFolder, () => RelativePath(parent, name), number =>
+        {
+            _patternMatched[number] = true;
+            if (first < 0) first = number;
+        });
+        if (!excluded) return false;
+        _excluded++;
+        _observer.OnVerbose($"{Join(parent, name)} was left out: it matches the pattern '{_options.Exclude[first]}'.");
+        return true;
+    }
+
+    private void TellUnkeptAttributes()
+    {
+        if (_firstUnkept is null) return;
+        _observer.OnWarning(new ImagingWarning(
+            ImagingWarningKind.MetadataLost, _firstUnkept,
+            $"{(_unkept == 1 ? "This entry has" : $"{_unkept} entries, of which this is the first, have")} attributes of Linux that a Mac has no flag for; they are not kept."));
+    }
+
+    // A pattern that does nothing is mostly one that was written for another root.
+    private void TellUnusedPatterns()
+    {
+        for (int i = 0; i < _patternMatched.Length; i++)
+        {
+            if (_patternMatched[i]) continue;
+            _observer.OnWarning(new ImagingWarning(
+                ImagingWarningKind.Advice, null,
+                $"The pattern '{_options.Exclude[i]}' to exclude matched nothing in {_rootPath}{(_excluded > 0 ? " that was not left out with something else" : "")}."));
         }
     }
 
@@ -309,7 +380,7 @@ public sealed class FolderScanner
     {
         ImageException failure = Failure(path, problem, cause, remedy);
         if (!(_options.OnUnreadable?.Invoke(failure) ?? _options.SkipUnreadable)) throw failure;
-        LeaveOut(path, cause is null ? problem : $"{problem} {cause.Message}");
+        LeaveOut(path, cause is null ? problem : $"{problem} {cause.Message}{(cause.RemedyForReading is string hint ? " " + hint : "")}");
     }
 
     private void LeaveOut(string path, string reason)
@@ -320,7 +391,7 @@ public sealed class FolderScanner
     }
 
     private static ImageException Failure(string path, string problem, HostException? cause, string remedy = RightsExcludeOrSkip) =>
-        new(ImageErrorId.SourceUnreadable, cause is null ? problem : $"{problem} {cause.Message}", path, remedy: remedy, innerException: cause);
+        new(ImageErrorId.SourceUnreadable, cause is null ? problem : $"{problem} {cause.Message}", path, remedy: cause?.RemedyForReading ?? remedy, innerException: cause);
 
     private string DisplayPath(SourceEntry entry) => entry.Parent is null ? _rootPath : Path.Join(_rootPath, entry.RelativePath);
 

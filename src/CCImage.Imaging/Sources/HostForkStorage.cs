@@ -8,8 +8,14 @@ namespace CCImage.Sources;
 /// <param name="path">The file's name for people.</param>
 internal sealed class HostForkStorage(HostFork fork, string path) : BlockStorage
 {
+    private readonly Lock _gate = new();
+    private long _endMet = long.MaxValue;
+
     /// <inheritdoc/>
     public override long Length => fork.Length;
+
+    /// <summary>Where a read met the fork's end before <see cref="Length"/>, the lowest such place: zeros stood in for what is gone. Otherwise the length.</summary>
+    public long ReadableEnd => Math.Min(Interlocked.Read(ref _endMet), Length);
 
     /// <inheritdoc/>
     protected override void ReadCore(long offset, Span<byte> buffer)
@@ -20,7 +26,12 @@ internal sealed class HostForkStorage(HostFork fork, string path) : BlockStorage
             {
                 int count = fork.Read(offset, buffer);
                 if (count == 0)
-                    throw new ImageException(ImageErrorId.SourceUnreadable, "The resource fork became shorter while it was read.", path, $"byte {offset}");
+                {
+                    lock (_gate) _endMet = Math.Min(_endMet, offset);
+                    buffer.Clear();
+                    return;
+                }
+
                 buffer = buffer[count..];
                 offset += count;
             }

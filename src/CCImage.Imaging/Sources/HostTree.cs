@@ -10,9 +10,19 @@ public sealed class HostTree : SourceTree
 {
     private readonly HostDirectory _root;
 
-    internal HostTree(HostDirectory root, string rootPath, SourceEntry rootEntry)
+    private readonly IHostPlatform _platform;
+    private readonly IDisposable? _cloud;
+
+    /// <summary>Shows a scanned folder.</summary>
+    /// <param name="root">The folder; owned.</param>
+    /// <param name="rootPath">Its full path.</param>
+    /// <param name="rootEntry">Its entry, which gets the others.</param>
+    /// <param name="platform">The machine.</param>
+    /// <param name="cloud">What lets files be downloaded from the cloud, as long as the tree is in use; null where they are not to be.</param>
+    internal HostTree(HostDirectory root, string rootPath, SourceEntry rootEntry, IHostPlatform platform, IDisposable? cloud)
     {
-        (_root, RootPath, Root) = (root, rootPath, rootEntry);
+        (_root, RootPath, Root, _platform, _cloud) = (root, rootPath, rootEntry, platform, cloud);
+        TrustsHoles = platform.TrustsHoles;
     }
 
     /// <inheritdoc/>
@@ -27,6 +37,12 @@ public sealed class HostTree : SourceTree
     /// <summary>Sum of the files' sizes in bytes, both forks; a file with several names counts once.</summary>
     public long TotalBytes { get; internal set; }
 
+    /// <summary>Whether holes are not read. Where the host is not to be believed, they may be asked for all the same: for an estimate.</summary>
+    internal bool TrustsHoles { get; set; }
+
+    /// <summary>Entries that a pattern left out; what lies in such a folder is not counted.</summary>
+    public long ExcludedCount { get; internal set; }
+
     /// <summary>What could not be read and was left out.</summary>
     public IReadOnlyList<ImagingWarning> Skipped { get; internal set; } = [];
 
@@ -36,6 +52,7 @@ public sealed class HostTree : SourceTree
     /// <inheritdoc/>
     public override BlockStorage OpenFork(SourceEntry entry, ForkKind fork)
     {
+        KeepThread();
         try
         {
             return fork == ForkKind.Resource ? new HostForkStorage(InFolderOf(entry, folder => folder.OpenResourceFork(entry.Name)), DisplayPath(entry)) : OpenData(entry);
@@ -53,13 +70,21 @@ public sealed class HostTree : SourceTree
         if (fork is not HostFileStorage file) return false;
         try
         {
-            return file.BecameShorter || (entry.ModifyTime.IsKnown && _root.GetModifyTime(file.Handle) != entry.ModifyTime);
+            return file.ReadableEnd < file.Length || (entry.ModifyTime.IsKnown && _root.GetModifyTime(file.Handle) != entry.ModifyTime);
         }
         catch (HostException e)
         {
             throw Unreadable(entry, "The file cannot be examined any more.", e);
         }
     }
+
+    /// <inheritdoc/>
+    public override long ReadableEnd(BlockStorage fork) => fork switch
+    {
+        HostFileStorage file => file.ReadableEnd,
+        HostForkStorage resource => resource.ReadableEnd,
+        _ => fork.Length,
+    };
 
     /// <inheritdoc/>
     public override BlockStorage OpenAttribute(SourceEntry entry, ExtendedAttribute attribute)
@@ -81,7 +106,13 @@ public sealed class HostTree : SourceTree
     protected override void Dispose(bool disposing)
     {
         _root.Dispose();
+        _cloud?.Dispose();
         base.Dispose(disposing);
+    }
+
+    private void KeepThread()
+    {
+        if (_cloud is null) _platform.KeepThreadFromDownloading();
     }
 
     private HostFileStorage OpenData(SourceEntry entry)
@@ -105,7 +136,7 @@ public sealed class HostTree : SourceTree
         {
             if (stat.Kind != EntryKind.File || unchecked((long)stat.Identity.Inode) != entry.NodeId)
                 throw Unreadable(entry, "The file was replaced by another one since the source was scanned.", null);
-            return new HostFileStorage(file, DisplayPath(entry));
+            return new HostFileStorage(file, DisplayPath(entry)) { TrustsHoles = TrustsHoles, BeforeRead = KeepThread };
         }
         catch
         {
@@ -137,5 +168,5 @@ public sealed class HostTree : SourceTree
     }
 
     private ImageException Unreadable(SourceEntry entry, string problem, HostException? cause) =>
-        new(ImageErrorId.SourceUnreadable, problem, DisplayPath(entry), remedy: cause?.Message, innerException: cause);
+        new(ImageErrorId.SourceUnreadable, problem, DisplayPath(entry), remedy: cause?.RemedyForReading is string hint ? $"{cause.Message} {hint}" : cause?.Message, innerException: cause);
 }

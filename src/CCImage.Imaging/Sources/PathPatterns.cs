@@ -18,8 +18,8 @@ namespace CCImage.Sources;
 /// </summary>
 public sealed class PathPatterns
 {
-    private readonly List<(Regex Regex, bool FoldersOnly)> _names = [];
-    private readonly List<(Regex Regex, bool FoldersOnly)> _paths = [];
+    private readonly List<(Regex Regex, bool FoldersOnly, int Number)> _names = [];
+    private readonly List<(Regex Regex, bool FoldersOnly, int Number)> _paths = [];
 
     /// <summary>Compiles patterns.</summary>
     /// <param name="patterns">The patterns.</param>
@@ -30,6 +30,7 @@ public sealed class PathPatterns
         // No backtracking: the time is proportional to the text, whatever the pattern.
         RegexOptions options = RegexOptions.NonBacktracking | RegexOptions.CultureInvariant | RegexOptions.Singleline;
         if (ignoreCase ?? !OperatingSystem.IsLinux()) options |= RegexOptions.IgnoreCase;
+        int number = 0;
         foreach (string pattern in patterns)
         {
             bool foldersOnly = pattern.EndsWith('/') && !pattern.EndsWith("\\/", StringComparison.Ordinal);
@@ -37,7 +38,7 @@ public sealed class PathPatterns
             bool isPath = body.Contains('/');
             body = body.TrimStart('/');
             if (body.Length == 0) throw Invalid(pattern, "is empty");
-            (isPath ? _paths : _names).Add((new Regex(Translate(pattern, body), options), foldersOnly));
+            (isPath ? _paths : _names).Add((new Regex(Translate(pattern, body), options), foldersOnly, number++));
         }
     }
 
@@ -54,21 +55,26 @@ public sealed class PathPatterns
     /// <param name="name">The entry's name.</param>
     /// <param name="isFolder">Whether it is a folder.</param>
     /// <param name="relativePath">Gives the path when it is needed.</param>
-    internal bool IsMatch(string name, bool isFolder, Func<string> relativePath)
+    /// <param name="matched">Gets the number of every pattern that matches, in the order they were given; null for a caller that asks only whether one does.</param>
+    internal bool IsMatch(string name, bool isFolder, Func<string> relativePath, Action<int>? matched = null)
     {
-        foreach ((Regex regex, bool foldersOnly) in _names)
+        bool any = IsMatch(_names, name, isFolder, matched);
+        if (_paths.Count == 0 || (any && matched is null)) return any;
+        return IsMatch(_paths, relativePath(), isFolder, matched) || any;
+    }
+
+    private static bool IsMatch(List<(Regex Regex, bool FoldersOnly, int Number)> patterns, string text, bool isFolder, Action<int>? matched)
+    {
+        bool any = false;
+        foreach ((Regex regex, bool foldersOnly, int number) in patterns)
         {
-            if ((isFolder || !foldersOnly) && regex.IsMatch(name)) return true;
+            if ((!isFolder && foldersOnly) || !regex.IsMatch(text)) continue;
+            if (matched is null) return true;
+            matched(number);
+            any = true;
         }
 
-        if (_paths.Count == 0) return false;
-        string path = relativePath();
-        foreach ((Regex regex, bool foldersOnly) in _paths)
-        {
-            if ((isFolder || !foldersOnly) && regex.IsMatch(path)) return true;
-        }
-
-        return false;
+        return any;
     }
 
     private static string Translate(string pattern, string body)

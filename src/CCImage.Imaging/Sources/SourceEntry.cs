@@ -123,6 +123,11 @@ public sealed class SourceEntry
     public byte[]? FinderInfo { get; init; }
 
     /// <summary>
+    /// Whether a backup marked this file as one whose content could not be read: what is there is not the file's content, or not all of it.
+    /// </summary>
+    public bool IsContentLost => Kind == EntryKind.File && LostContentMark.IsOn(FinderInfo);
+
+    /// <summary>
     /// Extended attributes; never <c>com.apple.FinderInfo</c> or <c>com.apple.ResourceFork</c>, which have fields of their own.
     /// </summary>
     public IReadOnlyList<ExtendedAttribute> Attributes { get; init; } = [];
@@ -135,11 +140,47 @@ public sealed class SourceEntry
         get
         {
             if (Parent is null) return Name;
-            var names = new Stack<string>();
-            for (SourceEntry? entry = this; entry?.Parent is not null; entry = entry.Parent) names.Push(entry.Name);
-            return string.Join('/', names);
+            long length = -1;
+            for (SourceEntry entry = this; entry.Parent is not null; entry = entry.Parent) length += entry.Name.Length + 1;
+            return string.Create((int)length, this, static (path, last) =>
+            {
+                for (SourceEntry entry = last; entry.Parent is not null; entry = entry.Parent)
+                {
+                    entry.Name.CopyTo(path[^entry.Name.Length..]);
+                    path = path[..^entry.Name.Length];
+                    if (path.IsEmpty) continue;
+                    path[^1] = '/';
+                    path = path[..^1];
+                }
+            });
         }
     }
+
+    /// <summary>Another name of the same file: it shares the target, the attributes and all else that takes memory, however many names there are.</summary>
+    /// <param name="name">The name.</param>
+    internal SourceEntry WithName(string name) => new()
+    {
+        Name = name,
+        Kind = Kind,
+        Size = Size,
+        ResourceForkSize = ResourceForkSize,
+        Mode = Mode,
+        UserId = UserId,
+        GroupId = GroupId,
+        Flags = Flags,
+        DeviceMajor = DeviceMajor,
+        DeviceMinor = DeviceMinor,
+        BirthTime = BirthTime,
+        ModifyTime = ModifyTime,
+        ChangeTime = ChangeTime,
+        AccessTime = AccessTime,
+        BackupTime = BackupTime,
+        HardLinkId = HardLinkId,
+        NodeId = NodeId,
+        LinkTarget = LinkTarget,
+        FinderInfo = FinderInfo,
+        Attributes = Attributes,
+    };
 
     /// <summary>Puts an entry into this folder.</summary>
     /// <param name="child">An entry without a parent.</param>

@@ -28,6 +28,13 @@ public abstract class SourceTree : IDisposable
     /// <param name="fork">What <see cref="OpenFork"/> gave for it.</param>
     public virtual bool HasChanged(SourceEntry entry, BlockStorage fork) => false;
 
+    /// <summary>
+    /// Up to where what was read from an open fork is its content: asked when a part was read. Below the fork's length when the file became shorter since it was
+    /// opened; zeros stood in for the rest.
+    /// </summary>
+    /// <param name="fork">What <see cref="OpenFork"/> gave.</param>
+    public virtual long ReadableEnd(BlockStorage fork) => fork.Length;
+
     /// <summary>Opens the value of an extended attribute whose <see cref="ExtendedAttribute.Value"/> is null.</summary>
     /// <param name="entry">An entry of this tree.</param>
     /// <param name="attribute">One of its attributes.</param>

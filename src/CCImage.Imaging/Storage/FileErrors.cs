@@ -33,6 +33,8 @@ internal static class FileErrors
         bool inUse = windows ? systemCode is 0x20 or 0x21 : systemCode == (OperatingSystem.IsMacOS() ? TryAgainDarwin : TryAgainLinux);
         return e switch
         {
+            PathTooLongException =>
+                new(ImageErrorId.InvalidArgument, "The path, or a name in it, is too long for this system.", path, remedy: "Give a shorter one.", innerException: e),
             FileNotFoundException or DirectoryNotFoundException when !writing =>
                 new(ImageErrorId.ImageNotFound, "There is no such file.", path, remedy: "Check the path.", innerException: e),
             DirectoryNotFoundException =>

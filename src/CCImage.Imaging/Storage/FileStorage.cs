@@ -277,8 +277,8 @@ internal sealed class FileStorage : BlockStorage
     /// <inheritdoc/>
     protected override IEnumerable<StorageExtent> GetExtentsCore(long offset, long length) =>
 
-        // Darwin knows holes from what is on the medium; of a file that is being written that is too early.
-        Extents(offset, length, holesAreKnown: !(_writable && OperatingSystem.IsMacOS()));
+        // Darwin knows holes from what is on the medium; of a file that is being written that is too early, and of one that was just written as well.
+        Extents(offset, length, holesAreKnown: HostPlatform.Current.TrustsHoles);
 
     private IEnumerable<StorageExtent> Extents(long offset, long length, bool holesAreKnown)
     {

@@ -33,16 +33,25 @@ public sealed class CompressBackupImageCommand : ImagePathCommand
         }
 
         ImageCompactionResult result = RunWorker((observer, cancellation) => ImageCompaction.Run(request, observer, cancellation));
+        ImageException? shortfall = null;
         if (PassThru)
         {
-            BackupImage image = RunWorker((_, _) =>
+            try
             {
-                using DiskImage opened = DiskImage.Open(path, request.Passphrase);
-                return opened.Describe();
-            });
-            result = result with { Image = image };
+                BackupImage image = RunWorker((_, cancellation) =>
+                {
+                    using DiskImage opened = DiskImage.Open(path, request.Passphrase, cancellation);
+                    return opened.Describe(cancellation);
+                });
+                result = result with { Image = image };
+            }
+            catch (ImageException e)
+            {
+                // What was done is told all the same.
+                shortfall = e;
+            }
         }
 
-        WriteObject(result);
+        WriteResult(result, shortfall);
     }
 }

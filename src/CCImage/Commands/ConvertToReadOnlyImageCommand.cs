@@ -45,6 +45,10 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
     [Parameter]
     public SwitchParameter DeleteSource { get; set; }
 
+    /// <summary>Take over what is left of a damaged image.</summary>
+    [Parameter]
+    public SwitchParameter AllowDamaged { get; set; }
+
     /// <summary>Replace an image that exists.</summary>
     [Parameter]
     public SwitchParameter Force { get; set; }
@@ -69,10 +73,10 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
 
         string destination = DestinationOf(path, format.Extension);
         Passphrase? secret = SecretOf(path);
-        BackupImage image = RunWorker((_, _) =>
+        BackupImage image = RunWorker((_, cancellation) =>
         {
-            using DiskImage opened = DiskImage.Open(path, secret);
-            return opened.Describe();
+            using DiskImage opened = DiskImage.Open(path, secret, cancellation);
+            return opened.Describe(cancellation);
         });
         bool encrypts = (Encryption ?? image.Encryption) != BackupImageEncryption.None;
         if (SaveToKeychain && !encrypts)
@@ -92,6 +96,7 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
             DestinationEncryption = Encryption,
             KeepFreeSpace = KeepFreeSpace,
             DeleteSource = DeleteSource,
+            AllowDamaged = AllowDamaged,
             Overwrite = Force,
         };
         if (_written.Contains(destination)) throw DestinationTargets.AlreadyUsed(destination, "-DestinationPath");
@@ -106,8 +111,14 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
         request = request with { DestinationPassphrase = secret ?? _asked };
         BackupImage result = RunWorker((observer, cancellation) => ImageConversion.Run(request, observer, cancellation));
         if (SaveToKeychain) SaveInKeychain(destination, (secret ?? _asked)!);
-        WriteObject(result);
+        WriteResult(result, ShortfallOf(result, path));
     }
+
+    private static ImageException? ShortfallOf(BackupImage result, string source) => result.Damage?.Problems is not [string first, ..] problems
+        ? null
+        : new(
+            ImageErrorId.ConvertedInPart, $"The source was damaged, and so is what is in the new image. {first}{(problems.Count > 1 ? $" ({problems.Count - 1} further problems)" : "")}", source,
+            remedy: "The property Damage of the result has all of it.");
 
     private string DestinationOf(string source, string extension)
     {

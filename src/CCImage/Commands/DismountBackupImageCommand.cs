@@ -17,14 +17,13 @@ public sealed class DismountBackupImageCommand : PathCommand
 
     private protected override string Noun => "image";
 
-    /// <inheritdoc/>
-    protected override void BeginProcessing() => RequireMac();
+    private protected override void CheckOwnParameters() => ImageMount.CheckPlatform();
 
     private protected override void ProcessPath(string path)
     {
         string description = $"Dismount {path}{(Force ? ", files that are open on it notwithstanding" : "")}.";
         if (!ShouldProcess(description, description, "Dismount-BackupImage")) return;
         MountedBackupImage image = RunWorker((observer, cancellation) => ImageMount.Detach(path, Force, observer, cancellation));
-        if (PassThru) WriteObject(RunWorker((_, _) => DiskImage.Inspect(image.Path)));
+        if (PassThru) WriteObject(RunWorker((_, cancellation) => DiskImage.Inspect(image.Path, null, cancellation)));
     }
 }

@@ -8,9 +8,12 @@ namespace CCImage.Commands;
 [OutputType(typeof(BackupImage))]
 public sealed class GetBackupImageCommand : ImagePathCommand
 {
+    // A look at an image that stays locked is an answer.
+    private protected override bool AsksForPassphrase => false;
+
     private protected override void ProcessPath(string path)
     {
         Passphrase? secret = SecretOf(path);
-        WriteObject(RunWorker((_, _) => DiskImage.Inspect(path, secret)));
+        WriteObject(RunWorker((_, cancellation) => DiskImage.Inspect(path, secret, cancellation)));
     }
 }

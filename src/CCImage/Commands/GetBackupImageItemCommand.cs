@@ -26,13 +26,17 @@ public sealed class GetBackupImageItemCommand : ImagePathCommand
     {
         var filter = new ItemFilter(Include);
         Passphrase? secret = SecretOf(path);
-        using DiskImage image = RunWorker((_, _) => DiskImage.Open(path, secret));
-        using SourceTree tree = RunWorker((_, cancellation) => image.ReadTree(Volume, cancellation));
+        using DiskImage image = RunWorker((_, cancellation) => DiskImage.Open(path, secret, cancellation));
+        int volume = Volume ?? RunWorker((_, _) => image.FindReadableVolume());
+        using SourceTree tree = RunWorker((_, cancellation) => image.ReadTree(volume, cancellation));
 
         // The root is the volume itself, not an item of it.
         foreach (SourceEntry entry in tree.Enumerate().Skip(1))
         {
-            if (filter.Matches(entry)) WriteObject(BackupImageItem.From(path, entry));
+            if (Stopping) throw new PipelineStoppedException(); // writing throws it, but where nothing matches nothing is written
+            if (filter.Matches(entry)) WriteObject(BackupImageItem.From(path, entry, volume));
         }
+
+        if (RunWorker((_, cancellation) => image.GetCutShort(cancellation)) is { } cut) WriteError(Errors.ErrorMapping.ToRecord(cut, path));
     }
 }

@@ -1,6 +1,7 @@
 using System.Management.Automation;
 using System.Security;
 using CCImage.Encryption;
+using CCImage.Pipeline;
 
 namespace CCImage.Commands;
 
@@ -8,6 +9,7 @@ namespace CCImage.Commands;
 public abstract class ImagePathCommand : PathCommand
 {
     private Passphrase? _given;
+    private Passphrase? _typed;
     private (string Path, Passphrase? Secret)? _found;
 
     /// <summary>The passphrase of encrypted images.</summary>
@@ -21,22 +23,23 @@ public abstract class ImagePathCommand : PathCommand
 
     private protected override string Noun => "image";
 
-    /// <summary>Whether the keychain is to be used at all.</summary>
-    private protected virtual bool UsesKeychain => FromKeychain;
+    private protected override bool UsesKeychain => FromKeychain;
 
-    /// <inheritdoc/>
-    protected override void BeginProcessing()
+    /// <summary>Whether somebody is asked for the passphrase of an image that needs one and got none.</summary>
+    private protected virtual bool AsksForPassphrase => true;
+
+    private protected sealed override void CheckPassphraseSource()
     {
-        if (UsesKeychain) RequireKeychain();
         if (!FromKeychain || Passphrase is null) return;
-        ThrowTerminating(new ImageException(
-            ImageErrorId.InvalidArgument, "Two places were given for the passphrase.", remedy: "Give either -Passphrase or -FromKeychain."));
+        throw new ImageException(
+            ImageErrorId.InvalidArgument, "Two places were given for the passphrase.", remedy: "Give either -Passphrase or -FromKeychain.");
     }
 
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
         _given?.Dispose();
+        _typed?.Dispose();
         _found?.Secret?.Dispose();
         base.Dispose(disposing);
     }
@@ -55,15 +58,31 @@ public abstract class ImagePathCommand : PathCommand
         bool IsBound(string parameter) => MyInvocation.BoundParameters.ContainsKey(parameter);
     }
 
-    /// <summary>The passphrase of an image for the core, or null when none was given. Zeroed when the cmdlet ends, or comes to the next image.</summary>
+    /// <summary>
+    /// The passphrase of an image for the core: given, from the keychain, or asked for where the image needs one. Null when it needs none, or when none was given
+    /// and nobody is asked. Zeroed when the cmdlet ends, or comes to the next image.
+    /// </summary>
     /// <param name="path">The image, as a full path.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.PassphraseRequired"/>: there is nobody to ask; what the keychain says.</exception>
     private protected Passphrase? SecretOf(string path)
     {
-        if (!FromKeychain) return _given ??= Passphrase is null ? null : Encryption.Passphrase.From(Passphrase);
+        if (Passphrase is not null) return _given ??= Encryption.Passphrase.From(Passphrase);
+        if (!FromKeychain) return AsksForPassphrase ? AskFor(path) : null;
         if (_found is { } last && last.Path == path) return last.Secret;
         _found?.Secret?.Dispose();
         _found = null;
         _found = (path, RunWorker((_, _) => ImageKeychain.Find(path)));
         return _found.Value.Secret;
+    }
+
+    // Several images of a pipeline often have one passphrase: what was typed last is tried first.
+    private Passphrase? AskFor(string path)
+    {
+        if (!RunWorker((_, _) => ImagePassphrase.IsNeeded(path))) return null;
+        if (_typed is { } last && Opens(last)) return last;
+        _typed = new PassphrasePrompt(Host).AskUntil(System.IO.Path.GetFileName(path), path, Opens);
+        return _typed;
+
+        bool Opens(Passphrase candidate) => RunWorker((_, _) => ImagePassphrase.Opens(path, candidate));
     }
 }

@@ -1,7 +1,5 @@
 using System.Management.Automation;
-using System.Management.Automation.Host;
 using System.Runtime.ExceptionServices;
-using System.Security;
 using CCImage.Diagnostics;
 using CCImage.Encryption;
 using CCImage.Errors;
@@ -29,6 +27,27 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         GC.SuppressFinalize(this);
     }
 
+    /// <summary>Judges the parameters before anything is read or written. Sealed: a cmdlet adds its own check, and cannot leave out those that it shares.</summary>
+    protected sealed override void BeginProcessing()
+    {
+        try
+        {
+            CheckPassphraseSource();
+            CheckOwnParameters();
+            if (UsesKeychain) ImageKeychain.CheckAvailable();
+        }
+        catch (ImageException e)
+        {
+            ThrowTerminatingError(ErrorMapping.ToRecord(e, null));
+        }
+    }
+
+    /// <inheritdoc/>
+    protected sealed override void ProcessRecord() => ProcessInput();
+
+    /// <inheritdoc/>
+    protected sealed override void EndProcessing() => Finish();
+
     /// <inheritdoc/>
     protected override void StopProcessing()
     {
@@ -48,6 +67,55 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
     {
         _stop.Dispose();
         _observer.Dispose();
+    }
+
+    /// <summary>Whether the keychain is to be used at all.</summary>
+    private protected virtual bool UsesKeychain => false;
+
+    /// <summary>Refuses a passphrase that is to come from two places.</summary>
+    /// <exception cref="ImageException">They contradict each other.</exception>
+    private protected virtual void CheckPassphraseSource()
+    {
+    }
+
+    /// <summary>The one place for what a cmdlet itself demands of its parameters and of the host, before the first input.</summary>
+    /// <exception cref="ImageException">Why it cannot run: this ends the pipeline.</exception>
+    private protected virtual void CheckOwnParameters()
+    {
+    }
+
+    /// <summary>Does the work for one input of the pipeline.</summary>
+    private protected abstract void ProcessInput();
+
+    /// <summary>Does what is left to do after the last input.</summary>
+    private protected virtual void Finish()
+    {
+    }
+
+    /// <summary>Asks whether to go on, as -WhatIf and -Confirm and their preferences want it.</summary>
+    /// <param name="description">What would be done.</param>
+    /// <param name="warning">The question.</param>
+    /// <param name="caption">The cmdlet.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ConfirmationRequired"/>: there is nobody to ask.</exception>
+    private protected new bool ShouldProcess(string description, string warning, string caption) => ShouldProcess(description, warning, caption, out _);
+
+    /// <summary>Asks whether to go on, and tells why not.</summary>
+    /// <param name="description">What would be done.</param>
+    /// <param name="warning">The question.</param>
+    /// <param name="caption">The cmdlet.</param>
+    /// <param name="reason">Receives why not.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ConfirmationRequired"/>: there is nobody to ask.</exception>
+    private protected new bool ShouldProcess(string description, string warning, string caption, out ShouldProcessReason reason)
+    {
+        try
+        {
+            return base.ShouldProcess(description, warning, caption, out reason);
+        }
+        catch (Exception e) when (!ErrorMapping.IsFlowControl(e))
+        {
+            // Hosts differ in what they throw; at the end of a redirected input PowerShell itself trips over the answer that does not come.
+            throw ErrorMapping.NobodyToConfirm(e);
+        }
     }
 
     /// <summary>Runs work on a thread of its own, writing what it posts, and returns its result or throws its exception.</summary>
@@ -134,27 +202,46 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         if (shortfall is not null) WriteError(ErrorMapping.ToRecord(shortfall, shortfall.Path));
     }
 
-    /// <summary>Ends the pipeline on every system but macOS, before anything is done.</summary>
-    private protected void RequireMac()
-    {
-        try
-        {
-            ImageMount.CheckPlatform();
-        }
-        catch (ImageException e)
-        {
-            ThrowTerminatingError(ErrorMapping.ToRecord(e, null));
-        }
-    }
-
     /// <summary>Resolves a path that need not exist to a full path of the file system.</summary>
     /// <param name="path">What the user wrote.</param>
     /// <exception cref="ImageException">It lies on a drive of another provider.</exception>
     private protected string ResolveTarget(string path)
     {
-        string resolved = SessionState.Path.GetUnresolvedProviderPathFromPSPath(path, out ProviderInfo provider, out _);
+        if (FindAsWritten(path) is { } present) return present;
+        RequireOwnPath(path);
+        string resolved;
+        ProviderInfo provider;
+        try
+        {
+            resolved = SessionState.Path.GetUnresolvedProviderPathFromPSPath(path, out provider, out _);
+        }
+        catch (System.Management.Automation.DriveNotFoundException e)
+        {
+            throw ForeignPaths.UnknownDrive(path, e.ItemName);
+        }
+
         RequireFileSystem(provider, path);
-        return System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(resolved));
+        if (ForeignPaths.RefuseWithoutDrive(resolved) is { } refusal) throw refusal;
+
+        // A path with a provider in front of it comes out as it went in; what is relative goes by PowerShell's location, not by the process' folder.
+        return System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(resolved, SessionState.Path.CurrentFileSystemLocation.ProviderPath));
+    }
+
+    /// <summary>Refuses a path that cannot be one of this host.</summary>
+    /// <param name="path">What the user wrote.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.InvalidArgument"/>.</exception>
+    private protected static void RequireOwnPath(string path)
+    {
+        if (ForeignPaths.Refuse(path) is { } refusal) throw refusal;
+    }
+
+    // PowerShell takes a backslash for a separator and a colon for the end of a drive's name, everywhere. On systems where names may have them, what is
+    // there as it is written is meant.
+    private string? FindAsWritten(string path)
+    {
+        if (OperatingSystem.IsWindows() || !path.AsSpan().ContainsAny('\\', ':') || path.Contains('\0', StringComparison.Ordinal)) return null;
+        string full = System.IO.Path.GetFullPath(path, SessionState.Path.CurrentFileSystemLocation.ProviderPath);
+        return System.IO.Path.Exists(full) ? System.IO.Path.TrimEndingDirectorySeparator(full) : null;
     }
 
     /// <summary>As <see cref="ResolveTarget"/>, for an image or a folder to put it into: a separator at the end speaks of a folder, or of a bundle.</summary>
@@ -169,42 +256,15 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
             remedy: "Make the folder, or leave out the separator at the end if the image is to have this name.");
     }
 
-    /// <summary>Asks twice, without echo, for a passphrase that is to be set.</summary>
+    /// <summary>Asks twice, without echo, for a passphrase that is to be set; again when the two differ.</summary>
     /// <param name="what">What it is for, for the prompt.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.PassphraseRequired"/>: there is nobody to ask;
-    /// <see cref="ImageErrorId.InvalidArgument"/>: the two differ.</exception>
-    private protected Passphrase PromptForNewPassphrase(string what)
-    {
-        Passphrase first = Prompt($"Passphrase for {what}: ");
-        try
-        {
-            using Passphrase second = Prompt("Once more: ");
-            if (first.Equals(second)) return first;
-            throw new ImageException(ImageErrorId.InvalidArgument, "The two passphrases differ.", remedy: "Try again, or give -Passphrase.");
-        }
-        catch
-        {
-            first.Dispose();
-            throw;
-        }
-    }
+    /// <see cref="ImageErrorId.InvalidArgument"/>: the two differed each time.</exception>
+    private protected Passphrase PromptForNewPassphrase(string what) => new PassphrasePrompt(Host).AskForNew(what);
 
     /// <summary>Whether the cmdlet is only to say what it would do: then it needs no passphrase and asks for none.</summary>
     private protected bool IsWhatIf => LanguagePrimitives.IsTrue(
         MyInvocation.BoundParameters.TryGetValue("WhatIf", out object? given) ? given : GetVariableValue("WhatIfPreference"));
-
-    /// <summary>Refuses the keychain where there is none. Called before anything is read or written.</summary>
-    private protected void RequireKeychain()
-    {
-        try
-        {
-            ImageKeychain.CheckAvailable();
-        }
-        catch (ImageException e)
-        {
-            ThrowTerminating(e);
-        }
-    }
 
     /// <summary>Saves the passphrase of an image that was written. The image stands, so that a failure is an error record.</summary>
     /// <param name="path">The image, as a full path.</param>
@@ -214,30 +274,6 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         ImageKeychain.Save(path, passphrase);
         return true;
     }));
-
-    /// <summary>Ends the cmdlet.</summary>
-    /// <param name="exception">Why.</param>
-    private protected void ThrowTerminating(ImageException exception) => ThrowTerminatingError(ErrorMapping.ToRecord(exception, null));
-
-    private Passphrase Prompt(string text)
-    {
-        try
-        {
-            // A host without a person gives a string of its own, or refuses.
-            if (Console.IsInputRedirected && Host.Name == "ConsoleHost") throw NobodyToAsk(null);
-            Host.UI.Write(text);
-            using SecureString secret = Host.UI.ReadLineAsSecureString();
-            return Passphrase.From(secret);
-        }
-        catch (Exception e) when (e is PSInvalidOperationException or HostException or NotImplementedException or InvalidOperationException)
-        {
-            throw NobodyToAsk(e);
-        }
-
-        static ImageException NobodyToAsk(Exception? cause) => new(
-            ImageErrorId.PassphraseRequired, "A passphrase is needed, and there is nobody to ask.",
-            remedy: "Give -Passphrase; in a scheduled task for example with (Get-Secret Name) of the module Microsoft.PowerShell.SecretManagement.", innerException: cause);
-    }
 
     private protected static void RequireFileSystem(ProviderInfo provider, string path)
     {
@@ -251,7 +287,7 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         while (_observer.TryTake(out object? message))
         {
             if (message is ImagingWarning warning) WriteWarning(warning.ToString());
-            else WriteVerbose((string)message);
+            else WriteVerbose(DisplayText.Escape((string)message));
         }
 
         if (!_observer.TryTakeProgress(out ImagingProgress progress)) return;

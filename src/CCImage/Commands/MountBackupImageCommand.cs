@@ -19,8 +19,7 @@ public sealed class MountBackupImageCommand : ImagePathCommand
     [Parameter]
     public SwitchParameter PassThru { get; set; }
 
-    /// <inheritdoc/>
-    protected override void BeginProcessing() => RequireMac();
+    private protected override void CheckOwnParameters() => ImageMount.CheckPlatform();
 
     private protected override void ProcessPath(string path)
     {
@@ -28,7 +27,10 @@ public sealed class MountBackupImageCommand : ImagePathCommand
         if (!ShouldProcess(description, description, "Mount-BackupImage")) return;
         var request = new ImageMountRequest(path) { Passphrase = SecretOf(path), ReadOnly = ReadOnly, NoBrowse = NoBrowse };
         MountedBackupImage image = RunWorker((observer, cancellation) => ImageMount.Attach(request, observer, cancellation));
-        if (image.MountPoints.Count == 0) WriteWarning($"{path}: no volume was mounted; its device is {image.Device}.");
         if (PassThru) WriteObject(image);
+        if (image.MountPoints.Count > 0) return;
+        throw new ImageException(
+            ImageErrorId.MountFailed, $"The image is attached as {image.Device}, but none of its volumes was mounted.", path,
+            remedy: "Test-BackupImage -Detailed tells what is wrong with them; Dismount-BackupImage detaches the image.");
     }
 }

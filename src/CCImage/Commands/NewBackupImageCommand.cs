@@ -45,9 +45,9 @@ public sealed class NewBackupImageCommand : ImagingCommand
     [ValidateNotNullOrEmpty]
     public string? VolumeName { get; set; }
 
-    /// <summary>File system of the volume.</summary>
+    /// <summary>File system of the volume; by default case-sensitive only where names of the source ask for it.</summary>
     [Parameter]
-    public ImageFileSystem FileSystem { get; set; }
+    public ImageFileSystem? FileSystem { get; set; }
 
     /// <summary>Bytes in a band of a sparse bundle.</summary>
     [Parameter]
@@ -98,18 +98,16 @@ public sealed class NewBackupImageCommand : ImagingCommand
     [Parameter]
     public SwitchParameter Force { get; set; }
 
-    /// <inheritdoc/>
-    protected override void BeginProcessing()
+    private protected override bool UsesKeychain => SaveToKeychain;
+
+    private protected override void CheckOwnParameters()
     {
-        if (!SaveToKeychain) return;
-        RequireKeychain();
-        if (Encryption != BackupImageEncryption.None) return;
-        ThrowTerminating(new ImageException(
-            ImageErrorId.InvalidArgument, "An image that is not encrypted has no passphrase to save.", remedy: "Say how to encrypt: -Encryption Aes256 or -Encryption Aes128."));
+        if (!SaveToKeychain || Encryption != BackupImageEncryption.None) return;
+        throw new ImageException(
+            ImageErrorId.InvalidArgument, "An image that is not encrypted has no passphrase to save.", remedy: "Say how to encrypt: -Encryption Aes256 or -Encryption Aes128.");
     }
 
-    /// <inheritdoc/>
-    protected override void ProcessRecord()
+    private protected override void ProcessInput()
     {
         if (MyInvocation.ExpectingInput)
         {
@@ -153,12 +151,12 @@ public sealed class NewBackupImageCommand : ImagingCommand
     {
         ImageRecipe recipe = MakeRecipe();
         if (!_written.Add(recipe.Path)) throw DestinationTargets.AlreadyUsed(recipe.Path, "-Path");
-        using ImageCreation creation = RunWorker((observer, cancellation) => ImageCreation.Prepare(recipe, observer, cancellation));
+        using ImageCreation creation = RunWorker((observer, cancellation) => ImageCreation.Prepare(recipe, observer, cancellation, probe: !IsWhatIf));
         string description = Describe(recipe, creation.Estimate);
         if (!ShouldProcess(description, description, "New-BackupImage")) return;
         BackupImage image = RunWorker((_, cancellation) => creation.Run(cancellation));
         if (SaveToKeychain) SaveInKeychain(recipe.Path, recipe.Passphrase!);
-        WriteObject(image);
+        WriteResult(image, creation.Shortfall);
     }
 
     private ImageRecipe MakeRecipe()
@@ -179,7 +177,7 @@ public sealed class NewBackupImageCommand : ImagingCommand
         {
             SourcePath = source,
             Path = path,
-            Format = (Format is null ? ImageFormats.Infer(path) : ImageFormats.Find(Format)!).Format,
+            Format = Format is null ? InferFormat(path, source) : ImageFormats.Find(Format)!.Format,
             SizeBytes = SizeBytes,
             VolumeName = VolumeName,
             FileSystem = FileSystem,
@@ -194,6 +192,13 @@ public sealed class NewBackupImageCommand : ImagingCommand
             Overwrite = Force,
             Preallocate = Preallocate,
         };
+    }
+
+    // An empty image is made to be filled.
+    private static BackupImageFormat InferFormat(string path, string? source)
+    {
+        ImageFormatName inferred = ImageFormats.Infer(path);
+        return source is null && inferred.IsReadOnly ? BackupImageFormat.ReadWrite : inferred.Format;
     }
 
     private string InFolder(string folder, string? source)

@@ -2,6 +2,7 @@ using System.Collections.ObjectModel;
 using System.Diagnostics.CodeAnalysis;
 using System.Management.Automation;
 using CCImage.Errors;
+using CCImage.Parameters;
 
 namespace CCImage.Commands;
 
@@ -27,8 +28,9 @@ public abstract class PathCommand : ImagingCommand
     public string[] LiteralPath { get; set; } = [];
 
     /// <inheritdoc/>
-    protected override void ProcessRecord()
+    private protected sealed override void ProcessInput()
     {
+        if (CollectInput()) return;
         bool literal = ParameterSetName == LiteralPathSet;
         foreach (string path in literal ? LiteralPath : Path)
         {
@@ -42,6 +44,9 @@ public abstract class PathCommand : ImagingCommand
     /// <summary>What the paths name, for errors: "image", "folder".</summary>
     private protected abstract string Noun { get; }
 
+    /// <summary>Whether the input is no path of its own, and is kept for the end.</summary>
+    private protected virtual bool CollectInput() => false;
+
     /// <summary>Does the work for one path. What it throws becomes an error record.</summary>
     /// <param name="path">The full path; something is there.</param>
     private protected abstract void ProcessPath(string path);
@@ -52,14 +57,35 @@ public abstract class PathCommand : ImagingCommand
         string exact = literal || !WildcardPattern.ContainsWildcardCharacters(path) || ExistsAsWritten(path) ? ResolveTarget(path) : "";
         if (exact.Length > 0)
         {
-            if (System.IO.Path.Exists(exact)) return [exact];
-            throw NotFound(exact);
+            RequireExisting(exact);
+            return [exact];
         }
 
-        // As everywhere in PowerShell, a pattern that matches nothing is no error.
-        Collection<string> found = SessionState.Path.GetResolvedProviderPathFromPSPath(path, out ProviderInfo provider);
-        RequireFileSystem(provider, path);
-        return found;
+        // As everywhere in PowerShell, a pattern that matches nothing is no error; one that can match nothing here is.
+        RequireOwnPath(path);
+        try
+        {
+            Collection<string> found = SessionState.Path.GetResolvedProviderPathFromPSPath(path, out ProviderInfo provider);
+            RequireFileSystem(provider, path);
+            return found;
+        }
+        catch (System.Management.Automation.DriveNotFoundException e)
+        {
+            throw ForeignPaths.UnknownDrive(path, e.ItemName);
+        }
+    }
+
+    // Where the host does not let it be seen whether there is something, "there is nothing" would be a guess.
+    private void RequireExisting(string path)
+    {
+        try
+        {
+            _ = File.GetAttributes(path);
+        }
+        catch (Exception e) when (e is FileNotFoundException or DirectoryNotFoundException)
+        {
+            throw NotFound(path);
+        }
     }
 
     // A name like "a[1].dmg" arrives here from the FullName of a file object: if it is there as it is written, it is meant.

@@ -40,6 +40,7 @@ public sealed class ResizeBackupImageCommand : ImagePathCommand
             Passphrase = SecretOf(path), SizeBytes = SizeBytes, ToMinimumSize = ToMinimumSize, ToAvailableSpace = ToAvailableSpace, EstimateOnly = !isDone,
         };
         ImageResizeResult result = RunWorker((observer, cancellation) => ImageResize.Run(request, observer, cancellation));
+        if (result.IsUnchanged) WriteVerbose($"{path}: It has this size already; nothing was changed.");
         if (result.Advice is not null) WriteWarning($"{path}: {result.Advice}");
         if (PassThru || result.IsEstimate) WriteObject(result);
     }

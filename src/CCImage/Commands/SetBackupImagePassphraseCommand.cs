@@ -1,6 +1,7 @@
 using System.Management.Automation;
 using System.Security;
 using CCImage.Encryption;
+using CCImage.Errors;
 
 namespace CCImage.Commands;
 
@@ -35,20 +36,16 @@ public sealed class SetBackupImagePassphraseCommand : ImagePathCommand
 
     private protected override void ProcessPath(string path)
     {
-        Passphrase old = SecretOf(path) ?? throw new ImageException(
-            ImageErrorId.PassphraseRequired, "The passphrase that opens the image now is needed.", path, remedy: "Give it with -Passphrase.");
         string description = $"Change the passphrase of {path}.";
         if (!ShouldProcess(description, description, "Set-BackupImagePassphrase")) return;
+        Passphrase old = SecretOf(path) ?? throw ImagePassphrase.NotEncrypted().WithPath(path);
 
         // Asked once for all images.
         Passphrase next = _new ??= NewPassphrase is null ? PromptForNewPassphrase("the images") : Encryption.Passphrase.From(NewPassphrase);
-        RunWorker((observer, cancellation) =>
-        {
-            ImagePassphrase.Change(path, old, next, observer, cancellation);
-            return true;
-        });
+        ImageException? leftover = RunWorker((observer, cancellation) => ImagePassphrase.Change(path, old, next, null, observer, cancellation));
+        if (leftover is not null) WriteError(ErrorMapping.ToRecord(leftover, path));
         if (SaveToKeychain) SaveInKeychain(path, next);
         else if (FromKeychain) WriteWarning($"{path}: The keychain still has the old passphrase; -SaveToKeychain saves the new one.");
-        if (PassThru) WriteObject(RunWorker((_, _) => DiskImage.Inspect(path, next)));
+        if (PassThru) WriteObject(RunWorker((_, cancellation) => DiskImage.Inspect(path, next, cancellation)));
     }
 }

@@ -1,4 +1,8 @@
 using System.Management.Automation;
+using CCImage.Diagnostics;
+using System.Security;
+using CCImage.Platform;
+using EngineHostException = System.Management.Automation.Host.HostException;
 
 namespace CCImage.Errors;
 
@@ -35,7 +39,7 @@ internal static class ErrorMapping
         string text = (path is null ? "" : $"{path}: ") + error.Problem + (error.Place is null ? "" : $" (at {error.Place})");
         return new ErrorRecord(error, error.Id.ToString(), Category(error.Id), path)
         {
-            ErrorDetails = new ErrorDetails(text) { RecommendedAction = error.Remedy ?? "" },
+            ErrorDetails = new ErrorDetails(DisplayText.Escape(text)) { RecommendedAction = DisplayText.Escape(error.Remedy ?? "") },
         };
     }
 
@@ -50,11 +54,12 @@ internal static class ErrorMapping
         ImageErrorId.UnsupportedFormat or ImageErrorId.PlatformNotSupported or ImageErrorId.KeychainNotAvailable => ErrorCategory.NotImplemented,
         ImageErrorId.ImageInUse => ErrorCategory.ResourceBusy,
         ImageErrorId.PassphraseRequired or ImageErrorId.WrongPassphrase => ErrorCategory.AuthenticationError,
-        ImageErrorId.SourceUnreadable or ImageErrorId.BackedUpInPart => ErrorCategory.ReadError,
+        ImageErrorId.SourceUnreadable or ImageErrorId.BackedUpInPart or ImageErrorId.ConvertedInPart => ErrorCategory.ReadError,
         ImageErrorId.DestinationExists => ErrorCategory.ResourceExists,
         ImageErrorId.DestinationFull or ImageErrorId.DestinationFileSizeLimit or ImageErrorId.CapacityTooSmall => ErrorCategory.LimitsExceeded,
         ImageErrorId.DestinationUnwritable or ImageErrorId.RestoredInPart => ErrorCategory.WriteError,
         ImageErrorId.InvalidArgument => ErrorCategory.InvalidArgument,
+        ImageErrorId.ConfirmationRequired => ErrorCategory.ResourceUnavailable,
         ImageErrorId.ComponentMissing => ErrorCategory.NotInstalled,
         ImageErrorId.AccessDenied or ImageErrorId.KeychainRefused => ErrorCategory.PermissionDenied,
         ImageErrorId.InputOutputFailed => ErrorCategory.DeviceError,
@@ -64,6 +69,12 @@ internal static class ErrorMapping
         ImageErrorId.InternalError or _ => ErrorCategory.InvalidOperation,
     };
 
+    /// <summary>The error of a question that nobody can answer.</summary>
+    /// <param name="cause">What the host threw.</param>
+    public static ImageException NobodyToConfirm(Exception? cause) => new(
+        ImageErrorId.ConfirmationRequired, "A confirmation is needed, and there is nobody to ask.",
+        remedy: "Give -Confirm:$false to do it without a question, or -WhatIf to see what would be done.", innerException: cause);
+
     private static ImageException ToImageException(Exception exception, string? target)
     {
         ImageException Wrap(ImageErrorId id, string? remedy, string? message = null) =>
@@ -72,15 +83,34 @@ internal static class ErrorMapping
         return exception switch
         {
             ImageException known => target is null ? known : known.WithPath(target),
-            SessionStateException or FileNotFoundException or DirectoryNotFoundException =>
-                Wrap(ImageErrorId.ImageNotFound, "Check the path; -LiteralPath takes names with wildcard characters in them.", "There is no such file or folder."),
-            UnauthorizedAccessException => Wrap(ImageErrorId.AccessDenied, "Run as a user who has access, or choose another place."),
-            IOException io when DiskFull.Contains(io.HResult) => Wrap(ImageErrorId.DestinationFull, "Make room, or choose another place."),
-            IOException => Wrap(ImageErrorId.InputOutputFailed, "Check that the disk or share is still there, and try again."),
+            AggregateException { InnerExceptions: [var only] } => ToImageException(only, target),
             OperationCanceledException => Wrap(ImageErrorId.Cancelled, null),
+            SecurityException => Wrap(ImageErrorId.AccessDenied, "Run as a user who has access, or choose another place."),
+            SessionStateException or FileNotFoundException or DirectoryNotFoundException or IOException or UnauthorizedAccessException => OfHost(exception, Wrap),
+            EngineHostException => NobodyToConfirm(exception),
             PSNotSupportedException or PlatformNotSupportedException => Wrap(ImageErrorId.PlatformNotSupported, null),
-            ArgumentException or PSArgumentException => Wrap(ImageErrorId.InvalidArgument, null),
-            _ => Wrap(ImageErrorId.InternalError, "This is a fault of the module: please report it with $Error[0].Exception.InnerException."),
+
+            // An argument that the runtime or the engine refuses is one that the module passed on: its words name nothing that the user gave.
+            _ => Wrap(
+                ImageErrorId.InternalError, "This is a fault of the module: please report it with $Error[0].Exception.InnerException.",
+                $"The module failed: {exception.Message}"),
         };
     }
+
+    // What the host's files and PowerShell's drives refuse.
+    private static ImageException OfHost(Exception exception, Func<ImageErrorId, string?, string?, ImageException> wrap) => exception switch
+    {
+        ProviderNotFoundException => wrap(ImageErrorId.InvalidArgument, "Give a path of a folder or file.", null),
+        SessionStateException or FileNotFoundException or DirectoryNotFoundException or HostException { Failure: HostFailure.NotFound } =>
+            wrap(ImageErrorId.ImageNotFound, "Check the path; -LiteralPath takes names with wildcard characters in them.", "There is no such file or folder."),
+        UnauthorizedAccessException or HostException { Failure: HostFailure.AccessDenied } =>
+            wrap(ImageErrorId.AccessDenied, "Run as a user who has access, or choose another place.", null),
+        PathTooLongException or HostException { Failure: HostFailure.BadName } =>
+            wrap(ImageErrorId.InvalidArgument, "Give a shorter path, with characters that the file system there takes.", null),
+        HostException { Failure: HostFailure.NoSpace } => wrap(ImageErrorId.DestinationFull, "Make room, or choose another place.", null),
+        HostException { Failure: HostFailure.FileTooLarge } => wrap(ImageErrorId.DestinationFileSizeLimit, "Use a sparse bundle, which stores its data in many smaller files.", null),
+        HostException { Failure: HostFailure.ReadOnly } => wrap(ImageErrorId.DestinationUnwritable, "Choose another place, or mount it for writing.", null),
+        IOException io when DiskFull.Contains(io.HResult) => wrap(ImageErrorId.DestinationFull, "Make room, or choose another place.", null),
+        _ => wrap(ImageErrorId.InputOutputFailed, "Check that the disk or share is still there, and try again.", null),
+    };
 }

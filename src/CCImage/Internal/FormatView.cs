@@ -1,6 +1,7 @@
 using System.ComponentModel;
 using System.Globalization;
 using System.Management.Automation;
+using CCImage.Diagnostics;
 
 namespace CCImage.Internal;
 
@@ -9,6 +10,12 @@ namespace CCImage.Internal;
 public static class FormatView
 {
     private static readonly string[] Units = ["KB", "MB", "GB", "TB", "PB", "EB"];
+
+    /// <summary>Text from an image as it may go to a terminal: control characters by their numbers. Empty for null.</summary>
+    /// <param name="value">A name, a path, a message; a list of them.</param>
+    public static string Text(object? value) => value is null ? "" : DisplayText.Escape(
+        value is PSObject { BaseObject: not string } or not string && LanguagePrimitives.GetEnumerable(value) is { } list
+            ? "{" + string.Join(", ", list.Cast<object>()) + "}" : value.ToString() ?? "");
 
     /// <summary>A size as people read it, in PowerShell's own units (1 KB = 1,024 bytes): "512 B", "1.5 GB". Empty for null.</summary>
     /// <param name="bytes">A number of bytes, or null; of any integer type, since deserialised objects pass here too.</param>
@@ -34,7 +41,7 @@ public static class FormatView
     {
         if (image is null) return "";
         if (image.Properties["IsLocked"]?.Value is true) return "(locked)";
-        return string.Join(", ", LanguagePrimitives.GetEnumerable(image.Properties["Volumes"]?.Value)?.Cast<object>().Select(Volume) ?? []);
+        return DisplayText.Escape(string.Join(", ", LanguagePrimitives.GetEnumerable(image.Properties["Volumes"]?.Value)?.Cast<object>().Select(Volume) ?? []));
     }
 
     /// <summary>A duration to a tenth of a second, or in hours and minutes when it is long.</summary>

@@ -22,7 +22,9 @@ public class EncryptionTests
         Assert.Equal(0x14, Unsafe.SizeOf<KeyEntryV2>());
         Assert.Equal(0x68, Unsafe.SizeOf<PassphraseKeyV2>());
         Assert.Equal(0x4FC, Unsafe.SizeOf<EncryptionTrailerV1>());
+        Assert.Equal(0x10, (int)Marshal.OffsetOf<EncryptionTrailerV1>(nameof(EncryptionTrailerV1.BlockSize)));
         Assert.Equal(0x30, (int)Marshal.OffsetOf<EncryptionTrailerV1>(nameof(EncryptionTrailerV1.Iterations)));
+        Assert.Equal(0x64, (int)Marshal.OffsetOf<EncryptionTrailerV1>(nameof(EncryptionTrailerV1.KeyBits)));
         Assert.Equal(0x88, (int)Marshal.OffsetOf<EncryptionTrailerV1>(nameof(EncryptionTrailerV1.WrappedAesKeySize)));
         Assert.Equal(0x1B4, (int)Marshal.OffsetOf<EncryptionTrailerV1>(nameof(EncryptionTrailerV1.WrappedHmacKeySize)));
         Assert.Equal(0x4F4, (int)Marshal.OffsetOf<EncryptionTrailerV1>(nameof(EncryptionTrailerV1.Signature)));

@@ -143,6 +143,48 @@ public sealed class ImagePassphraseTests : IDisposable
         Assert.False(File.Exists(Backup));
     }
 
+    [Fact]
+    public void A_copy_of_the_old_header_that_cannot_be_removed_is_told()
+    {
+        Make(BackupImageFormat.Sparse, BackupImageEncryption.Aes128);
+        ImageException? leftover;
+        using (var file = new FlushHook(FileStorage.OpenWrite(Image), ReplaceBackup))
+        {
+            leftover = ImagePassphrase.ChangeFile(file, Image, _old, _new, Secrets.FewRounds, SilentObserver.Instance, CancellationToken.None);
+        }
+
+        Assert.Equal((ImageErrorId.DestinationUnwritable, Backup), (leftover!.Id, leftover.Path));
+        Assert.Contains("The passphrase is changed", leftover.Message, StringComparison.Ordinal);
+        Assert.Contains("old passphrase still opens", leftover.Remedy, StringComparison.Ordinal);
+        DiskImage.Open(Image, _new).Dispose();
+
+        void ReplaceBackup()
+        {
+            if (!File.Exists(Backup)) return;
+            File.Delete(Backup);
+            Directory.CreateDirectory(Backup); // what is no file is not deleted as one
+        }
+    }
+
+    private sealed class FlushHook(BlockStorage inner, Action onFlush) : BlockStorage
+    {
+        public override long Length => inner.Length;
+
+        public override bool CanWrite => true;
+
+        public override void Flush()
+        {
+            inner.Flush();
+            onFlush();
+        }
+
+        protected override void ReadCore(long offset, Span<byte> buffer) => inner.Read(offset, buffer);
+
+        protected override void WriteCore(long offset, ReadOnlySpan<byte> buffer) => inner.Write(offset, buffer);
+
+        protected override void Dispose(bool disposing) => inner.Dispose();
+    }
+
     [Theory]
     [InlineData(BackupImageFormat.Sparse)]
     [InlineData(BackupImageFormat.SparseBundle)]

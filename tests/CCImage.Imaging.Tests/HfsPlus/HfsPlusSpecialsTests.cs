@@ -79,15 +79,15 @@ public sealed class HfsPlusSpecialsTests
     public void ContentThatTheFileSystemCompressedIsDecompressed()
     {
         byte[] small = Encoding.ASCII.GetBytes(string.Concat(Enumerable.Repeat("hello ", 100)));
-        Assert.Equal(small, Read(CompressedFile.TryParse(Attribute(3, small.Length, Deflate(small)))!.Open(null, "x")));
-        Assert.Equal(small, Read(CompressedFile.TryParse(Attribute(3, small.Length, [0xFF, .. small]))!.Open(null, "x")));
-        Assert.Equal(small, Read(CompressedFile.TryParse(Attribute(1, small.Length, small))!.Open(null, "x")));
+        Assert.Equal(small, Read(CompressedFile.TryParse(Attribute(3, small.Length, Deflate(small)))!.Open(null, () => new MemoryStorage([]), () => "x")));
+        Assert.Equal(small, Read(CompressedFile.TryParse(Attribute(3, small.Length, [0xFF, .. small]))!.Open(null, () => new MemoryStorage([]), () => "x")));
+        Assert.Equal(small, Read(CompressedFile.TryParse(Attribute(1, small.Length, small))!.Open(null, () => new MemoryStorage([]), () => "x")));
 
         byte[] large = new byte[200_000];
         new Random(3).NextBytes(large.AsSpan(65536, 65536));
         CompressedFile file = CompressedFile.TryParse(Attribute(4, large.Length, []))!;
         Assert.True(file.IsInResourceFork);
-        using BlockStorage storage = file.Open(new MemoryStorage(ResourceFork(large)), "x");
+        using BlockStorage storage = file.Open(new MemoryStorage(ResourceFork(large)), () => new MemoryStorage([]), () => "x");
         Assert.Equal(large, Read(storage));
         byte[] across = new byte[70_000];
         storage.Read(60_000, across);
@@ -102,19 +102,19 @@ public sealed class HfsPlusSpecialsTests
     {
         byte[] large = [.. BlockSamples.Text(150_000, 4), .. BlockSamples.Random(50_000, 5)];
         byte[] fork = OffsetFork(large, (uint)type);
-        using BlockStorage storage = CompressedFile.TryParse(Attribute((uint)type, large.Length, []))!.Open(new MemoryStorage(fork), "x");
+        using BlockStorage storage = CompressedFile.TryParse(Attribute((uint)type, large.Length, []))!.Open(new MemoryStorage(fork), () => new MemoryStorage([]), () => "x");
         Assert.Equal(large, Read(storage));
         byte[] across = new byte[70_000];
         storage.Read(60_000, across);
         Assert.Equal(large[60_000..130_000], across);
 
         byte[] small = large[..3000];
-        Assert.Equal(small, Read(CompressedFile.TryParse(Attribute((uint)type - 1, small.Length, Compress(small, (uint)type)))!.Open(null, "x")));
+        Assert.Equal(small, Read(CompressedFile.TryParse(Attribute((uint)type - 1, small.Length, Compress(small, (uint)type)))!.Open(null, () => new MemoryStorage([]), () => "x")));
         for (int i = 0; i < 400; i++)
         {
             byte[] changed = [.. fork];
             changed[i * 31 % 3000] ^= (byte)(1 << (i % 8));
-            MalformedInput.Try(() => Read(CompressedFile.TryParse(Attribute((uint)type, large.Length, []))!.Open(new MemoryStorage(changed), "x")));
+            MalformedInput.Try(() => Read(CompressedFile.TryParse(Attribute((uint)type, large.Length, []))!.Open(new MemoryStorage(changed), () => new MemoryStorage([]), () => "x")));
         }
     }
 
@@ -128,12 +128,12 @@ public sealed class HfsPlusSpecialsTests
             File.WriteAllBytes(folder["plain"], plain);
             Oracle.RunForBytes("lzfse", "-encode", "-i", folder["plain"], "-o", folder["coded"]);
             byte[] coded = File.ReadAllBytes(folder["coded"]);
-            Assert.Equal(plain, Read(CompressedFile.TryParse(Attribute(11, length, coded))!.Open(null, "x")));
+            Assert.Equal(plain, Read(CompressedFile.TryParse(Attribute(11, length, coded))!.Open(null, () => new MemoryStorage([]), () => "x")));
             if (!coded.AsSpan().StartsWith("bvxn"u8)) continue;
 
             // Short input is LZVN in a block with a header of twelve bytes; the file system keeps it without.
             int payload = BinaryPrimitives.ReadInt32LittleEndian(coded.AsSpan(8));
-            Assert.Equal(plain, Read(CompressedFile.TryParse(Attribute(7, length, coded[12..(12 + payload)]))!.Open(null, "x")));
+            Assert.Equal(plain, Read(CompressedFile.TryParse(Attribute(7, length, coded[12..(12 + payload)]))!.Open(null, () => new MemoryStorage([]), () => "x")));
         }
     }
 
@@ -141,7 +141,7 @@ public sealed class HfsPlusSpecialsTests
     public void CompressedContentThatCannotBeReadIsATypedError()
     {
         foreach (uint type in new uint[] { 2, 5, 13, 14, 99 })
-            Assert.Equal(ImageErrorId.UnsupportedFormat, Assert.Throws<ImageException>(() => CompressedFile.TryParse(Attribute(type, 5, []))!.Open(new MemoryStorage(16), "x")).Id);
+            Assert.Equal(ImageErrorId.UnsupportedFormat, Assert.Throws<ImageException>(() => CompressedFile.TryParse(Attribute(type, 5, []))!.Open(new MemoryStorage(16), () => new MemoryStorage([]), () => "x")).Id);
         Assert.Null(CompressedFile.TryParse(new byte[15]));
         Assert.Null(CompressedFile.TryParse(new byte[16]));
         byte[] withDictionary = Convert.FromHexString("78F9636040050000100001"); // as in ZlibCodecTests
@@ -150,7 +150,7 @@ public sealed class HfsPlusSpecialsTests
             Attribute(3, 100, [1, 2, 3]), Attribute(3, long.MaxValue, [1]), Attribute(1, 5, [1]), Attribute(3, 100, Deflate(new byte[99])), Attribute(3, 16, withDictionary),
         ];
         foreach (byte[] value in damaged)
-            Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => CompressedFile.TryParse(value)!.Open(null, "x")).Id);
+            Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => CompressedFile.TryParse(value)!.Open(null, () => new MemoryStorage([]), () => "x")).Id);
 
         byte[] content = new byte[100_000];
         byte[] fork = ResourceFork(content);
@@ -160,7 +160,7 @@ public sealed class HfsPlusSpecialsTests
             fork[i] ^= 0xFF;
             try
             {
-                Read(CompressedFile.TryParse(Attribute(4, content.Length, []))!.Open(new MemoryStorage(fork), "x"));
+                Read(CompressedFile.TryParse(Attribute(4, content.Length, []))!.Open(new MemoryStorage(fork), () => new MemoryStorage([]), () => "x"));
             }
             catch (ImageException e)
             {

@@ -95,22 +95,110 @@ public sealed class ImageMountTests : IDisposable
     }
 
     [Theory]
-    [InlineData("pass wörd", "diskutil")]
-    [InlineData("pass\nword", "hdiutil")] // diskutil reads a line
-    [InlineData("pass\rword", "hdiutil")]
-    public void The_passphrase_goes_to_the_standard_input_as_it_is_and_nowhere_else(string passphrase, string tool)
+    [InlineData("pass wörd", true, "hdiutil")]
+    [InlineData("pass wörd", false, "diskutil")] // for the day when it is gone
+    [InlineData("pass\nword", true, "hdiutil")]
+    [InlineData("pass\nword", false, null)] // diskutil reads a line
+    [InlineData("pass\rword", false, null)]
+    public void The_passphrase_goes_to_the_standard_input_as_it_is_and_nowhere_else(string passphrase, bool hasHdiutil, string? tool)
     {
         string path = Make(BackupImageFormat.SparseBundle, passphrase);
-        RecordingTools tools = Mac().On("diskutil image attach --plist", MacTexts.AttachedHfs).On("hdiutil attach", MacTexts.AttachedHfs);
+        RecordingTools tools = Mac().On("diskutil image attach --plist", MacTexts.AttachedHfs);
+        if (hasHdiutil) tools.On("hdiutil attach", MacTexts.AttachedHfs);
         var observer = new RecordingObserver();
         using Passphrase secret = Secrets.Of(passphrase);
-        MountedBackupImage image = ImageMount.Attach(new(path) { Passphrase = secret }, tools, observer, CancellationToken.None);
+        MountedBackupImage Attach() => ImageMount.Attach(new(path) { Passphrase = secret }, tools, observer, CancellationToken.None);
+        if (tool is null)
+        {
+            Assert.Equal(ImageErrorId.ComponentMissing, Assert.Throws<ImageException>(Attach).Id);
+            return;
+        }
+
+        MountedBackupImage image = Attach();
         Assert.Equal((path, "/dev/disk4"), (image.Path, image.Device));
         (string program, string[] arguments, byte[] input) = tools.Calls[^1];
         Assert.Equal((tool, path), (Path.GetFileName(program), arguments[^1]));
         Assert.Equal(Encoding.UTF8.GetBytes(passphrase), input);
-        Assert.All(tools.Calls.SkipLast(1), call => Assert.Empty(call.Input));
+        Assert.All(tools.Calls.Where(call => Path.GetFileName(call.Program) != "hdiutil" && tool == "hdiutil"), call => Assert.Empty(call.Input));
         Assert.DoesNotContain(tools.Calls.SelectMany(c => c.Arguments).Concat(observer.Verbose), text => text.Contains(passphrase, StringComparison.Ordinal));
+    }
+
+    [Theory]
+    [InlineData(26, "hdiutil attach -plist -noautoopen")]
+    [InlineData(27, "diskutil image attach --plist")]
+    public void Hdiutil_comes_first_where_it_is_not_deprecated(int version, string expected)
+    {
+        string path = Make(BackupImageFormat.Sparse, null);
+        RecordingTools tools = Mac(version).On("diskutil image attach --plist", MacTexts.AttachedHfs).On("hdiutil attach", MacTexts.AttachedHfs);
+        ImageMount.Attach(new(path), tools, SilentObserver.Instance, CancellationToken.None);
+        Assert.StartsWith(expected, Lines(tools)[^1], StringComparison.Ordinal);
+        tools.On("hdiutil info", MacTexts.Info((path, "/dev/disk8", "/Volumes/This"))).On("diskutil eject", "").On("hdiutil detach", "");
+        ImageMount.Detach(path, force: false, tools, SilentObserver.Instance, CancellationToken.None);
+        Assert.Equal(version < 27 ? "hdiutil detach /dev/disk8" : "diskutil eject /dev/disk8", Lines(tools)[^1]);
+    }
+
+    [Theory]
+    [InlineData(null)]
+    [InlineData("/dev/disk8")] // attached in part, and in the way
+    public void Hdiutil_is_tried_once_where_diskutil_fails(string? remains)
+    {
+        string path = Make(BackupImageFormat.Sparse, null);
+        bool isThere = false;
+        RecordingTools tools = Mac()
+            .On("diskutil image attach --plist", _ => new(1, [], $"Error: something odd {isThere = remains is not null}"))
+            .On("hdiutil info", _ => new(0, Encoding.UTF8.GetBytes(isThere ? MacTexts.Info((path, remains!, "")) : MacTexts.Info()), ""))
+            .On("diskutil eject", _ => new(0, [], $"{isThere = false}"))
+            .On("hdiutil attach", MacTexts.AttachedHfs);
+        Assert.Equal("/dev/disk4", ImageMount.Attach(new(path), tools, SilentObserver.Instance, CancellationToken.None).Device);
+        string[] expected = remains is null
+            ? ["diskutil image attach --plist", "hdiutil info -plist", "hdiutil attach -plist"]
+            : ["diskutil image attach --plist", "hdiutil info -plist", "diskutil eject /dev/disk8", "hdiutil attach -plist"];
+        string[] calls = [.. Lines(tools).SkipWhile(l => !l.StartsWith("diskutil image attach --plist", StringComparison.Ordinal))];
+        Assert.Equal(expected.Length, calls.Length);
+        Assert.All(expected.Zip(calls), pair => Assert.StartsWith(pair.First, pair.Second, StringComparison.Ordinal));
+    }
+
+    [Fact]
+    public void What_both_programs_refuse_is_refused_in_the_words_of_the_second()
+    {
+        string path = Make(BackupImageFormat.Sparse, null);
+        RecordingTools tools = Mac().On("diskutil image attach --plist", "", 1, "Error: something odd").On("hdiutil attach", "", 1, "hdiutil: attach failed - corrupt image");
+        Assert.Equal(ImageErrorId.ImageDamaged, Refusal(new(path), tools));
+        Assert.Single(Lines(tools), l => l.StartsWith("hdiutil attach", StringComparison.Ordinal));
+        tools = Mac().On("diskutil image attach --plist", "", 1, "Error: something odd"); // no hdiutil to attach with
+        Assert.Contains("something odd", Assert.Throws<ImageException>(() => ImageMount.Attach(new(path), tools, SilentObserver.Instance, CancellationToken.None)).Message, StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public void Remains_that_cannot_be_detached_are_named()
+    {
+        string path = Make(BackupImageFormat.Sparse, null);
+        bool isThere = false;
+        RecordingTools tools = Mac()
+            .On("diskutil image attach --plist", _ => new(1, [], $"Error: something odd {isThere = true}"))
+            .On("hdiutil info", _ => new(0, Encoding.UTF8.GetBytes(isThere ? MacTexts.Info((path, "/dev/disk8", "")) : MacTexts.Info()), ""))
+            .On("diskutil eject", "", 1, "Volume failed to eject")
+            .On("hdiutil attach", "", 1, "hdiutil: attach failed - some other failure");
+        ImageException e = Assert.Throws<ImageException>(() => ImageMount.Attach(new(path), tools, SilentObserver.Instance, CancellationToken.None));
+        Assert.Equal(ImageErrorId.MountFailed, e.Id);
+        Assert.Contains("left attached as /dev/disk8", e.Message, StringComparison.Ordinal);
+        Assert.Contains("Dismount-BackupImage", e.Remedy, StringComparison.Ordinal);
+    }
+
+    [Theory]
+    [InlineData(26, "hdiutil attach", "hdiutil: attach failed - Resource busy")]
+    [InlineData(27, "diskutil image attach --plist", "Error: Resource busy")]
+    public void Attaching_that_is_busy_for_a_moment_is_tried_again_and_nothing_else_is(int version, string program, string words)
+    {
+        string path = Make(BackupImageFormat.Sparse, null);
+        int times = 0;
+        RecordingTools tools = Mac(version).On(program, _ => ++times < 3 ? new(1, [], words) : new(0, Encoding.UTF8.GetBytes(MacTexts.AttachedHfs), ""));
+        Assert.Equal("/dev/disk4", ImageMount.Attach(new(path), tools, SilentObserver.Instance, CancellationToken.None).Device);
+        Assert.Equal((3, 2), (times, tools.Waits));
+        tools = Mac(version).On(program, "", 1, words);
+        Assert.Equal(ImageErrorId.ImageInUse, Refusal(new(path), tools));
+        Assert.Equal(3, tools.Waits);
+        Assert.All(Lines(tools).Where(l => l.Contains("attach", StringComparison.Ordinal) && !l.Contains("--help", StringComparison.Ordinal)), l => Assert.StartsWith(program, l, StringComparison.Ordinal));
     }
 
     [Fact]
@@ -245,7 +333,9 @@ public sealed class ImageMountTests : IDisposable
         Assert.ThrowsAny<OperationCanceledException>(() => SystemTools.Instance.Run("/bin/sleep", ["60"], [], stop.Token));
     }
 
-    private static RecordingTools Mac() => new RecordingTools().On("diskutil image attach --help", MacTexts.DiskutilHelp).On("hdiutil info", MacTexts.Info());
+    private static RecordingTools Mac(int version = 27) => new RecordingTools { MacVersion = version }.On("diskutil image attach --help", MacTexts.DiskutilHelp).On("hdiutil info", MacTexts.Info());
+
+    private static string[] Lines(RecordingTools tools) => [.. tools.Calls.Select(c => Line((c.Program, c.Arguments)))];
 
     private static string Line((string Program, string[] Arguments) command) => $"{Path.GetFileName(command.Program)} {string.Join(' ', command.Arguments)}";
 

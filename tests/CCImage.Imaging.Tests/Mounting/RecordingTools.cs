@@ -23,6 +23,8 @@ internal sealed class RecordingTools : ISystemTools
     public RecordingTools On(string begin, string output, int exitCode = 0, string error = "") =>
         On(begin, _ => new(exitCode, Encoding.UTF8.GetBytes(output), error));
 
+    public int MacVersion { get; init; } = 27;
+
     /// <summary>How often something waited.</summary>
     public int Waits { get; private set; }
 

@@ -11,9 +11,16 @@ public class TreeRestorerTests
 {
     private static TreeRestoreReport Restore(
         SourceTree tree, string destination, bool overwrite = false, string[]? include = null, IImagingObserver? observer = null,
-        IHostPlatform? platform = null, CancellationToken cancellation = default) =>
+        IHostPlatform? platform = null, CancellationToken cancellation = default, RestoreOwnership? ownership = null, bool untrusted = false, Func<bool>? isGone = null,
+        string[]? items = null) =>
         TreeRestorer.Restore(
-            tree, new() { DestinationPath = destination, Overwrite = overwrite, Include = include ?? [] }, platform ?? HostPlatform.Current,
+            tree,
+            new()
+            {
+                DestinationPath = destination, Overwrite = overwrite, Include = include ?? [], Items = items, Ownership = ownership, IsUntrusted = untrusted,
+                IsSourceGone = isGone ?? (() => true),
+            },
+            platform ?? HostPlatform.Current,
             observer ?? SilentObserver.Instance, cancellation);
 
     private static HostTree Scan(string path) => FolderScanner.Scan(path, new(), SilentObserver.Instance, CancellationToken.None);
@@ -164,7 +171,8 @@ public class TreeRestorerTests
         Directory.CreateSymbolicLink(folder["out", "d"], folder["outside"]);
         File.CreateSymbolicLink(folder["out", "f"], folder["outside", "kept"]);
         using var tree = new LiteralTree(LiteralTree.Folder("d", LiteralTree.File("kept", "evil")), LiteralTree.File("f", "new"));
-        Assert.Equal(ImageErrorId.DestinationExists, Assert.Throws<ImageException>(() => Restore(tree, folder["out"])).Id);
+        TreeRestoreReport report = Restore(tree, folder["out"]);
+        Assert.Equal((0, 2, 1), (report.Entries, report.Failed, report.Skipped));
         Assert.Equal("d -> " + folder["outside"] + "\nf -> " + folder["outside", "kept"], Listing(folder["out"]));
 
         // When asked to overwrite, the links themselves give way.
@@ -190,9 +198,10 @@ public class TreeRestorerTests
 
         // Both are made before either is entered; the file's progress is reported in between.
         using var tree = new LiteralTree(LiteralTree.Folder("d", LiteralTree.File("planted", "evil")), LiteralTree.File("e", "x"));
-        ImageException e = Assert.Throws<ImageException>(() => Restore(tree, folder["out"], observer: new RecordingObserver { WhenProgress = Swap }));
+        TreeRestoreReport report = Restore(tree, folder["out"], observer: new RecordingObserver { WhenProgress = Swap });
         Assert.True(swapped);
-        Assert.Equal(ImageErrorId.DestinationUnwritable, e.Id);
+        Assert.Equal((1, 2), (report.Entries, report.Failed));
+        Assert.Contains("Nothing was written through that", Assert.Single(report.Warnings, w => w.Path == "/d").Message, StringComparison.Ordinal);
         Assert.Empty(Directory.GetFileSystemEntries(folder["outside"]));
     }
 
@@ -248,15 +257,17 @@ public class TreeRestorerTests
         File.WriteAllText(folder["out", "d", "old"], "old");
         File.WriteAllText(folder["out", "d", "f"], "mine");
         using var tree = new LiteralTree(LiteralTree.Folder("d", LiteralTree.File("f", "theirs")));
-        ImageException e = Assert.Throws<ImageException>(() => Restore(tree, folder["out"]));
-        Assert.Equal((ImageErrorId.DestinationExists, folder["out", "d", "f"]), (e.Id, e.Path));
+        TreeRestoreReport kept = Restore(tree, folder["out"]);
+        Assert.Equal((1, 0, 1), (kept.Entries, kept.Failed, kept.Skipped));
+        Assert.Equal("/d/f", Assert.Single(kept.Warnings).Path);
         Assert.Equal("mine", File.ReadAllText(folder["out", "d", "f"]));
         Restore(tree, folder["out"], overwrite: true);
         Assert.Equal("theirs", File.ReadAllText(folder["out", "d", "f"]));
         Assert.Equal("old", File.ReadAllText(folder["out", "d", "old"]));
 
         using var other = new LiteralTree(LiteralTree.File("d", "a file where a folder is"));
-        Assert.Equal(ImageErrorId.DestinationExists, Assert.Throws<ImageException>(() => Restore(other, folder["out"], overwrite: true)).Id);
+        Assert.Equal(1, Restore(other, folder["out"], overwrite: true).Failed);
+        Assert.Equal("old", File.ReadAllText(folder["out", "d", "old"]));
         Assert.Equal(ImageErrorId.DestinationExists, Assert.Throws<ImageException>(() => Restore(other, folder["out", "d", "f"])).Id);
     }
 
@@ -444,6 +455,8 @@ public class TreeRestorerTests
 
         private sealed class NotingDirectory(HostDirectory inner, List<string> calls) : DirectoryDecorator(inner)
         {
+            private readonly HostDirectory _inner = inner;
+
             public override bool IsAccessList(string attribute) => attribute == HostAttributes.AccessListName;
 
             public override void SetOwner(HostNode node, uint user, uint group)
@@ -461,64 +474,16 @@ public class TreeRestorerTests
             public override void CreateLink(string name, HostDirectory folder, string existing)
             {
                 calls.Add("name");
-                base.CreateFile(name).Dispose();
+                base.CreateLink(name, Inner(folder), existing);
             }
 
             protected override HostDirectory Decorate(HostDirectory folder) => new NotingDirectory(folder, calls);
 
+            private HostDirectory Inner(HostDirectory folder) => folder is NotingDirectory noting ? noting._inner : folder;
+
             private void Note(HostNode node, string what)
             {
                 if (node.Name != ".") calls.Add(what);
-            }
-        }
-    }
-
-    /// <summary>A tree written down in a test; it can hold what no real file system would.</summary>
-    private sealed class LiteralTree : SourceTree
-    {
-        private readonly Dictionary<SourceEntry, Func<BlockStorage>> _contents = [];
-
-        public LiteralTree(params Node[] nodes)
-        {
-            Root = new() { Name = "", Kind = EntryKind.Directory, Mode = 0x1ED };
-            Add(Root, nodes);
-        }
-
-        public override SourceEntry Root { get; }
-
-        public static Node File(string name, string content, Func<string, SourceEntry>? make = null) => new(
-            make?.Invoke(name) ?? new() { Name = name, Kind = EntryKind.File, Mode = 0x1A4, Size = content.Length }, [],
-            () => new MemoryStorage(Encoding.UTF8.GetBytes(content)));
-
-        public static Node Folder(string name, params Node[] children) => new(new() { Name = name, Kind = EntryKind.Directory, Mode = 0x1ED }, children, null);
-
-        public static Node Link(string name, string target) => new(new() { Name = name, Kind = EntryKind.SymbolicLink, LinkTarget = target, Mode = 0x1FF }, [], null);
-
-        public static Node Damaged(string name, bool opens) => new(
-            new() { Name = name, Kind = EntryKind.File, Mode = 0x1A4, Size = 3 << 20 }, [],
-            () => opens ? new TornStorage() : throw ImageException.Damaged("No extents."));
-
-        public override BlockStorage OpenFork(SourceEntry entry, ForkKind fork) => _contents[entry]();
-
-        private void Add(SourceEntry folder, Node[] nodes)
-        {
-            foreach (Node node in nodes)
-            {
-                folder.Add(node.Entry);
-                if (node.Content is not null) _contents[node.Entry] = node.Content;
-                Add(node.Entry, node.Children);
-            }
-        }
-
-        public sealed record Node(SourceEntry Entry, Node[] Children, Func<BlockStorage>? Content);
-
-        private sealed class TornStorage : BlockStorage
-        {
-            public override long Length => 3 << 20;
-
-            protected override void ReadCore(long offset, Span<byte> buffer)
-            {
-                if (offset > 0) throw ImageException.Damaged("The band is gone.");
             }
         }
     }

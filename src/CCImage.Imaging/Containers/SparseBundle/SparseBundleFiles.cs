@@ -63,6 +63,11 @@ internal sealed class SparseBundleFiles(SparseBundleFolder folder, SparseBundleI
         return isThere;
     }
 
+    /// <summary>The length of a band's file; null where there is none.</summary>
+    /// <param name="number">The band.</param>
+    /// <exception cref="ImageException">As <see cref="HasBand"/>.</exception>
+    public long? LengthOf(long number) => folder.StatOf(Bands, NameOf(number), PlaceOf(number))?.Size;
+
     /// <summary>Opens a band's file.</summary>
     /// <param name="number">The band.</param>
     /// <param name="writable">Whether it is to be written.</param>

@@ -9,6 +9,9 @@ namespace CCImage.Containers.SparseBundle;
 /// <param name="Version"><c>bundle-backingstore-version</c>: 1, or 2 in bundles of the newest systems.</param>
 internal sealed record SparseBundleInfo(long DiskLength, long BandSize, long Version)
 {
+    /// <summary>What of the disk is in use, zeros, and therefore not stored (see <see cref="SparseBundleZeros"/>); null in bundles whose maker does not tell.</summary>
+    public string? Zeros { get; init; }
+
     /// <summary>The name of the property list.</summary>
     public const string FileName = "Info.plist";
 
@@ -55,7 +58,7 @@ internal sealed record SparseBundleInfo(long DiskLength, long BandSize, long Ver
         if (bandSize is < 512 or > MaximumBandSize || bandSize % 512 != 0)
             throw ImageException.Damaged($"A band of {bandSize} bytes is impossible.", FileName + ", key 'band-size'");
         if (length < 0) throw ImageException.Damaged($"A disk of {length} bytes is impossible.", FileName + ", key 'size'");
-        return new SparseBundleInfo(length, bandSize, version);
+        return new SparseBundleInfo(length, bandSize, version) { Zeros = keys.GetString(SparseBundleZeros.Key) };
     }
 
     /// <summary>The property list as Apple's tools write it for version 1.</summary>

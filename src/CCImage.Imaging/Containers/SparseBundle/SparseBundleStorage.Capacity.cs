@@ -45,13 +45,30 @@ internal sealed partial class SparseBundleStorage
         }
     }
 
-    /// <summary>Writes both lists anew with another length; keys that are not known here stay.</summary>
-    private void ReplaceLists(long length)
+    /// <summary>Whether a change of the capacity that was interrupted left something to be finished: bands behind the end, a band that is too long, two lists that differ.</summary>
+    /// <exception cref="ImageException">What the host says.</exception>
+    public bool HasRemains
     {
-        var list = (PropertyListDictionary)PropertyListReader.Parse(ReadInfoForChange());
-        var changed = new PropertyListDictionary();
-        foreach ((string key, PropertyListNode value) in list) changed.Add(key, key == "size" ? length : value);
-        byte[] bytes = PropertyListWriter.Write(changed);
+        get
+        {
+            try
+            {
+                long count = Layout.DivideUp(Length, BandSizeBytes), within = Length % BandSizeBytes;
+                if (_files.ListNumbers().Any(b => b >= count)) return true;
+                if (_files.Folder.ReadSmallFile(SparseBundleInfo.CopyName, MaximumInfoLength) is not { } copy || !ReadInfoForChange().AsSpan().SequenceEqual(copy)) return true;
+                return within > 0 && _files.LengthOf(count - 1) > Layout.RoundUp(within, SparseBundleFiles.MapUnit);
+            }
+            catch (Exception e) when (FileErrors.IsFileError(e))
+            {
+                throw FileErrors.Map(e, Path, writing: false);
+            }
+        }
+    }
+
+    /// <summary>Writes both lists anew with another length; keys that are not known here stay.</summary>
+    private void ReplaceLists(long length, string? zeros = null, bool removesRecord = false)
+    {
+        byte[] bytes = Changed(ReadInfoForChange(), length, zeros, removesRecord);
 
         // A bundle without a token is locked by the list itself, and an open file cannot be replaced everywhere.
         bool isGuard = IsGuard(SparseBundleInfo.FileName);
@@ -59,6 +76,19 @@ internal sealed partial class SparseBundleStorage
         _files.Folder.ReplaceSmallFile(SparseBundleInfo.FileName, bytes);
         if (isGuard) _guard = _files.Folder.OpenGuard(writable: true);
         _files.Folder.ReplaceSmallFile(SparseBundleInfo.CopyName, bytes);
+    }
+
+    private static byte[] Changed(byte[] info, long length, string? zeros, bool removesRecord)
+    {
+        var list = (PropertyListDictionary)PropertyListReader.Parse(info);
+        var changed = new PropertyListDictionary();
+        foreach ((string key, PropertyListNode value) in list)
+        {
+            if (zeros is null || key != SparseBundleZeros.Key) changed.Add(key, key == "size" ? length : value);
+        }
+
+        if (zeros is not null && !removesRecord) changed.Add(SparseBundleZeros.Key, zeros);
+        return PropertyListWriter.Write(changed);
     }
 
     private bool IsGuard(string name) => _guard is { } guard && System.IO.Path.GetFileName(guard.Path) == name;

@@ -337,6 +337,15 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         }
     }
 
+    /// <summary>Reads what every bundle has, to find out whether the host still gives it.</summary>
+    /// <exception cref="ImageException">It does not.</exception>
+    public void CheckReadable()
+    {
+        SparseBundleFolder folder = _files.Folder;
+        if (folder.ReadSmallFile(folder.Has(SparseBundleInfo.FileName) ? SparseBundleInfo.FileName : SparseBundleInfo.CopyName, MaximumInfoLength) is null)
+            throw new ImageException(ImageErrorId.ImageNotFound, "The bundle's property list is gone.", Path);
+    }
+
     /// <summary>Whether what was read is still what was opened.</summary>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageInUse"/>: the bundle was changed, replaced or removed meanwhile.</exception>
     public void CheckUnchanged()
@@ -347,7 +356,11 @@ internal sealed partial class SparseBundleStorage : BlockStorage
     /// <inheritdoc/>
     public override void Flush()
     {
-        if (_writable) _bands.Flush();
+        if (!_writable) return;
+
+        // The record first: what it names is zeros already, and nothing that is flushed with it may be in use before it is there.
+        ExtendRecord();
+        _bands.Flush();
     }
 
     /// <inheritdoc/>
@@ -383,8 +396,10 @@ internal sealed partial class SparseBundleStorage : BlockStorage
             SparseBundleBand band = _bands.Acquire(number, create: !zeros);
             try
             {
-                // Zeros behind the end of a band are there already.
-                if (band.Storage is not null && !(zeros && within >= band.Storage.Length)) band.Write(within, part);
+                // Zeros behind the end of a band are there already; that they are in use is recorded, where there is a record.
+                long end = band.Storage?.Length ?? 0;
+                if (zeros && within + part.Length > end) NoteZeros(offset + Math.Max(0, end - within), offset + part.Length);
+                if (band.Storage is not null && !(zeros && within >= end)) band.Write(within, part);
             }
             finally
             {

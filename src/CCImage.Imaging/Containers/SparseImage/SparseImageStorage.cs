@@ -20,6 +20,7 @@ internal sealed partial class SparseImageStorage : BlockStorage
     private const int SectorSize = 512;
     private const int PageShift = 10;
     private const int PageSize = 1 << PageShift;
+    private const int MostPages = 16_384; // that are kept whatever the size of the file: 64 MiB
     private const int ZeroChunk = 64 << 10;
 
     private static readonly byte[] Zeros = new byte[ZeroChunk];
@@ -40,6 +41,7 @@ internal sealed partial class SparseImageStorage : BlockStorage
     private readonly List<(int Slot, uint Entry)> _unsaved = [];
     private int _nextIndex;
     private int _storedBands;
+    private int _pages;
 
     /// <summary>Offsets of the nodes; replaced as a whole.</summary>
     private volatile long[] _nodes = [0];
@@ -381,6 +383,9 @@ internal sealed partial class SparseImageStorage : BlockStorage
                 else throw ImageException.Damaged($"Band {entry} is stored twice.", Place());
             }
 
+            // Bands of a usual size are thousands of times larger than their part of a page.
+            if (_pages > MostPages && _pages * (long)PageSize * sizeof(int) > _file.Length / 4)
+                throw ImageException.Damaged($"Bands of {BandSizeBytes} bytes lie scattered over a disk of {Length}: nobody makes such an image.", $"node {number} at byte {nodes[^1]}");
             _nextIndex = used;
             if (next == 0) break;
             long lowest = nodes[^1] + SparseImageHeader.NodeSize;
@@ -414,7 +419,7 @@ internal sealed partial class SparseImageStorage : BlockStorage
     private void SetSlot(int band, int slot)
     {
         ref int[]? page = ref _slots[band >> PageShift];
-        if (Volatile.Read(ref page) is null) Interlocked.CompareExchange(ref page, new int[PageSize], null);
+        if (Volatile.Read(ref page) is null && Interlocked.CompareExchange(ref page, new int[PageSize], null) is null) Interlocked.Increment(ref _pages);
         Volatile.Write(ref page![band & (PageSize - 1)], slot + 1);
         Interlocked.Increment(ref _storedBands);
     }

@@ -8,22 +8,22 @@ namespace CCImage.Containers.Udif;
 internal sealed class DecodedRunCache(long capacity)
 {
     private const int MostSpare = 8;
-    private const int LongestSpare = 2 << 20;
 
     private readonly Lock _lock = new();
-    private readonly Dictionary<long, LinkedListNode<Entry>> _entries = [];
+    private readonly Dictionary<RunKey, LinkedListNode<Entry>> _entries = [];
     private readonly LinkedList<Entry> _byAge = new(); // the latest first
-    private readonly Stack<byte[]> _spare = new();
-    private long _size;
+    private readonly List<byte[]> _spare = [];
+    private long _size, _spareSize;
 
     /// <summary>The entry of a run, not decoded at first: whoever holds the entry's lock does that. Must be released.</summary>
-    /// <param name="firstSector">Where the run begins.</param>
-    /// <param name="length">Its bytes when decoded.</param>
-    public Entry Take(long firstSector, int length)
+    /// <param name="run">The run. Runs that share what is stored share the entry.</param>
+    public Entry Take(in UdifRun run)
     {
+        var key = new RunKey(run.Type, run.StoredOffset, run.StoredLength, run.Length);
+        int length = (int)run.Length;
         lock (_lock)
         {
-            if (_entries.TryGetValue(firstSector, out LinkedListNode<Entry>? node))
+            if (_entries.TryGetValue(key, out LinkedListNode<Entry>? node))
             {
                 _byAge.Remove(node);
                 _byAge.AddFirst(node);
@@ -32,8 +32,8 @@ internal sealed class DecodedRunCache(long capacity)
             }
 
             while (_size > 0 && _size + length > capacity) Evict();
-            node = _byAge.AddFirst(new Entry(firstSector, length, BufferFor(length)) { Users = 1, IsCached = true });
-            _entries.Add(firstSector, node);
+            node = _byAge.AddFirst(new Entry(key, length, BufferFor(length)) { Users = 1, IsCached = true });
+            _entries.Add(key, node);
             _size += length;
             return node.Value;
         }
@@ -53,7 +53,7 @@ internal sealed class DecodedRunCache(long capacity)
     {
         Entry oldest = _byAge.Last!.Value;
         _byAge.RemoveLast();
-        _entries.Remove(oldest.FirstSector);
+        _entries.Remove(oldest.Key);
         _size -= oldest.Length;
         oldest.IsCached = false;
         if (oldest.Users == 0) Spare(oldest);
@@ -61,21 +61,37 @@ internal sealed class DecodedRunCache(long capacity)
 
     private void Spare(Entry entry)
     {
-        if (_spare.Count < MostSpare && entry.Buffer.Length <= LongestSpare) _spare.Push(entry.Buffer);
+        _spare.Add(entry.Buffer);
+        _spareSize += entry.Buffer.Length;
+        while (_spare.Count > MostSpare || _spareSize > capacity)
+        {
+            _spareSize -= _spare[0].Length;
+            _spare.RemoveAt(0);
+        }
     }
 
-    // Runs of an image have one length, but for the last of a partition. One that fits badly is let go.
-    private byte[] BufferFor(int length) =>
-        _spare.TryPop(out byte[]? buffer) && buffer.Length >= length && buffer.Length / 2 <= length ? buffer : GC.AllocateUninitializedArray<byte>(length);
+    // Runs of an image have one length, but for the last of a partition.
+    private byte[] BufferFor(int length)
+    {
+        int fitting = _spare.FindLastIndex(b => b.Length >= length && b.Length / 2 <= length);
+        if (fitting < 0) return GC.AllocateUninitializedArray<byte>(length);
+        byte[] buffer = _spare[fitting];
+        _spare.RemoveAt(fitting);
+        _spareSize -= buffer.Length;
+        return buffer;
+    }
+
+    /// <summary>What is stored of a run, and what it is decoded to.</summary>
+    public readonly record struct RunKey(UdifRunType Type, long StoredOffset, long StoredLength, long Length);
 
     /// <summary>A run.</summary>
-    /// <param name="firstSector">Where it begins.</param>
+    /// <param name="key">What it is.</param>
     /// <param name="length">Its bytes when decoded.</param>
     /// <param name="buffer">Room for them, or more.</param>
-    public sealed class Entry(long firstSector, int length, byte[] buffer)
+    public sealed class Entry(RunKey key, int length, byte[] buffer)
     {
-        /// <summary>Where it begins.</summary>
-        public long FirstSector => firstSector;
+        /// <summary>What it is.</summary>
+        public RunKey Key => key;
 
         /// <summary>Its bytes when decoded.</summary>
         public int Length => length;

@@ -10,13 +10,14 @@ internal sealed class UdifChecker(UdifStorage image)
     /// <param name="findings">Receives what is found.</param>
     /// <param name="observer">Hears of progress, in bytes.</param>
     /// <param name="cancellation">Ends it.</param>
-    public void Check(ImageFindings findings, IImagingObserver observer, CancellationToken cancellation)
+    /// <param name="leavesChecksums">Whether somebody else compares the checksums.</param>
+    public void Check(ImageFindings findings, IImagingObserver observer, CancellationToken cancellation, bool leavesChecksums = false)
     {
         bool isForkInFile = CheckTrailer(findings);
         CheckCoverage(findings);
         if (!isForkInFile) return;
         CheckPlaces(findings);
-        CheckChecksums(findings, observer, cancellation);
+        if (!leavesChecksums) CheckChecksums(findings, observer, cancellation);
     }
 
     private bool CheckTrailer(ImageFindings findings)

@@ -11,7 +11,8 @@ namespace CCImage.Containers.Udif;
 /// <param name="Place">What it covers: "data fork", "master checksum", or the name of a partition.</param>
 /// <param name="Expected">As stored.</param>
 /// <param name="Actual">As computed.</param>
-internal sealed record UdifChecksumMismatch(string Place, uint Expected, uint Actual);
+/// <param name="Table">The table it covers; null for what covers the whole image.</param>
+internal sealed record UdifChecksumMismatch(string Place, uint Expected, uint Actual, UdifBlockTable? Table = null);
 
 /// <summary>
 /// The disk in a UDIF image (<c>.dmg</c> with a 'koly' trailer), read-only. Zero runs and sectors that no run covers are
@@ -21,7 +22,7 @@ internal sealed class UdifStorage : BlockStorage
 {
     private readonly bool _ownsFile;
     private readonly UdifRun[] _runs; // ascending, without overlaps
-    private readonly DecodedRunCache _cache = new(64 << 20);
+    private readonly DecodedRunCache _cache = new(80 << 20); // the largest run, and what else is read beside it
 
     private UdifStorage(BlockStorage file, bool ownsFile, UdifTrailer trailer, UdifBlockTable[] tables)
     {
@@ -55,6 +56,23 @@ internal sealed class UdifStorage : BlockStorage
 
     /// <summary>What most likely made the image what it is: the codec of its runs.</summary>
     public UdifCodec Codec { get; }
+
+    /// <summary>What ends decoding of a large run; null for nothing.</summary>
+    internal ReadingStop? Stop { get; set; }
+
+    /// <summary>Hears of every byte that is read of the image, so that its checksums can be compared without reading it again; null for nobody.</summary>
+    internal UdifVerification? Watcher { get; set; }
+
+    /// <summary>Whether the image is signed: the trailer's reserved bytes 64 to 79 are the place and the length of a code signature.</summary>
+    public bool IsSigned
+    {
+        get
+        {
+            UdifTrailer trailer = Trailer;
+            ReadOnlySpan<byte> reserved = trailer.Reserved1;
+            return BinaryPrimitives.ReadUInt64BigEndian(reserved[72..]) != 0;
+        }
+    }
 
     /// <summary>hdiutil's code, by the types of the runs: UDRO, UDZO, UDBZ, ULFO, ULMO, UDCO.</summary>
     public string FormatCode => Codec.FormatCode;
@@ -241,6 +259,7 @@ internal sealed class UdifStorage : BlockStorage
         if (run.Type == UdifRunType.Raw)
         {
             File.Read(run.StoredOffset + offset, destination);
+            Watcher?.OnRead(run, offset, destination);
             return;
         }
 
@@ -250,7 +269,7 @@ internal sealed class UdifStorage : BlockStorage
             return;
         }
 
-        DecodedRunCache.Entry entry = _cache.Take(run.FirstSector, (int)run.Length);
+        DecodedRunCache.Entry entry = _cache.Take(run);
         try
         {
             lock (entry)
@@ -274,8 +293,9 @@ internal sealed class UdifStorage : BlockStorage
     /// <param name="run">The run.</param>
     /// <param name="stored">Its bytes in the file.</param>
     /// <param name="destination">Room for its bytes of the disk.</param>
+    /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException">They cannot be decoded.</exception>
-    internal static void Decode(in UdifRun run, ReadOnlySpan<byte> stored, Span<byte> destination)
+    internal static void Decode(in UdifRun run, ReadOnlySpan<byte> stored, Span<byte> destination, CancellationToken cancellation)
     {
         string place = $"run at sector {run.FirstSector}, stored at byte {run.StoredOffset}";
         UdifCodec codec = UdifCodecs.Find(run.Type)!;
@@ -288,7 +308,7 @@ internal sealed class UdifStorage : BlockStorage
 
         try
         {
-            codec.Reader.Decode(stored, destination);
+            codec.Reader.Decode(stored, destination, cancellation);
         }
         catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch or ImageErrorId.UnsupportedFormat)
         {
@@ -303,7 +323,8 @@ internal sealed class UdifStorage : BlockStorage
         {
             Span<byte> bytes = stored.AsSpan(0, (int)run.StoredLength);
             File.Read(run.StoredOffset, bytes);
-            Decode(run, bytes, destination);
+            Decode(run, bytes, destination, Stop?.Token ?? default);
+            Watcher?.OnDecoded(run, bytes, destination);
         }
         finally
         {

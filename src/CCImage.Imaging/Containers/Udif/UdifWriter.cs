@@ -185,6 +185,37 @@ internal sealed class UdifWriter : ImageWriter
     }
 
     /// <inheritdoc/>
+    /// <remarks>
+    /// A compressed run gets new bytes behind all others, and its old ones stay as a gap that no run refers to; the checksum of the data fork covers
+    /// them. A run that is not compressed is as long as before and keeps its place. In either case the checksum of the partition is corrected by what the
+    /// difference of the two makes of it over the bytes that follow.
+    /// </remarks>
+    public override void Replace(DiskChunk chunk, uint oldChecksum)
+    {
+        Encode(chunk);
+        TableBuilder table = Array.Find(_tables, t => t.EndSector > chunk.Offset / UdifConstants.SectorSize)!;
+        long firstSector = chunk.Offset / UdifConstants.SectorSize, count = chunk.Length / UdifConstants.SectorSize;
+        uint change = oldChecksum ^ chunk.PlainChecksum;
+        if (_settings.Compressor is null)
+        {
+            long position = table.StoredOffsetOf(firstSector);
+            _output.Write(position, chunk.Plain.AsSpan(0, (int)chunk.Length));
+            _dataForkCrc ^= Crc32.Combine(change, 0, _position - position - chunk.Length);
+        }
+        else
+        {
+            bool isRaw = chunk.EncodedLength == 0;
+            ReadOnlySpan<byte> stored = isRaw ? chunk.Plain.AsSpan(0, (int)chunk.Length) : chunk.Encoded.AsSpan(0, chunk.EncodedLength);
+            table.Replace(isRaw ? UdifRunType.Raw : _settings.Codec.RunType, firstSector, count, _position, stored.Length);
+            _output.Write(_position, stored);
+            _position += stored.Length;
+            _dataForkCrc = Crc32.Combine(_dataForkCrc, chunk.StoredChecksum, stored.Length);
+        }
+
+        table.Crc ^= Crc32.Combine(change, 0, table.ChecksummedBytesFrom(firstSector + count));
+    }
+
+    /// <inheritdoc/>
     public override void Complete()
     {
         if (_nextOffset != _sectorCount * UdifConstants.SectorSize) throw new InvalidOperationException("The disk is not complete.");
@@ -279,6 +310,56 @@ internal sealed class UdifWriter : ImageWriter
                 StoredOffset = (ulong)storedOffset,
                 StoredLength = (ulong)storedLength,
             });
+        }
+
+        /// <summary>Gives a run, which is a chunk, other stored bytes.</summary>
+        public void Replace(UdifRunType type, long firstSector, long count, long storedOffset, int storedLength)
+        {
+            int index = Find(firstSector);
+            UdifRunRecord run = _runs[index];
+            if ((long)(ulong)run.FirstSector != firstSector - segment.StartSector || (long)(ulong)run.SectorCount != count)
+                throw new InvalidOperationException($"The chunk at sector {firstSector} is not a run.");
+            (run.Type, run.StoredOffset, run.StoredLength) = ((uint)type, (ulong)storedOffset, (ulong)storedLength);
+            _runs[index] = run;
+            _end = storedOffset + storedLength;
+            _longestStored = Math.Max(_longestStored, storedLength);
+        }
+
+        /// <summary>Where the bytes of a sector lie that is not compressed.</summary>
+        public long StoredOffsetOf(long sector)
+        {
+            UdifRunRecord run = _runs[Find(sector)];
+            if (run.Type != (uint)UdifRunType.Raw) throw new InvalidOperationException($"Sector {sector} was not stored as it is.");
+            return (long)(ulong)run.StoredOffset + ((sector - segment.StartSector - (long)(ulong)run.FirstSector) * UdifConstants.SectorSize);
+        }
+
+        /// <summary>Bytes of the disk from a sector to the table's end that its checksum covers.</summary>
+        public long ChecksummedBytesFrom(long sector)
+        {
+            long from = sector - segment.StartSector, sectors = 0;
+            for (int i = _runs.Count - 1; i >= 0 && (long)(ulong)_runs[i].FirstSector + (long)(ulong)_runs[i].SectorCount > from; i--)
+            {
+                if (_runs[i].Type == (uint)UdifRunType.Ignore) continue;
+                long first = Math.Max((long)(ulong)_runs[i].FirstSector, from);
+                sectors += (long)(ulong)_runs[i].FirstSector + (long)(ulong)_runs[i].SectorCount - first;
+            }
+
+            return sectors * UdifConstants.SectorSize;
+        }
+
+        // The run that a sector lies in.
+        private int Find(long sector)
+        {
+            ulong relative = (ulong)(sector - segment.StartSector);
+            int low = 0, high = _runs.Count;
+            while (low < high)
+            {
+                int middle = (low + high) / 2;
+                if (_runs[middle].FirstSector <= relative) low = middle + 1;
+                else high = middle;
+            }
+
+            return low - 1;
         }
 
         public byte[] ToBytes(UdifWriterSettings settings)

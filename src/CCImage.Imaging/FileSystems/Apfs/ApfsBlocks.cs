@@ -30,6 +30,16 @@ internal sealed class ApfsBlocks(BlockStorage storage, int size, ulong count)
         return bytes;
     }
 
+    /// <summary>Reads the header of an object, without proof of its checksum.</summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: outside the container.</exception>
+    public ApfsObjectHeader ReadHeader(ulong first, string what)
+    {
+        if (!Contains(first)) throw ImageException.Damaged($"Block {first} of the {what} lies outside the container of {count} blocks.", what);
+        ApfsObjectHeader header = default;
+        storage.Read((long)first * size, Layout.AsBytes(ref header));
+        return header;
+    }
+
     /// <summary>Writes blocks, durably.</summary>
     public void Write(ulong first, ReadOnlySpan<byte> bytes)
     {

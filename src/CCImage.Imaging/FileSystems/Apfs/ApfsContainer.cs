@@ -12,6 +12,7 @@ internal sealed class ApfsContainer : FileSystemVolume
 {
     private const int MostDescriptorBlocks = 1 << 14;
     private const int MostEphemeralBytes = 16 << 20;
+    private const int MostEphemerals = 100_000; // the largest containers have a few thousand
 
     private readonly Lazy<IReadOnlyList<ApfsVolumeSuperblock>> _volumes;
     private readonly Lazy<long?> _freeBytes;
@@ -93,12 +94,13 @@ internal sealed class ApfsContainer : FileSystemVolume
     }
 
     /// <inheritdoc/>
-    public override IEnumerable<StorageExtent> GetFreeExtents()
+    public override IEnumerable<StorageExtent> GetFreeExtents(FreeSpaceQuery? query = null)
     {
         if (NewestTransaction > Transaction) yield break; // what a later, broken checkpoint changed is not known
         ApfsFreeSpace space = OpenFreeSpace();
-        space.Verify(default);
-        foreach ((ulong first, ulong count) in space.FreeRuns(Reserved(space.Manager)))
+        query ??= new();
+        space.Verify(query.Cancellation);
+        foreach ((ulong first, ulong count) in space.FreeRuns(Reserved(space.Manager), query))
             yield return new((long)first * Blocks.Size, (long)count * Blocks.Size, ExtentKind.Unused);
     }
 
@@ -189,11 +191,11 @@ internal sealed class ApfsContainer : FileSystemVolume
 
     /// <summary>The ephemeral objects of the checkpoint.</summary>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
-    internal IReadOnlyList<ApfsCheckpointMapping> ReadCheckpointMaps()
+    internal IEnumerable<ApfsCheckpointMapping> ReadCheckpointMaps()
     {
         uint area = Superblock.DescriptorBlocks, length = Superblock.DescriptorLength, index = Superblock.DescriptorIndex;
         if (length < 2 || length > area || index >= area) throw ImageException.Damaged("The checkpoint has no map.", "container superblock");
-        var mappings = new List<ApfsCheckpointMapping>();
+        int mappings = 0;
         for (ulong i = 0; i < length - 1; i++)
         {
             ulong address = Superblock.DescriptorBase + ((index + i) % area);
@@ -202,10 +204,9 @@ internal sealed class ApfsContainer : FileSystemVolume
             int headerSize = Unsafe.SizeOf<ApfsCheckpointMap>(), entrySize = Unsafe.SizeOf<ApfsCheckpointMapping>();
             if (map.Object.TransactionId != Transaction || map.Count > (uint)((block.Length - headerSize) / entrySize))
                 throw ImageException.Damaged("A checkpoint map does not belong to its checkpoint.", $"block {address}");
-            for (int entry = 0; entry < map.Count; entry++) mappings.Add(Layout.Read<ApfsCheckpointMapping>(block.AsSpan(headerSize + (entry * entrySize))));
+            if ((mappings += (int)(uint)map.Count) > MostEphemerals) throw ImageException.Damaged($"The checkpoint maps name more than {MostEphemerals} objects.", $"block {address}");
+            for (int entry = 0; entry < map.Count; entry++) yield return Layout.Read<ApfsCheckpointMapping>(block.AsSpan(headerSize + (entry * entrySize)));
         }
-
-        return mappings;
     }
 
     /// <summary>Reads an ephemeral object and proves its checksum.</summary>
@@ -214,6 +215,9 @@ internal sealed class ApfsContainer : FileSystemVolume
     {
         if (mapping.Size == 0 || mapping.Size > MostEphemeralBytes || mapping.Size % (uint)Blocks.Size != 0)
             throw ImageException.Damaged($"An ephemeral object claims {(uint)mapping.Size} bytes.", $"object {(ulong)mapping.ObjectId}");
+        ApfsObjectHeader claimed = Blocks.ReadHeader(mapping.Address, what); // before as much is read as the map claims
+        if (claimed.ObjectId != mapping.ObjectId || claimed.Type != mapping.Type)
+            throw ImageException.Damaged($"The {what} is not the object its checkpoint map names.", $"block {(ulong)mapping.Address}");
         byte[] bytes = Blocks.ReadObject(mapping.Address, what, (int)(uint)mapping.Size / Blocks.Size);
         ApfsObjectHeader header = Layout.Read<ApfsObjectHeader>(bytes);
         return header.ObjectId == mapping.ObjectId && header.Type == mapping.Type

@@ -1,5 +1,4 @@
 using System.Buffers.Binary;
-using System.Numerics;
 using System.Runtime.CompilerServices;
 using CCImage.Binary;
 
@@ -63,10 +62,11 @@ internal sealed class ApfsFreeSpace
 
     /// <summary>Runs of free blocks, ascending. <see cref="Verify"/> went before.</summary>
     /// <param name="reserved">Ranges that are left out, ascending by their start.</param>
-    public IEnumerable<(ulong First, ulong Count)> FreeRuns(IReadOnlyList<(ulong First, ulong Count)> reserved)
+    /// <param name="query">How short they may be, and what ends it; null for all of them.</param>
+    public IEnumerable<(ulong First, ulong Count)> FreeRuns(IReadOnlyList<(ulong First, ulong Count)> reserved, FreeSpaceQuery? query = null)
     {
         int passed = 0;
-        foreach ((ulong first, ulong count) in Runs())
+        foreach ((ulong first, ulong count) in Runs(query ?? new()))
         {
             ulong start = first, end = first + count;
             while (passed < reserved.Count && reserved[passed].First + reserved[passed].Count <= start) passed++;
@@ -83,15 +83,14 @@ internal sealed class ApfsFreeSpace
     /// <summary>The first block of a range that is marked free, or null. <see cref="Verify"/> went before.</summary>
     public ulong? FirstFree(ulong first, ulong count)
     {
-        ulong end = Math.Min(first + count, Manager.Main.BlockCount);
-        for (ulong block = first; block < end; block++)
+        var scan = new BitmapScan(isHighFirst: false);
+        ulong end = Math.Min(first + count, Manager.Main.BlockCount), perChunk = Manager.BlocksPerChunk;
+        for (ulong block = first; block < end; block = ((block / perChunk) + 1) * perChunk)
         {
-            ulong perChunk = Manager.BlocksPerChunk;
             ReadOnlySpan<byte> bitmap = Bitmap((int)(block / perChunk));
             if (bitmap.IsEmpty) return block;
-            int bit = (int)(block % perChunk);
-            if ((bit & 7) == 0 && bitmap[bit >> 3] == 0xFF) block += 7;
-            else if ((bitmap[bit >> 3] & (1 << (bit & 7))) == 0) return block;
+            ulong start = block / perChunk * perChunk;
+            if (scan.FindClear(bitmap, (long)(block - start), (long)(Math.Min(end, start + perChunk) - start)) is long clear) return start + (ulong)clear;
         }
 
         return null;
@@ -106,43 +105,19 @@ internal sealed class ApfsFreeSpace
         return _cached;
     }
 
-    private IEnumerable<(ulong First, ulong Count)> Runs()
+    private IEnumerable<(ulong First, ulong Count)> Runs(FreeSpaceQuery query)
     {
-        ulong start = 0, block = 0;
-        bool open = false;
-        for (int chunk = 0; chunk < _chunks.Count; chunk++)
+        var scan = new BitmapScan(isHighFirst: false);
+        long block = 0, end = (long)(ulong)Manager.Main.BlockCount;
+        for (int chunk = 0; chunk < _chunks.Count; block += _chunks[chunk++].Blocks)
         {
+            query.Cancellation.ThrowIfCancellationRequested();
             byte[] bitmap = Bitmap(chunk);
-            int blocks = (int)_chunks[chunk].Blocks;
-            if (bitmap.Length == 0)
-            {
-                if (!open) (start, open) = (block, true);
-                block += (uint)blocks;
-                continue;
-            }
-
-            for (int bit = 0; bit < blocks;)
-            {
-                // Whole octets that change nothing.
-                if ((bit & 7) == 0)
-                {
-                    ReadOnlySpan<byte> octets = bitmap.AsSpan(bit / 8, (blocks - bit) / 8);
-                    int same = octets.IndexOfAnyExcept(open ? (byte)0 : (byte)0xFF);
-                    bit += 8 * (same < 0 ? octets.Length : same);
-                    if (bit == blocks) break;
-                }
-
-                bool free = (bitmap[bit >> 3] & (1 << (bit & 7))) == 0;
-                if (free && !open) start = block + (uint)bit;
-                if (!free && open) yield return (start, block + (uint)bit - start);
-                open = free;
-                bit++;
-            }
-
-            block += (uint)blocks;
+            if (bitmap.Length == 0) scan.BeginFree(block);
+            foreach ((long first, long count) in scan.Next(bitmap, block, Math.Min(end, block + _chunks[chunk].Blocks), query.ShortestIn(_blocks.Size))) yield return ((ulong)first, (ulong)count);
         }
 
-        if (open) yield return (start, block - start);
+        if (scan.Finish(block) is (long First, long Count) last) yield return ((ulong)last.First, (ulong)last.Count);
     }
 
     private void ReadChunks(CancellationToken cancellation)
@@ -211,11 +186,7 @@ internal sealed class ApfsFreeSpace
     {
         ReadOnlySpan<byte> bitmap = Bitmap(chunk);
         if (bitmap.IsEmpty) return blocks;
-        uint used = 0;
-        int whole = (int)blocks / 8;
-        for (int i = 0; i < whole; i++) used += (uint)BitOperations.PopCount(bitmap[i]);
-        if (blocks % 8 != 0) used += (uint)BitOperations.PopCount(bitmap[whole] & ((1u << (int)(blocks % 8)) - 1));
-        return blocks - used;
+        return (uint)new BitmapScan(isHighFirst: false).CountClear(bitmap, blocks);
     }
 
     private static ImageException Damaged(string problem) => ImageException.Damaged(problem, "space manager");

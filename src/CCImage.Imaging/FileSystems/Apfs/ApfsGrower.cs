@@ -192,6 +192,9 @@ internal sealed class ApfsGrower : VolumeResizer
         public override long BytesMoved => 0;
 
         /// <inheritdoc/>
+        public override bool IsEmpty => steps.Count == 0;
+
+        /// <inheritdoc/>
         public override void Write(BlockStorage window, Action<long> onMoved, CancellationToken cancellation) => grower.Write(window, this, cancellation);
     }
 }

@@ -7,6 +7,7 @@ namespace CCImage.FileSystems.Apfs;
 internal sealed class ApfsNode
 {
     private const int HeaderSize = 56;
+    private const int MostLevels = 16; // two children each would make a tree that nobody has
     private const int RootInfoSize = 40; // btree_info_t, at the end of a root
 
     private readonly byte[] _block;
@@ -24,7 +25,7 @@ internal sealed class ApfsNode
         _keys = _table + Header.TableLength;
         _end = block.Length - ((Header.Flags & ApfsConstants.NodeRoot) != 0 ? RootInfoSize : 0);
         if (_keys > _end || Header.Count > Header.TableLength / (uint)EntrySize) throw Damaged();
-        if (IsLeaf != (Header.Level == 0)) throw Damaged();
+        if (IsLeaf != (Header.Level == 0) || Header.Level > MostLevels) throw Damaged();
     }
 
     /// <summary>The fixed fields.</summary>

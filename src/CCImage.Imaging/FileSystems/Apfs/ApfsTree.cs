@@ -29,6 +29,9 @@ internal sealed class ApfsFile
 
     /// <summary>How its content is compressed; null when it is not.</summary>
     public CompressedFile? Compressed { get; set; }
+
+    /// <summary>The entry by its first name; the others share what it has.</summary>
+    public SourceEntry? First { get; set; }
 }
 
 /// <summary>The files of an APFS volume. Valid as long as the storage the container was opened on.</summary>
@@ -54,17 +57,34 @@ internal sealed class ApfsTree(ApfsFileTree tree, SourceEntry root, IReadOnlyDic
                 "The content of the file is in the cloud: the volume has its name only.", "Download it on the Mac, and back it up again.", $"content of {DisplayPath(entry)}");
         }
 
-        if (file.Compressed is not { } compressed) return tree.OpenStream(file.Inode.StreamId, file.Size, $"content of {DisplayPath(entry)}");
-        return compressed.Open(compressed.IsInResourceFork ? OpenResourceFork(entry, file) : null, $"compressed content of {DisplayPath(entry)}");
+        if (file.Compressed is not { } compressed) return Named(entry, "content", what => tree.OpenStream(file.Inode.StreamId, file.Size, what));
+        return compressed.Open(
+            compressed.IsInResourceFork ? OpenResourceFork(entry, file) : null, () => OpenAttribute(entry, file.Attributes.Find(a => a.Name == CompressedFile.AttributeName)!),
+            () => $"compressed content of {DisplayPath(entry)}");
     }
 
     /// <inheritdoc/>
     public override BlockStorage OpenAttribute(SourceEntry entry, ExtendedAttribute attribute)
     {
         if (attribute.Value is not null) return new MemoryStorage(attribute.Value);
-        if (!files.TryGetValue((ulong)entry.NodeId, out ApfsFile? file) || file.Streams is null || !file.Streams.TryGetValue(attribute.Name, out ulong stream))
-            throw new ImageException(ImageErrorId.SourceUnreadable, $"The entry has no attribute {attribute.Name}.", DisplayPath(entry));
-        return tree.OpenStream(stream, attribute.Size, $"attribute {attribute.Name} of {DisplayPath(entry)}");
+        if (files.TryGetValue((ulong)entry.NodeId, out ApfsFile? file) && file.Streams is not null && file.Streams.TryGetValue(attribute.Name, out ulong stream))
+            return Named(entry, $"attribute {attribute.Name}", what => tree.OpenStream(stream, attribute.Size, what));
+        return ApfsTreeReader.FindValue(tree, (ulong)entry.NodeId, attribute.Name) is { } value
+            ? new MemoryStorage(value)
+            : throw new ImageException(ImageErrorId.SourceUnreadable, $"The entry has no attribute {attribute.Name}.", DisplayPath(entry));
+    }
+
+    // The path is put together for an error only: at the end of a chain of many folders it costs more than the file.
+    private BlockStorage Named(SourceEntry entry, string what, Func<string, BlockStorage> open)
+    {
+        try
+        {
+            return open(what);
+        }
+        catch (ImageException e) when (e.Place == what)
+        {
+            throw new ImageException(e.Id, e.Problem, e.Path, $"{what} of {DisplayPath(entry)}", e.Remedy, e);
+        }
     }
 
     private BlockStorage OpenResourceFork(SourceEntry entry, ApfsFile file) =>

@@ -19,7 +19,8 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
 
     private const string FinderInfoAttribute = "com.apple.FinderInfo";
     private const int FinderInfoSize = 32;
-    private const int MaximumLinkTarget = 64 << 10; // macOS ends at 1,024 bytes
+    private const int MaximumLinkTarget = 1024; // PATH_MAX of macOS
+    private const long MostKept = 16 << 20; // bytes of values of attributes; what comes then is read again when it is asked for
 
     // Type bits of st_mode.
     private const uint TypeMask = 0xF000, TypeFifo = 0x1000, TypeCharacter = 0x2000, TypeFolder = 0x4000, TypeBlock = 0x6000, TypeLink = 0xA000, TypeSocket = 0xC000;
@@ -32,6 +33,7 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
     private readonly Dictionary<ulong, List<(string Name, ulong FileId)>> _folders = [];
 
     private bool _checksExtents;
+    private long _kept;
 
     /// <summary>Reads the tree.</summary>
     /// <param name="cancellation">Ends it.</param>
@@ -137,16 +139,8 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
 
     private void ReadAttribute(ApfsNode leaf, int index, ulong id)
     {
-        const int nameOffset = 10;
-        ReadOnlySpan<byte> key = leaf.Key(index);
-        if (key.Length < nameOffset) throw Damaged("The key of an attribute is cut short.", id);
-        string name = ReadName(key[nameOffset..], BinaryPrimitives.ReadUInt16LittleEndian(key[sizeof(ulong)..]), id);
-        ReadOnlySpan<byte> value = leaf.Value(index);
-        int header = Unsafe.SizeOf<ApfsAttributeValue>();
-        if (value.Length < header) throw Damaged($"The attribute {name} has no value.", id);
-        ApfsAttributeValue fixedPart = Layout.Read<ApfsAttributeValue>(value);
-        if (fixedPart.Length > value.Length - header) throw Damaged($"The value of the attribute {name} is cut short.", id);
-        value = value.Slice(header, fixedPart.Length);
+        string name = ReadAttributeName(leaf, index, id);
+        ReadOnlySpan<byte> value = ReadAttributeValue(leaf, index, name, id, out ApfsAttributeValue fixedPart);
         if ((fixedPart.Flags & ApfsFileConstants.AttributeOfFileSystem) != 0 && name is not (ApfsFileConstants.LinkTargetAttribute or CompressedFile.AttributeName)) return;
 
         // In the order of keys an inode precedes its attributes.
@@ -156,22 +150,64 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
         if (isInStream)
         {
             ApfsAttributeStream stream = Layout.Read<ApfsAttributeStream>(value);
-            Add(file, new(name, SizeOf(stream.Stream, id), null), id);
+            if (name == ApfsFileConstants.LinkTargetAttribute) throw Damaged("A symbolic link leads nowhere.", id);
+            Add(file, new(name, SizeOf(stream.Stream, id), null));
             (file.Streams ??= [])[name] = stream.StreamId;
         }
-        else Add(file, new(name, value.Length, value.ToArray()), id);
+        else if (name == ApfsFileConstants.LinkTargetAttribute) SetTarget(file, value, id);
+        else if ((_kept += value.Length) <= MostKept || (name == FinderInfoAttribute && value.Length == FinderInfoSize)) Add(file, new(name, value.Length, value.ToArray()));
+        else
+        {
+            Add(file, new(name, value.Length, null));
+            if (name == CompressedFile.AttributeName && KindOf(file) == EntryKind.File && (file.Inode.BsdFlags & CompressedFlag) != 0) file.Compressed = CompressedFile.TryParse(value);
+        }
     }
 
-    private static void Add(ApfsFile file, ExtendedAttribute attribute, ulong id)
+    private static string ReadAttributeName(ApfsNode leaf, int index, ulong id)
     {
-        if (attribute.Name == ApfsFileConstants.LinkTargetAttribute)
+        const int nameOffset = 10;
+        ReadOnlySpan<byte> key = leaf.Key(index);
+        if (key.Length < nameOffset) throw Damaged("The key of an attribute is cut short.", id);
+        return ReadName(key[nameOffset..], BinaryPrimitives.ReadUInt16LittleEndian(key[sizeof(ulong)..]), id);
+    }
+
+    private static ReadOnlySpan<byte> ReadAttributeValue(ApfsNode leaf, int index, string name, ulong id, out ApfsAttributeValue fixedPart)
+    {
+        ReadOnlySpan<byte> value = leaf.Value(index);
+        int header = Unsafe.SizeOf<ApfsAttributeValue>();
+        if (value.Length < header) throw Damaged($"The attribute {name} has no value.", id);
+        fixedPart = Layout.Read<ApfsAttributeValue>(value);
+        if (fixedPart.Length > value.Length - header) throw Damaged($"The value of the attribute {name} is cut short.", id);
+        return value.Slice(header, fixedPart.Length);
+    }
+
+    /// <summary>Reads a value that lies in its record; null when there is no such attribute.</summary>
+    /// <param name="tree">The records.</param>
+    /// <param name="id">The object.</param>
+    /// <param name="attribute">The attribute's name.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    public static byte[]? FindValue(ApfsFileTree tree, ulong id, string attribute)
+    {
+        foreach ((ApfsNode leaf, int index) in tree.Find(id, ApfsRecordType.Attribute))
         {
-            ReadOnlySpan<byte> target = attribute.Value;
-            int end = target.IndexOf((byte)0);
-            if (target.IsEmpty || end == 0 || target.Length > MaximumLinkTarget) throw Damaged("A symbolic link leads nowhere.", id);
-            file.LinkTarget = Encoding.UTF8.GetString(end < 0 ? target : target[..end]);
+            string name = ReadAttributeName(leaf, index, id);
+            if (name == attribute) return ReadAttributeValue(leaf, index, name, id, out _).ToArray();
         }
-        else if (attribute is { Name: FinderInfoAttribute, Value: { Length: FinderInfoSize } info }) file.FinderInfo = info.AsSpan().ContainsAnyExcept((byte)0) ? info : null;
+
+        return null;
+    }
+
+    private static void SetTarget(ApfsFile file, ReadOnlySpan<byte> target, ulong id)
+    {
+        int end = target.IndexOf((byte)0);
+        if (end >= 0) target = target[..end];
+        if (target.IsEmpty || target.Length > MaximumLinkTarget) throw Damaged("A symbolic link leads nowhere.", id);
+        file.LinkTarget = Encoding.UTF8.GetString(target);
+    }
+
+    private static void Add(ApfsFile file, ExtendedAttribute attribute)
+    {
+        if (attribute is { Name: FinderInfoAttribute, Value: { Length: FinderInfoSize } info }) file.FinderInfo = info.AsSpan().ContainsAnyExcept((byte)0) ? info : null;
         else file.Attributes.Add(attribute);
     }
 
@@ -200,7 +236,6 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
     {
         var pending = new Stack<(ulong Id, SourceEntry Entry)>([(ApfsFileConstants.RootFolder, root)]);
         var folders = new HashSet<ulong> { ApfsFileConstants.RootFolder };
-        var first = new Dictionary<ulong, SourceEntry>();
         while (pending.TryPop(out (ulong Id, SourceEntry Entry) folder))
         {
             cancellation.ThrowIfCancellationRequested();
@@ -208,14 +243,15 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
             foreach ((string name, ulong id) in entries)
             {
                 if (!_files.TryGetValue(id, out ApfsFile? file)) throw Damaged($"The entry \"{name}\" leads to file {id}, which is not there.", folder.Id);
-                SourceEntry entry = MakeEntry(name, id, file);
+                SourceEntry entry = file.First?.WithName(name) ?? MakeEntry(name, id, file);
+                file.First ??= entry;
                 folder.Entry.Add(entry);
                 if (entry.Kind == EntryKind.Directory)
                 {
                     if (!folders.Add(id)) throw Damaged($"The folder \"{name}\" lies in two places.", id);
                     pending.Push((id, entry));
                 }
-                else if (!first.TryAdd(id, entry)) entry.HardLinkId = first[id].HardLinkId = (long)id;
+                else if (file.First != entry) entry.HardLinkId = file.First.HardLinkId = (long)id;
             }
         }
     }
@@ -260,15 +296,13 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree)
     private CompressedFile? FindCompressed(ApfsFile file, ulong id)
     {
         if (file.Attributes.Find(a => a.Name == CompressedFile.AttributeName) is not { } attribute || attribute.Size > CompressedFile.MaximumAttributeSize) return null;
-        byte[]? value = attribute.Value;
-        if (value is null)
-        {
-            using BlockStorage stream = tree.OpenStream(file.Streams![attribute.Name], attribute.Size, $"attribute {attribute.Name} of file {id}");
-            value = new byte[attribute.Size];
-            stream.Read(0, value);
-        }
-
-        return CompressedFile.TryParse(value);
+        if (attribute.Value is not null) return CompressedFile.TryParse(attribute.Value);
+        if (file.Streams is null || !file.Streams.TryGetValue(attribute.Name, out ulong of)) return null; // in its record, and no such header
+        using BlockStorage stream = tree.OpenStream(of, attribute.Size, $"attribute {attribute.Name} of file {id}");
+        Span<byte> header = stackalloc byte[CompressedFile.HeaderSize];
+        header = header[..(int)Math.Min(header.Length, attribute.Size)];
+        stream.Read(0, header);
+        return CompressedFile.TryParse(header);
     }
 
     private static EntryKind KindOf(ApfsFile file) => (file.Inode.Mode & TypeMask) switch

@@ -19,16 +19,21 @@ internal sealed class ExFatDirectoryChecker(ExFatClusters clusters, long chainBu
     private readonly HashSet<uint> _seen = [];
     private readonly List<(uint First, uint Count)> _used = [];
     private long _chainBudget = chainBudget;
+    private CancellationToken _cancellation;
     private long _sets;
 
     /// <summary>Checks all directories.</summary>
     /// <param name="own">Clusters of the allocation bitmap and the up-case table.</param>
-    /// <param name="free">The runs that the bitmap calls free, ascending.</param>
+    /// <param name="findFree">Finds clusters of ranges that the bitmap calls free; the ranges are ascending and apart from each other.</param>
+    /// <param name="countFree">Counts all clusters that it calls free.</param>
     /// <param name="findings">Hears what is found.</param>
     /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException">The volume cannot be read.</exception>
-    public void Check(IEnumerable<(uint First, uint Count)> own, IEnumerable<(long First, long Count)> free, ImageFindings findings, CancellationToken cancellation)
+    public void Check(
+        IEnumerable<(uint First, uint Count)> own, Func<IReadOnlyList<(long First, long Count)>, IEnumerable<long>> findFree, Func<long> countFree, ImageFindings findings,
+        CancellationToken cancellation)
     {
+        _cancellation = cancellation;
         _used.AddRange(own);
         _left.Push(("/", null));
         long directories = 0;
@@ -48,7 +53,7 @@ internal sealed class ExFatDirectoryChecker(ExFatClusters clusters, long chainBu
         }
 
         if (isWhole) findings.Ok(What, $"{_sets} entries in {directories} directories fit their checksums.");
-        CheckUse(free, isWhole, findings);
+        CheckUse(findFree, countFree, isWhole, findings);
     }
 
     // Whether all of it could be checked.
@@ -65,6 +70,7 @@ internal sealed class ExFatDirectoryChecker(ExFatClusters clusters, long chainBu
                 continue;
             }
 
+            _cancellation.ThrowIfCancellationRequested();
             _sets++;
             if (set.File is { } file) isWhole &= CheckFile(file, path, findings);
         }
@@ -118,6 +124,7 @@ internal sealed class ExFatDirectoryChecker(ExFatClusters clusters, long chainBu
         bool isFirst = true;
         foreach (uint cluster in chain)
         {
+            _cancellation.ThrowIfCancellationRequested();
             if (--_chainBudget < 0) throw ImageException.Damaged("The chains of the FAT have more clusters than there are: some are shared.");
             if (!isFirst && _used[^1] is var (start, length) && start + (long)length == cluster) _used[^1] = (start, length + 1);
             else _used.Add((cluster, 1));
@@ -127,37 +134,41 @@ internal sealed class ExFatDirectoryChecker(ExFatClusters clusters, long chainBu
     }
 
     // Used twice, used but free, in use by nobody.
-    private void CheckUse(IEnumerable<(long First, long Count)> free, bool isWhole, ImageFindings findings)
+    private void CheckUse(Func<IReadOnlyList<(long First, long Count)>, IEnumerable<long>> findFree, Func<long> countFree, bool isWhole, ImageFindings findings)
     {
         _used.Sort();
-        long end = 0, used = 0;
         bool isSound = true;
-        foreach ((uint first, uint count) in _used)
-        {
-            if (first < end) isSound = Report("Two files, or two parts of one, lie in the same clusters: one has the content of the other.", first);
-            used += Math.Max(0, first + (long)count - Math.Max(first, end));
-            end = Math.Max(end, first + (long)count);
-        }
-
-        int next = 0;
-        long freeClusters = 0;
-        foreach ((long first, long count) in free)
-        {
-            freeClusters += count;
-            while (next < _used.Count && _used[next].First + (long)_used[next].Count <= first) next++;
-            if (next < _used.Count && _used[next].First < first + count) isSound = Report("A cluster of a file is marked as free: what is written next may take its place.", Math.Max(first, _used[next].First));
-        }
-
+        List<(long First, long Count)> ranges = Merge(_used, first => Report("Two files, or two parts of one, lie in the same clusters: one has the content of the other.", first));
+        foreach (long cluster in findFree(ranges)) Report("A cluster of a file is marked as free: what is written next may take its place.", cluster);
         if (!isSound) return;
-        long lost = clusters.Count - freeClusters - used;
+        long lost = clusters.Count - countFree() - ranges.Sum(r => r.Count);
         if (isWhole && lost > 0) findings.Note(DoubleUse, $"{lost} clusters are marked as in use, and belong to no file.", remedy: "Attach the image on a Mac, which gives them back.");
         else findings.Ok(DoubleUse, "Every cluster of a file is its own, and marked as in use.");
 
-        bool Report(string message, long cluster)
+        void Report(string message, long cluster)
         {
+            isSound = false;
+            _cancellation.ThrowIfCancellationRequested();
             findings.Damaged(DoubleUse, message, $"cluster {cluster}");
-            return false;
         }
+    }
+
+    /// <summary>Joins ranges that touch or overlap.</summary>
+    /// <param name="ranges">Ascending by their first cluster.</param>
+    /// <param name="onShared">Hears of each first cluster that another range has, too.</param>
+    public static List<(long First, long Count)> Merge(IReadOnlyList<(uint First, uint Count)> ranges, Action<long>? onShared)
+    {
+        var merged = new List<(long First, long Count)>();
+        long end = 0;
+        foreach ((uint first, uint count) in ranges)
+        {
+            if (first < end) onShared?.Invoke(first);
+            if (merged.Count > 0 && first <= end) merged[^1] = merged[^1] with { Count = Math.Max(end, first + (long)count) - merged[^1].First };
+            else merged.Add((first, count));
+            end = Math.Max(end, first + (long)count);
+        }
+
+        return merged;
     }
 
     private static string Place(string path) => $"'{path}'";

@@ -25,7 +25,7 @@ internal sealed class ExFatTreeReader(BlockStorage volume, ExFatClusters cluster
         while (_pending.TryPop(out (SourceEntry Folder, IEnumerable<uint> Clusters) next))
         {
             cancellation.ThrowIfCancellationRequested();
-            foreach (ExFatEntrySet set in _reader.Read(Visit(next.Folder, next.Clusters, mostBytes)))
+            foreach (ExFatEntrySet set in _reader.Read(Visit(next.Folder, next.Clusters, mostBytes, cancellation)))
             {
                 if (_reader.BytesRead > mostBytes) return null;
                 if (set.Fault is not null) throw ImageException.Damaged($"The folder \"{next.Folder.RelativePath}\" cannot be read: {set.Fault}", $"exFAT directory, byte {set.Place} of the volume");
@@ -38,10 +38,11 @@ internal sealed class ExFatTreeReader(BlockStorage volume, ExFatClusters cluster
         return new ExFatTree(volume, clusters, root, _files);
     }
 
-    private IEnumerable<uint> Visit(SourceEntry folder, IEnumerable<uint> chain, long mostBytes)
+    private IEnumerable<uint> Visit(SourceEntry folder, IEnumerable<uint> chain, long mostBytes, CancellationToken cancellation)
     {
         foreach (uint cluster in chain)
         {
+            cancellation.ThrowIfCancellationRequested();
             if (_reader.BytesRead > mostBytes) yield break;
             if (!_seen.Add(cluster)) throw ImageException.Damaged($"The folder \"{folder.RelativePath}\" lies in cluster {cluster}, where another one does.", "exFAT directory");
             yield return cluster;

@@ -70,13 +70,14 @@ internal sealed class ExFatVolume : CountedVolume
     /// Nothing is free while the volume is marked as not unmounted properly, when its boot region fails its checksum, when there is a second
     /// FAT (no sample proves how macOS treats it), or when the bitmap calls free what the file system itself uses. Bad clusters never are.
     /// </remarks>
-    public override IEnumerable<StorageExtent> GetFreeExtents()
+    public override IEnumerable<StorageExtent> GetFreeExtents(FreeSpaceQuery? query = null)
     {
+        query ??= new();
         if (_boot.FatCount != 1 || (Flags & (ExFatFlags.Dirty | ExFatFlags.SecondFat)) != 0) return [];
         if (!ExFatBootRegion.IsValid(ExFatBootRegion.Read(_volume, SectorSize, isBackup: false))) return [];
         Root root = _root.Value;
-        if (root.Fault is not null || root.Bitmap is not { } bitmap || FindUnmarked(root, bitmap) is not null) return [];
-        return ClusterRuns.ToExtents(WithoutBad(FreeRuns(bitmap)), _clusters.HeapOffset, _clusters.Size);
+        if (root.Fault is not null || root.Bitmap is not { } bitmap || FindUnmarked(root, bitmap, query.Cancellation) is not null) return [];
+        return ClusterRuns.ToExtents(WithoutBad(FreeRuns(bitmap, query), query.Cancellation), _clusters.HeapOffset, _clusters.Size);
     }
 
     /// <inheritdoc/>
@@ -90,7 +91,7 @@ internal sealed class ExFatVolume : CountedVolume
         Root root = _root.Value;
         if (root.Fault is { } fault) findings.Damaged("exFAT root directory", fault);
         else if (root.Bitmap is not { } bitmap) findings.Damaged(What, "The root directory names no allocation bitmap.", "root directory");
-        else if (FindUnmarked(root, bitmap) is uint cluster) findings.Damaged(What, "A cluster that the file system itself uses is marked as free.", $"cluster {cluster}");
+        else if (FindUnmarked(root, bitmap, cancellation) is long cluster) findings.Damaged(What, "A cluster that the file system itself uses is marked as free.", $"cluster {cluster}");
         else if (bitmap.Length != BitmapBytes) findings.Note(What, $"It has {bitmap.Length} bytes where {BitmapBytes} are enough.");
         else findings.Ok(What, $"It covers all {_boot.ClusterCount} clusters.");
         if (root.Fault is not null) return;
@@ -183,7 +184,8 @@ internal sealed class ExFatVolume : CountedVolume
             }
         }
 
-        new ExFatDirectoryChecker(_clusters, chainBudget: (stored / 4) + 1).Check(own, FreeRuns(bitmap), findings, cancellation);
+        new ExFatDirectoryChecker(_clusters, chainBudget: (stored / 4) + 1).Check(
+            own, used => FindFree(bitmap, used, cancellation), () => CountFree(bitmap, cancellation), findings, cancellation);
     }
 
     private byte[] ReadUpCase(in ExFatStreamEntry entry)
@@ -288,7 +290,7 @@ internal sealed class ExFatVolume : CountedVolume
     }
 
     // Parts of the bitmap in order, as long as they count clusters.
-    private IEnumerable<(long FirstCluster, ReadOnlyMemory<byte> Bits)> ReadBitmap(Bitmap bitmap)
+    private IEnumerable<(long FirstCluster, ReadOnlyMemory<byte> Bits)> ReadBitmap(Bitmap bitmap, CancellationToken cancellation)
     {
         byte[] buffer = new byte[(int)Math.Min(Chunk, BitmapBytes)];
         long done = 0;
@@ -297,6 +299,7 @@ internal sealed class ExFatVolume : CountedVolume
             long length = count * _clusters.Size;
             for (long at = 0; at < length && done < BitmapBytes;)
             {
+                cancellation.ThrowIfCancellationRequested();
                 int part = (int)Math.Min(Math.Min(buffer.Length, length - at), BitmapBytes - done);
                 ClusterRuns.ReadTable(_volume, _clusters.OffsetOf(first) + at, buffer.AsSpan(0, part));
                 yield return ((done * 8) + ClusterRuns.First, buffer.AsMemory(0, part));
@@ -305,64 +308,68 @@ internal sealed class ExFatVolume : CountedVolume
         }
     }
 
-    // Runs of clear bits, the least significant bit first; two may touch.
-    private IEnumerable<(long First, long Count)> FreeRuns(Bitmap bitmap)
+    // Runs of clear bits, the least significant bit first.
+    private IEnumerable<(long First, long Count)> FreeRuns(Bitmap bitmap, FreeSpaceQuery query)
     {
         long end = _boot.ClusterCount + (long)ClusterRuns.First;
-        var runs = new List<(long First, long Count)>();
-        foreach ((long first, ReadOnlyMemory<byte> bits) in ReadBitmap(bitmap))
+        var scan = new BitmapScan(isHighFirst: false);
+        foreach ((long first, ReadOnlyMemory<byte> bits) in ReadBitmap(bitmap, query.Cancellation))
         {
-            runs.Clear();
-            FindClear(bits.Span, first, end, runs);
-            foreach ((long First, long Count) run in runs) yield return run;
+            foreach ((long First, long Count) run in scan.Next(bits.Span, first, end, query.ShortestIn(_clusters.Size))) yield return run;
         }
+
+        if (scan.Finish(end) is (long First, long Count) last) yield return last;
     }
 
-    private static void FindClear(ReadOnlySpan<byte> bits, long first, long end, List<(long First, long Count)> runs)
+    private long CountFree(Bitmap bitmap, CancellationToken cancellation)
     {
-        long start = -1, cluster = first;
-        while (!bits.IsEmpty)
+        long free = 0, end = _boot.ClusterCount + (long)ClusterRuns.First;
+        var scan = new BitmapScan(isHighFirst: false);
+        foreach ((long first, ReadOnlyMemory<byte> bits) in ReadBitmap(bitmap, cancellation)) free += scan.CountClear(bits.Span, Math.Min(bits.Length * 8L, end - first));
+        return free;
+    }
+
+    // The first free cluster of each range and piece of the bitmap. Ranges are ascending and apart from each other.
+    private IEnumerable<long> FindFree(Bitmap bitmap, IReadOnlyList<(long First, long Count)> ranges, CancellationToken cancellation)
+    {
+        int next = 0;
+        var scan = new BitmapScan(isHighFirst: false);
+        foreach ((long first, ReadOnlyMemory<byte> bits) in ReadBitmap(bitmap, cancellation))
         {
-            // Whole octets that change nothing: bitmaps are mostly all clear or all set.
-            int same = bits.IndexOfAnyExcept(start >= 0 ? (byte)0 : (byte)0xFF);
-            if (same < 0) same = bits.Length;
-            cluster += same * 8L;
-            bits = bits[same..];
-            if (bits.IsEmpty) break;
-            for (int bit = 0; bit < 8; bit++, cluster++)
+            long end = first + (bits.Length * 8L);
+            while (next < ranges.Count && ranges[next].First + ranges[next].Count <= first) next++;
+            for (int i = next; i < ranges.Count && ranges[i].First < end; i++)
             {
-                bool isFree = (bits[0] >> bit & 1) == 0;
-                if (isFree && start < 0) start = cluster;
-                if (isFree || start < 0) continue;
-                runs.Add((start, cluster - start));
-                start = -1;
+                long from = Math.Max(ranges[i].First, first) - first, to = Math.Min(ranges[i].First + ranges[i].Count, end) - first;
+                if (scan.FindClear(bits.Span, from, to) is long clear) yield return first + clear;
             }
-
-            bits = bits[1..];
-        }
-
-        if (start >= 0) runs.Add((start, cluster - start));
-        while (runs.Count > 0 && runs[^1] is var (from, count) && from + count > end)
-        {
-            runs.RemoveAt(runs.Count - 1); // the last octet may have bits for clusters that do not exist, and these any value
-            if (from < end) runs.Add((from, end - from));
         }
     }
 
-    private IEnumerable<(long First, long Count)> WithoutBad(IEnumerable<(long First, long Count)> runs)
+    private IEnumerable<(long First, long Count)> WithoutBad(IEnumerable<(long First, long Count)> runs, CancellationToken cancellation)
     {
         uint mark = BitConverter.IsLittleEndian ? BadCluster : BinaryPrimitives.ReverseEndianness(BadCluster);
         byte[] entries = new byte[Chunk];
         var bad = new List<long>();
+        long read = 0, readEnd = 0; // clusters whose entries are there
+        bool isStored = false;
         foreach ((long first, long count) in runs)
         {
             long start = first;
             for (long at = first; at < first + count;)
             {
-                int part = (int)Math.Min(entries.Length / 4, first + count - at);
-                if (ClusterRuns.ReadTable(_volume, _clusters.EntryOffset((uint)at), entries.AsSpan(0, part * 4)))
+                if (at >= readEnd)
                 {
-                    ReadOnlySpan<uint> table = MemoryMarshal.Cast<byte, uint>(entries.AsSpan(0, part * 4));
+                    // More than this run asks for: the next ones are near.
+                    cancellation.ThrowIfCancellationRequested();
+                    (read, readEnd) = (at, Math.Min(at + (entries.Length / 4), _boot.ClusterCount + (long)ClusterRuns.First));
+                    isStored = ClusterRuns.ReadTable(_volume, _clusters.EntryOffset((uint)read), entries.AsSpan(0, (int)(readEnd - read) * 4));
+                }
+
+                int part = (int)(Math.Min(readEnd, first + count) - at);
+                if (isStored)
+                {
+                    ReadOnlySpan<uint> table = MemoryMarshal.Cast<byte, uint>(entries.AsSpan((int)(at - read) * 4, part * 4));
                     bad.Clear();
                     for (int i = table.IndexOf(mark), from = 0; i >= 0; i = table[from..].IndexOf(mark))
                     {
@@ -385,18 +392,12 @@ internal sealed class ExFatVolume : CountedVolume
     }
 
     // A cluster of the file system's own that the bitmap calls free.
-    private uint? FindUnmarked(Root root, Bitmap bitmap)
+    private long? FindUnmarked(Root root, Bitmap bitmap, CancellationToken cancellation)
     {
         IEnumerable<(uint First, uint Count)> own = [(_boot.RootCluster, 1), .. bitmap.Runs];
         if (root.UpCase is { } upCase && _clusters.Contains(upCase.FirstCluster)) own = own.Append((upCase.FirstCluster, 1u));
-        (uint First, uint Count)[] ranges = [.. own.OrderBy(r => r.First)];
-        int next = 0;
-        foreach ((long first, long count) in FreeRuns(bitmap))
-        {
-            while (next < ranges.Length && ranges[next].First + (long)ranges[next].Count <= first) next++;
-            if (next < ranges.Length && ranges[next].First < first + count) return (uint)Math.Max(first, ranges[next].First);
-        }
-
+        List<(long First, long Count)> ranges = ExFatDirectoryChecker.Merge([.. own.Order()], null);
+        foreach (long cluster in FindFree(bitmap, ranges, cancellation)) return cluster;
         return null;
     }
 
@@ -405,9 +406,9 @@ internal sealed class ExFatVolume : CountedVolume
         if (_root.Value.Bitmap is not { } bitmap) return null;
         try
         {
-            return FreeRuns(bitmap).Sum(r => r.Count);
+            return CountFree(bitmap, default);
         }
-        catch (ImageException)
+        catch (ImageException e) when (!e.IsHostFault)
         {
             return null;
         }

@@ -34,13 +34,15 @@ internal sealed class FatTable(BlockStorage volume, FatGeometry geometry, int nu
     }
 
     /// <summary>Runs of free clusters, ascending; two may touch.</summary>
-    public IEnumerable<(long First, long Count)> FreeRuns()
+    /// <param name="cancellation">Ends it.</param>
+    public IEnumerable<(long First, long Count)> FreeRuns(CancellationToken cancellation = default)
     {
         uint[] entries = new uint[(int)Math.Min(Step, EntryCount)];
         byte[] buffer = new byte[entries.Length * 4];
         var runs = new List<(long First, long Count)>();
         for (long first = 0; first < EntryCount; first += Step)
         {
+            cancellation.ThrowIfCancellationRequested();
             int count = (int)Math.Min(Step, EntryCount - first);
             Read(first, entries.AsSpan(0, count), buffer);
             runs.Clear();

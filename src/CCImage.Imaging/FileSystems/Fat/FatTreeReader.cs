@@ -15,6 +15,7 @@ namespace CCImage.FileSystems.Fat;
 /// <param name="table">The FAT.</param>
 internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, FatTable table)
 {
+    private const int Piece = 4096;
     private const int LargestFolder = 65536 * FatDirectoryEntry.Size;
     private const int NamePiece = 13; // UTF-16 units in an entry of a long name
     private const int MostPieces = 20;
@@ -46,6 +47,7 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
             _piecesLeft = -1;
             foreach ((long offset, byte[] bytes) in ReadFolder(next.Folder, next.Cluster))
             {
+                cancellation.ThrowIfCancellationRequested();
                 if ((mostBytes -= bytes.Length) < 0) return null;
                 if (ReadEntries(offset, bytes, next.Folder, pending)) break;
             }
@@ -58,7 +60,7 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
     {
         if (folder.Parent is null && geometry.Fat32 is null)
         {
-            yield return (geometry.RootOffset, Read(geometry.RootOffset, geometry.RootLength));
+            foreach ((long Offset, byte[] Bytes) piece in ReadPieces(geometry.RootOffset, geometry.RootLength)) yield return piece;
             yield break;
         }
 
@@ -66,17 +68,20 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
         {
             if (!geometry.IsCluster(cluster) || length >= LargestFolder || !_folderClusters.Add(cluster))
                 throw ImageException.Damaged($"The folder \"{folder.RelativePath}\" leads to cluster {cluster}, which cannot be.", "FAT directory");
-            long offset = geometry.OffsetOf(cluster);
-            yield return (offset, Read(offset, geometry.ClusterSize));
+            foreach ((long Offset, byte[] Bytes) piece in ReadPieces(geometry.OffsetOf(cluster), geometry.ClusterSize)) yield return piece;
             cluster = _window[cluster];
         }
     }
 
-    private byte[] Read(long offset, int length)
+    // Most folders end in the first piece, however large a cluster is.
+    private IEnumerable<(long Offset, byte[] Bytes)> ReadPieces(long offset, int length)
     {
-        byte[] bytes = new byte[length];
-        volume.Read(offset, bytes);
-        return bytes;
+        for (int at = 0; at < length; at += Piece)
+        {
+            byte[] bytes = new byte[Math.Min(Piece, length - at)];
+            volume.Read(offset + at, bytes);
+            yield return (offset + at, bytes);
+        }
     }
 
     // Whether the folder ends here.

@@ -48,11 +48,12 @@ internal sealed class FatVolume : CountedVolume
 
     /// <inheritdoc/>
     /// <remarks>Nothing is free while the volume is marked as not unmounted properly, its FATs differ, or its kind is in doubt.</remarks>
-    public override IEnumerable<StorageExtent> GetFreeExtents()
+    public override IEnumerable<StorageExtent> GetFreeExtents(FreeSpaceQuery? query = null)
     {
-        if (_geometry.IsTypeDoubtful || IsDirty() || FirstEntryFault() is not null || FindTableDifference() is not null) return [];
+        CancellationToken cancellation = query?.Cancellation ?? default;
+        if (_geometry.IsTypeDoubtful || IsDirty() || FirstEntryFault() is not null || FindTableDifference(cancellation) is not null) return [];
         if (_geometry.Fat32 is { } fat32 && _table[fat32.RootCluster] == 0) return [];
-        return ClusterRuns.ToExtents(_table.FreeRuns(), _geometry.HeapOffset, _geometry.ClusterSize);
+        return ClusterRuns.ToExtents(_table.FreeRuns(cancellation), _geometry.HeapOffset, _geometry.ClusterSize);
     }
 
     /// <inheritdoc/>
@@ -62,7 +63,7 @@ internal sealed class FatVolume : CountedVolume
         if (_geometry.IsTypeDoubtful) findings.Note(Table, $"The boot sector names another kind of FAT than its {_geometry.ClusterCount} clusters make it ({Kind}).", "boot sector");
         if (FirstEntryFault() is { } entry) findings.Damaged(Table, entry, $"FAT at byte {_geometry.TableOffset}");
         if (IsDirty()) findings.Note(Table, "The volume was not unmounted properly.", remedy: "Attach it on a Mac, which checks it then.");
-        long? difference = FindTableDifference();
+        long? difference = FindTableDifference(cancellation);
         if (difference is long at) findings.Damaged(Table, "The two FATs differ: the chains of files are in doubt.", $"FATs from byte {at} on");
         else if (_geometry is { TableCount: > 1, IsMirrored: true }) findings.Ok(Table, "The FATs are equal.");
         CheckFiles(findings, cancellation);
@@ -119,11 +120,20 @@ internal sealed class FatVolume : CountedVolume
         try
         {
             using SourceTree tree = ReadTree(0, cancellation);
+            long clusters = 0;
             foreach (SourceEntry entry in tree.Enumerate())
             {
                 cancellation.ThrowIfCancellationRequested();
                 entries++;
                 if (entry.Kind != EntryKind.File) continue;
+
+                // Chains are walked one by one: they would be walked again and again by files that share them.
+                if ((clusters += Layout.DivideUp(entry.Size, _geometry.ClusterSize)) > _geometry.ClusterCount)
+                {
+                    findings.Damaged(What, "The files together claim more clusters than there are: some share theirs. What comes behind was not looked at.");
+                    return;
+                }
+
                 try
                 {
                     tree.OpenFork(entry, ForkKind.Data).Dispose();
@@ -206,13 +216,14 @@ internal sealed class FatVolume : CountedVolume
         return entry == expected ? null : $"The FAT begins with {entry:X} instead of {expected:X}.";
     }
 
-    private long? FindTableDifference()
+    private long? FindTableDifference(CancellationToken cancellation)
     {
         if (!_geometry.IsMirrored || _geometry.TableCount < 2) return null;
         long used = _geometry.BytesOf(_table.EntryCount);
         byte[] first = new byte[(int)Math.Min(used, 256 << 10)], second = new byte[first.Length];
         for (long at = 0; at < used; at += first.Length)
         {
+            cancellation.ThrowIfCancellationRequested();
             int count = (int)Math.Min(first.Length, used - at);
             bool isStored = ClusterRuns.ReadTable(_volume, _geometry.TableOffset + at, first.AsSpan(0, count));
             isStored |= ClusterRuns.ReadTable(_volume, _geometry.TableOffset + _geometry.TableLength + at, second.AsSpan(0, count));
@@ -230,7 +241,7 @@ internal sealed class FatVolume : CountedVolume
         {
             return _table.FreeRuns().Sum(r => r.Count);
         }
-        catch (ImageException)
+        catch (ImageException e) when (!e.IsHostFault)
         {
             return null;
         }
@@ -242,7 +253,7 @@ internal sealed class FatVolume : CountedVolume
         {
             return _geometry.Fat32 is { } fat32 ? FindLabelInChain(fat32.RootCluster) : TryFindLabel(_geometry.RootOffset, _geometry.RootLength, out string? label) ? label : null;
         }
-        catch (ImageException)
+        catch (ImageException e) when (!e.IsHostFault)
         {
             return null;
         }

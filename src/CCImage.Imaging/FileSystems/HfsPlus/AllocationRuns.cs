@@ -6,47 +6,58 @@ namespace CCImage.FileSystems.HfsPlus;
 /// <summary>Reads an allocation file (TN1150: a bit per block, most significant first, 1 for used) as runs.</summary>
 internal static class AllocationRuns
 {
-    private const int ChunkBytes = 256 << 10;
+    private const int ChunkBytes = 64 << 10;
 
     /// <summary>The runs of free blocks, ascending and apart from each other. What the storage does not hold is not read: there all is free.</summary>
     /// <param name="bitmap">The allocation file.</param>
     /// <param name="total">Blocks of the volume; the file has a bit for each.</param>
-    public static List<(long First, long Count)> FreeOf(BlockStorage bitmap, long total)
+    /// <param name="query">How short runs may be, and what ends it; null for all of them.</param>
+    /// <param name="blockSize">Bytes of a block.</param>
+    public static IEnumerable<(long First, long Count)> FreeOf(BlockStorage bitmap, long total, FreeSpaceQuery? query = null, long blockSize = 1)
     {
-        var runs = new List<(long First, long Count)>();
-        byte[] buffer = new byte[(int)Math.Min(ChunkBytes, Layout.DivideUp(total, 8))];
-        long start = -1;
-        for (long block = 0; block < total; block += buffer.Length * 8L)
+        query ??= new();
+        var scan = new BitmapScan(isHighFirst: true);
+        foreach ((long block, ReadOnlyMemory<byte> bits) in Read(bitmap, total, query.Cancellation))
         {
-            ReadOnlySpan<byte> chunk = buffer.AsSpan(0, (int)Math.Min(buffer.Length, Layout.DivideUp(total - block, 8)));
-            if (!ClusterRuns.ReadTable(bitmap, block / 8, buffer.AsSpan(0, chunk.Length)))
+            if (bits.IsEmpty)
             {
-                if (start < 0) start = block;
+                scan.BeginFree(block);
                 continue;
             }
 
-            for (int at = 0; at < chunk.Length; at++)
-            {
-                int same = chunk[at..].IndexOfAnyExcept(start < 0 ? (byte)0xFF : (byte)0);
-                if (same < 0) break;
-                at += same;
-                AddByte(chunk[at], block + (at * 8L));
-            }
+            foreach ((long First, long Count) run in scan.Next(bits.Span, block, total, query.ShortestIn(blockSize))) yield return run;
         }
 
-        if (start >= 0) runs.Add((start, total - start));
-        return runs;
+        if (scan.Finish(total) is (long First, long Count) last && last.Count >= query.ShortestIn(blockSize)) yield return last;
+    }
 
-        void AddByte(byte bits, long first)
+    /// <summary>The number of free blocks.</summary>
+    /// <param name="bitmap">The allocation file.</param>
+    /// <param name="total">Blocks of the volume; the file has a bit for each.</param>
+    /// <param name="cancellation">Ends it.</param>
+    public static long CountFree(BlockStorage bitmap, long total, CancellationToken cancellation)
+    {
+        long free = 0;
+        var scan = new BitmapScan(isHighFirst: true);
+        foreach ((long block, ReadOnlyMemory<byte> bits) in Read(bitmap, total, cancellation))
         {
-            for (int bit = 0; bit < 8 && first + bit < total; bit++)
-            {
-                bool isFree = (bits & (0x80 >> bit)) == 0;
-                if (isFree && start < 0) start = first + bit;
-                if (isFree || start < 0) continue;
-                runs.Add((start, first + bit - start));
-                start = -1;
-            }
+            long count = Math.Min(ChunkBytes * 8L, total - block);
+            free += bits.IsEmpty ? count : scan.CountClear(bits.Span, count);
+        }
+
+        return free;
+    }
+
+    // Pieces of the bitmap; an empty one where nothing is stored.
+    private static IEnumerable<(long Block, ReadOnlyMemory<byte> Bits)> Read(BlockStorage bitmap, long total, CancellationToken cancellation)
+    {
+        byte[] buffer = new byte[(int)Math.Min(ChunkBytes, Layout.DivideUp(total, 8))];
+        for (long block = 0; block < total; block += buffer.Length * 8L)
+        {
+            cancellation.ThrowIfCancellationRequested();
+            int length = (int)Math.Min(buffer.Length, Layout.DivideUp(total - block, 8));
+            bool isStored = ClusterRuns.ReadTable(bitmap, block / 8, buffer.AsSpan(0, length));
+            yield return (block, isStored ? buffer.AsMemory(0, length) : default);
         }
     }
 }

@@ -4,22 +4,43 @@ using CCImage.Sources;
 
 namespace CCImage.FileSystems.HfsPlus;
 
-/// <summary>An attribute whose value has extents of its own.</summary>
+/// <summary>An attribute whose value is not kept: it has extents of its own, or is read from its record again.</summary>
 internal sealed class AttributeFork
 {
+    private static readonly Dictionary<uint, ExtentRecord> s_none = [];
+
     /// <summary>Size and first extents.</summary>
-    public required ForkData Fork { get; init; }
+    public ForkData Fork { get; init; }
 
     /// <summary>Further extent records, by the block of the fork they begin at.</summary>
-    public Dictionary<uint, ExtentRecord> More { get; } = [];
+    public IReadOnlyDictionary<uint, ExtentRecord> More { get; private set; } = s_none;
+
+    /// <summary>Where the record is that has the value in it; null for a value with extents.</summary>
+    public RecordLocation? Record { get; init; }
+
+    /// <summary>How a value in a record says that the file is compressed.</summary>
+    public CompressedFile? Compressed { get; init; }
+
+    /// <summary>Takes further extents; false where there are such already.</summary>
+    /// <param name="startBlock">The block of the fork they begin at.</param>
+    /// <param name="extents">They.</param>
+    public bool TryAdd(uint startBlock, in ExtentRecord extents)
+    {
+        if (More.Count == 0) More = new Dictionary<uint, ExtentRecord>();
+        return ((Dictionary<uint, ExtentRecord>)More).TryAdd(startBlock, extents);
+    }
 }
 
 /// <summary>Reads the attributes file in one pass. Source: Apple's public hfs_format.h; TN1150 only reserves the file.</summary>
 internal sealed class AttributesReader
 {
-    private readonly Dictionary<uint, List<ExtendedAttribute>> _byFile = [];
+    /// <summary>Bytes of values that are kept; what comes then is read again when it is asked for.</summary>
+    private const long MostKept = 16 << 20;
 
-    /// <summary>Attributes with extents of their own, by file and name.</summary>
+    private readonly Dictionary<uint, List<ExtendedAttribute>> _byFile = [];
+    private long _kept;
+
+    /// <summary>Attributes whose values are not kept, by file and name.</summary>
     public Dictionary<(uint FileId, string Name), AttributeFork> Forks { get; } = [];
 
     /// <summary>The attributes of a file or folder.</summary>
@@ -52,9 +73,11 @@ internal sealed class AttributesReader
         {
             case AttributeRecordType.InlineData when data.Length >= Unsafe.SizeOf<AttributeInlineData>():
                 ReadOnlySpan<byte> value = data[Unsafe.SizeOf<AttributeInlineData>()..];
-                uint size = Layout.Read<AttributeInlineData>(data).Size;
-                if (size > value.Length) throw node.Damaged($"has an attribute of {size} bytes in a record of {data.Length}", index);
-                Add(key.FileId, new ExtendedAttribute(name, size, value[..(int)size].ToArray()));
+                value = value[..(int)SizeOf(node, index)];
+                bool isKept = (_kept += value.Length) <= MostKept;
+                if (!isKept && !Forks.TryAdd((key.FileId, name), new AttributeFork { Record = new(node.Number, index), Compressed = CompressedOf(name, value) }))
+                    throw node.Damaged("has the same attribute twice", index);
+                Add(key.FileId, new ExtendedAttribute(name, value.Length, isKept ? value.ToArray() : null));
                 break;
             case AttributeRecordType.ForkData when data.Length >= Unsafe.SizeOf<AttributeForkData>():
                 ForkData fork = Layout.Read<AttributeForkData>(data).Fork;
@@ -63,13 +86,31 @@ internal sealed class AttributesReader
                 Add(key.FileId, new ExtendedAttribute(name, (long)(ulong)fork.LogicalSize, null));
                 break;
             case AttributeRecordType.Extents when data.Length >= Unsafe.SizeOf<AttributeExtents>():
-                if (!Forks.TryGetValue((key.FileId, name), out AttributeFork? first) || !first.More.TryAdd(key.StartBlock, Layout.Read<AttributeExtents>(data).Extents))
+                if (!Forks.TryGetValue((key.FileId, name), out AttributeFork? first) || first.Record is not null || !first.TryAdd(key.StartBlock, Layout.Read<AttributeExtents>(data).Extents))
                     throw node.Damaged("has extents of an attribute that is not there", index);
                 break;
             default:
                 throw node.Damaged($"has a record of type 0x{type:X} in {data.Length} bytes", index);
         }
     }
+
+    /// <summary>The value in a record that was read before.</summary>
+    /// <param name="node">Its leaf.</param>
+    /// <param name="index">Record, from 0.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    public static byte[] ReadValue(BTreeNode node, int index) =>
+        node.Data(index).Slice(Unsafe.SizeOf<AttributeInlineData>(), (int)SizeOf(node, index)).ToArray();
+
+    private static uint SizeOf(BTreeNode node, int index)
+    {
+        ReadOnlySpan<byte> data = node.Data(index);
+        uint size = Layout.Read<AttributeInlineData>(data).Size;
+        return size <= data.Length - Unsafe.SizeOf<AttributeInlineData>()
+            ? size
+            : throw node.Damaged($"has an attribute of {size} bytes in a record of {data.Length}", index);
+    }
+
+    private static CompressedFile? CompressedOf(string name, ReadOnlySpan<byte> value) => name == CompressedFile.AttributeName ? CompressedFile.TryParse(value) : null;
 
     private void Add(uint fileId, ExtendedAttribute attribute)
     {

@@ -229,6 +229,22 @@ internal sealed class BTreeBuilder<TCursor> : BTreePlan
     /// <summary>Levels of the tree: 0 without records, 1 with a single leaf.</summary>
     public int Depth => _leaves.Count == 0 ? 0 : 1 + _levels.Count;
 
+    /// <summary>The node number of the leaf that holds a record; <see cref="BTreePlan.SetFileSize"/> was called.</summary>
+    /// <param name="cursor">The record.</param>
+    /// <param name="order">Compares places by the order of their records.</param>
+    public uint LeafOf(in TCursor cursor, Comparison<TCursor> order)
+    {
+        int low = 0, high = _leaves.Count;
+        while (low < high)
+        {
+            int middle = (low + high) / 2;
+            if (order(_leaves[middle].First, cursor) <= 0) low = middle + 1;
+            else high = middle;
+        }
+
+        return 1 + MapNodes + (uint)(low - 1);
+    }
+
     /// <inheritdoc/>
     protected override void Describe(ref BTreeHeader header, uint firstContentNode)
     {

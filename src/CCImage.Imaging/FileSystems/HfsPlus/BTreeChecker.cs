@@ -1,3 +1,4 @@
+using System.Numerics;
 using CCImage.Binary;
 using CCImage.Diagnostics;
 
@@ -240,6 +241,7 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
             if (mapped < tree.NodeCount) throw tree.Damaged($"has a map of {mapped} bits for {tree.NodeCount} nodes", number);
             for (; number != 0; number = node.ForwardLink)
             {
+                cancellation.ThrowIfCancellationRequested();
                 node = tree.Read(number); // More map nodes than are needed: a file that shrank. They are in use all the same.
                 if (node.Kind != NodeKind.Map || !Use(number)) throw tree.Damaged("has a node in its chain of map nodes that is none", number);
             }
@@ -258,10 +260,11 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
         long number = 0;
         foreach (byte[] record in map)
         {
+            cancellation.ThrowIfCancellationRequested();
             for (int i = 0; i < record.Length; i++, number += 8)
             {
                 byte used = UsedByte(number);
-                if (record[i] == used) continue;
+                if (record[i] == used || findings.TryCount(ImageFindingGrade.Damaged, HfsPlusCheckNames.TreeMap, BitOperations.PopCount((uint)(record[i] ^ used)))) continue;
                 for (int bit = 0; bit < 8; bit++)
                 {
                     bool isUsed = (used & (0x80 >> bit)) != 0;

@@ -38,6 +38,19 @@ internal sealed class BitmapChecker(ForkStorage bitmap, uint totalBlocks, BlockU
         {
             i += actual[i..].CommonPrefixLength(expected[i..]);
             if (i == actual.Length) break;
+            if (actual.Length - i >= sizeof(ulong))
+            {
+                // Where the first ones are known, a word at a time.
+                ulong a = BinaryPrimitives.ReadUInt64LittleEndian(actual[i..]), e = BinaryPrimitives.ReadUInt64LittleEndian(expected[i..]);
+                if ((FirstLeaked >= 0 || (a & ~e) == 0) && (firstUnmarked >= 0 || (e & ~a) == 0))
+                {
+                    Leaked += BitOperations.PopCount(a & ~e);
+                    Unmarked += BitOperations.PopCount(e & ~a);
+                    i += sizeof(ulong);
+                    continue;
+                }
+            }
+
             int leaked = actual[i] & ~expected[i] & 0xFF, unmarked = expected[i] & ~actual[i] & 0xFF;
             if (leaked != 0 && FirstLeaked < 0) FirstLeaked = first + (i * 8L) + BitOperations.LeadingZeroCount((uint)leaked) - 24;
             if (unmarked != 0 && firstUnmarked < 0) firstUnmarked = first + (i * 8L) + BitOperations.LeadingZeroCount((uint)unmarked) - 24;

@@ -14,7 +14,7 @@ namespace CCImage.FileSystems.HfsPlus;
 /// <param name="volume">The volume.</param>
 internal sealed class CatalogReader(HfsPlusVolume volume)
 {
-    private const int MaximumLinkTarget = 64 << 10; // macOS ends at 1,024 bytes
+    private const int MaximumLinkTarget = 1024; // PATH_MAX of macOS
 
     // Type bits of st_mode.
     private const uint TypeMask = 0xF000, TypeFifo = 0x1000, TypeCharacter = 0x2000, TypeBlock = 0x6000, TypeLink = 0xA000, TypeSocket = 0xC000;
@@ -33,6 +33,7 @@ internal sealed class CatalogReader(HfsPlusVolume volume)
     private readonly List<(uint ParentId, string Name, uint NodeNumber, CatalogFile Record)> _folderLinks = [];
     private readonly Dictionary<long, RecordLocation> _locations = [];
     private readonly Dictionary<long, CompressedFile> _compressed = [];
+    private readonly Dictionary<(uint Block, long Size), string> _targets = []; // links may share blocks: each is read once, and in memory once
     private SourceEntry? _root;
     private uint _privateFolder, _privateLinkedFolders; // 0 while not met
 
@@ -49,7 +50,7 @@ internal sealed class CatalogReader(HfsPlusVolume volume)
         }
 
         if (_root is null) throw ImageException.Damaged("The catalog has no root folder.", "catalog B-tree");
-        ResolveLinks();
+        ResolveLinks(cancellation);
         List<SourceEntry> unseen = Attach();
         CheckReachable(unseen, cancellation);
         return new VolumeTree(volume, _root, _locations, _compressed, _attributes.Forks);
@@ -132,19 +133,25 @@ internal sealed class CatalogReader(HfsPlusVolume volume)
 
     // Links to files: every name gets the metadata of the node; a node with one name left is an ordinary file. The first name of a linked folder
     // becomes the folder; the others become symbolic links to it, once the paths are known.
-    private void ResolveLinks()
+    private void ResolveLinks(CancellationToken cancellation)
     {
         Dictionary<uint, int> names = [];
+        Dictionary<uint, SourceEntry> first = [];
         foreach ((_, _, uint number) in _links) CollectionsMarshal.GetValueRefOrAddDefault(names, number, out _)++;
         foreach ((uint parent, string name, uint number) in _links)
         {
+            cancellation.ThrowIfCancellationRequested();
             if (!_linkNodes.TryGetValue(number, out (CatalogFile Record, RecordLocation Location) node))
                 throw ImageException.Damaged($"The hard link \"{name}\" leads to node {number}, which is not there.", $"catalog B-tree, folder {parent}");
-            _entries.Add((parent, MakeFile(name, node.Record, node.Location, names[number] > 1 ? number : 0)));
+            ref SourceEntry? known = ref CollectionsMarshal.GetValueRefOrAddDefault(first, number, out _);
+            SourceEntry entry = known is null ? MakeFile(name, node.Record, node.Location, names[number] > 1 ? number : 0) : known.WithName(name);
+            known ??= entry;
+            _entries.Add((parent, entry));
         }
 
         foreach ((uint parent, string name, uint number, CatalogFile record) in _folderLinks)
         {
+            cancellation.ThrowIfCancellationRequested();
             if (!_folderLinkNodes.TryGetValue(number, out CatalogFolder folder))
                 throw ImageException.Damaged($"The hard link \"{name}\" leads to folder {number}, which is not there.", $"catalog B-tree, folder {parent}");
             if (_folders.ContainsKey(folder.FolderId)) continue;
@@ -182,15 +189,16 @@ internal sealed class CatalogReader(HfsPlusVolume volume)
         while (pending.TryPop(out SourceEntry? entry))
         {
             seen++;
+            cancellation.ThrowIfCancellationRequested();
             foreach (SourceEntry child in entry.Children) pending.Push(child);
         }
 
-        cancellation.ThrowIfCancellationRequested();
         if (seen != _entries.Count) throw ImageException.Damaged($"{_entries.Count - seen} entries lie in folders that contain each other.", "catalog B-tree");
         var first = new HashSet<SourceEntry>();
         foreach ((uint parent, string name, uint number, CatalogFile record) in _folderLinks)
         {
             SourceEntry target = _folders[_folderLinkNodes[number].FolderId];
+            cancellation.ThrowIfCancellationRequested();
             if (first.Add(target) || !_folders.TryGetValue(parent, out SourceEntry? folder)) continue;
             folder.Add(new SourceEntry
             {
@@ -211,9 +219,13 @@ internal sealed class CatalogReader(HfsPlusVolume volume)
 
     private static string RelativePath(SourceEntry folder, SourceEntry target)
     {
+        int length = 0;
+        for (SourceEntry? up = target; up?.Parent is not null && length <= MaximumLinkTarget; up = up.Parent) length += up.Name.Length + 1;
         var path = new StringBuilder();
-        for (SourceEntry? up = folder; up?.Parent is not null; up = up.Parent) path.Append("../");
-        return path.Append(target.RelativePath).ToString();
+        for (SourceEntry? up = folder; up?.Parent is not null && path.Length + length <= MaximumLinkTarget; up = up.Parent) path.Append("../");
+        return path.Length + length <= MaximumLinkTarget
+            ? path.Append(target.RelativePath).ToString()
+            : throw ImageException.Damaged($"A hard link to the folder \"{target.Name}\" lies so deep that no symbolic link could lead there.", "catalog B-tree");
     }
 
     private SourceEntry MakeFolder(string name, in CatalogFolder record)
@@ -307,25 +319,28 @@ internal sealed class CatalogReader(HfsPlusVolume volume)
     private string ReadLinkTarget(in CatalogFile record, long size)
     {
         if (size > MaximumLinkTarget) throw ImageException.Damaged($"A symbolic link claims a target of {size} bytes.", $"catalog B-tree, file {record.FileId}");
+        bool isInOnePiece = size > 0 && (long)record.DataFork.Extents[0].BlockCount * volume.Header.BlockSize >= size;
+        (uint, long) place = (record.DataFork.Extents[0].StartBlock, size);
+        if (isInOnePiece && _targets.TryGetValue(place, out string? known)) return known;
         ForkStorage fork = volume.OpenFork(record.DataFork, record.FileId, ExtentsOverflow.DataFork, $"target of the symbolic link {record.FileId}");
         byte[] bytes = new byte[size];
         fork.Read(0, bytes);
-        return Encoding.UTF8.GetString(bytes);
+        string target = Encoding.UTF8.GetString(bytes);
+        if (isInOnePiece) _targets[place] = target;
+        return target;
     }
 
     private CompressedFile? FindCompressed(uint fileId, IReadOnlyList<ExtendedAttribute> attributes)
     {
         ExtendedAttribute? attribute = attributes.FirstOrDefault(a => a.Name == CompressedFile.AttributeName);
         if (attribute is null || attribute.Size > CompressedFile.MaximumAttributeSize) return null;
-        byte[]? value = attribute.Value;
-        if (value is null)
-        {
-            AttributeFork fork = _attributes.Forks[(fileId, attribute.Name)];
-            value = new byte[attribute.Size];
-            volume.OpenAttribute(fork.Fork, fork.More, $"attribute {attribute.Name} of file {fileId}").Read(0, value);
-        }
-
-        return CompressedFile.TryParse(value);
+        if (attribute.Value is not null) return CompressedFile.TryParse(attribute.Value);
+        AttributeFork fork = _attributes.Forks[(fileId, attribute.Name)];
+        if (fork.Record is not null) return fork.Compressed;
+        Span<byte> header = stackalloc byte[CompressedFile.HeaderSize];
+        header = header[..(int)Math.Min(header.Length, attribute.Size)];
+        volume.OpenAttribute(fork.Fork, fork.More, $"attribute {attribute.Name} of file {fileId}").Read(0, header);
+        return CompressedFile.TryParse(header);
     }
 
     private static long SizeOf(in ForkData fork, RecordLocation location) => fork.LogicalSize <= long.MaxValue

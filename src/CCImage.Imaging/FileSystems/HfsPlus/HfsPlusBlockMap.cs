@@ -93,13 +93,17 @@ internal sealed class HfsPlusBlockMap
 
     /// <summary>From the bitmap, without proof that it is right; null where free space cannot be told, or there is none.</summary>
     /// <param name="volume">The volume.</param>
+    /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
-    public static HfsPlusBlockMap? FromBitmap(HfsPlusVolume volume)
+    public static HfsPlusBlockMap? FromBitmap(HfsPlusVolume volume, CancellationToken cancellation = default)
     {
         if (volume.IsEmbedded) return null;
         long blockSize = volume.Header.BlockSize, end = volume.Header.TotalBlocks - Layout.DivideUp(HfsPlusConstants.VolumeHeaderOffset, blockSize);
-        List<BlockRange> free = [];
-        foreach (StorageExtent extent in volume.GetFreeExtents())
+        var query = new FreeSpaceQuery(cancellation);
+        List<StorageExtent> extents = [];
+        foreach (StorageExtent extent in volume.GetFreeExtents(query)) query.Keep(extents, extent);
+        List<BlockRange> free = new(extents.Count);
+        foreach (StorageExtent extent in extents)
         {
             long start = extent.Offset / blockSize, count = Math.Min(extent.Length / blockSize, end - start);
             if (count > 0) free.Add(new(start, count));

@@ -52,8 +52,12 @@ internal sealed class HfsPlusChecker(HfsPlusVolume volume, ImageFindings finding
         CheckCatalog(catalog);
         if (_isComplete) CheckAttributes(forks);
         _journal.CheckFiles(catalog.JournalFiles.Journal, catalog.JournalFiles.InfoBlock);
-        _usage.Seal((first, second) => findings.Damaged(HfsPlusCheckNames.SharedBlocks,
-            $"{first} and {second} share blocks: one overwrites the other.", $"allocation block {second.Start}"));
+        _usage.Seal((first, second) =>
+        {
+            cancellation.ThrowIfCancellationRequested();
+            if (!findings.TryCount(ImageFindingGrade.Damaged, HfsPlusCheckNames.SharedBlocks, 1))
+                findings.Damaged(HfsPlusCheckNames.SharedBlocks, $"{first} and {second} share blocks: one overwrites the other.", $"allocation block {second.Start}");
+        });
         if (!_isComplete)
         {
             findings.Note(HfsPlusCheckNames.Bitmap,

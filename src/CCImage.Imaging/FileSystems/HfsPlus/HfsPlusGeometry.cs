@@ -13,6 +13,9 @@ internal static class HfsPlusGeometry
     /// <summary>The largest volume, in bytes (newfs_hfs' MAXHFSVOLSIZE, cut to what a signed 64-bit length holds).</summary>
     public const long MaximumVolumeSize = 0x7FFF_FFFF_8000_0000;
 
+    /// <summary>The largest volume that is made, in bytes: 128 PiB, where UDIF and hdiutil's sparse images end.</summary>
+    public const long LargestNewVolume = 128L << 50;
+
     /// <summary>The usual allocation block, in bytes.</summary>
     public const int DefaultBlockSize = 4096;
 

@@ -13,8 +13,20 @@ internal sealed record HfsPlusPlanOptions
     /// <summary>HFSX with names compared by value, instead of HFS+ with names compared without case.</summary>
     public bool CaseSensitive { get; init; }
 
+    /// <summary>Whether names that differ in case only may make the volume case-sensitive where <see cref="CaseSensitive"/> does not.</summary>
+    public bool MayBecomeCaseSensitive { get; init; }
+
+    /// <summary>Whether what cannot be kept by its name is left out with a warning.</summary>
+    public bool LeaveOutMisfits { get; init; }
+
     /// <summary>Exact size of the volume in bytes, a multiple of 512; null for what is needed and a little slack.</summary>
     public long? VolumeSizeBytes { get; init; }
+
+    /// <summary>Whether <see cref="VolumeSizeBytes"/> is only a wish: a volume that does not fit into it becomes as large as it needs.</summary>
+    public bool MayBecomeLarger { get; init; }
+
+    /// <summary>Bytes of the disk for a volume of so many bytes: so that a size that is advised is one that can be asked for. Null where the volume is the disk.</summary>
+    public Func<long, long>? DiskLengthFor { get; init; }
 
     /// <summary>Bytes in an allocation block: a power of two from 4096; null for what newfs_hfs chooses for the size.</summary>
     public int? BlockSize { get; init; }
@@ -89,6 +101,9 @@ internal struct PlanNode
     /// <summary>Whether one of them is an access control list.</summary>
     public bool HasSecurity;
 
+    /// <summary>Whether something of it could not be read already when the volume was planned.</summary>
+    public bool IsLost;
+
     /// <summary>Whether it is a folder.</summary>
     public readonly bool IsFolder =>
         Role is PlanNodeRole.PrivateFolder or PlanNodeRole.PrivateDirectoryFolder || (Role == PlanNodeRole.Ordinary && Entry!.Kind == EntryKind.Directory);
@@ -160,6 +175,85 @@ internal sealed class HfsPlusPlanNodes(string volumeName, PlanNode[] nodes, int[
 }
 
 /// <summary>
+/// What could not be read of a volume's content: forks that end earlier than planned, and the files they belong to. Files give the blocks behind their end back;
+/// attributes keep theirs.
+/// </summary>
+internal sealed class HfsPlusPlanLosses
+{
+    private readonly Dictionary<(int Node, int Stream), (long Size, uint Blocks)> _forks = [];
+    private readonly HashSet<int> _nodes = [];
+    private readonly List<BlockRun> _freed = [];
+
+    /// <summary>Collects.</summary>
+    /// <param name="plan">The plan, as it was read from.</param>
+    /// <param name="lost">Forks by number, ascending, with the bytes that remain.</param>
+    public HfsPlusPlanLosses(HfsPlusPlan plan, IEnumerable<(int Fork, long Size)> lost)
+    {
+        foreach ((int number, long size) in lost)
+        {
+            PlanFork fork = plan.Forks[number];
+            bool gives = fork.Stream < 2 && plan.Options.MaximumExtentBlocks == 0;
+            uint blocks = gives ? (uint)Layout.DivideUp(size, plan.BlockSize) : fork.Blocks;
+            if (blocks < fork.Blocks) _freed.Add(new BlockRun(fork.StartBlock + blocks, fork.Blocks - blocks));
+            _forks.Add((fork.Node, fork.Stream), (size, blocks));
+            _nodes.Add(fork.Node);
+        }
+    }
+
+    /// <summary>Blocks that are free, ascending and apart.</summary>
+    public IReadOnlyList<BlockRun> Freed => _freed;
+
+    /// <summary>Bytes and blocks of a fork that remain, or null when it is whole.</summary>
+    /// <param name="fork">The fork.</param>
+    public (long Size, uint Blocks)? Find(in PlanFork fork) => _forks.TryGetValue((fork.Node, fork.Stream), out (long, uint) found) ? found : null;
+
+    /// <summary>Whether something of a node was lost.</summary>
+    /// <param name="node">Its number.</param>
+    public bool Includes(int node) => _nodes.Contains(node);
+
+    /// <summary>The places of the nodes' own records in the catalog.</summary>
+    /// <param name="tree">The nodes.</param>
+    public IEnumerable<CatalogCursor> CatalogPlaces(HfsPlusPlanNodes tree)
+    {
+        // Folder by folder, for a folder may have millions of entries, and as many may be lost.
+        foreach (int parent in _nodes.Select(n => tree.Nodes[n].Parent).Distinct())
+        {
+            if (parent < 0)
+            {
+                yield return new CatalogCursor(-1, 0);
+                continue;
+            }
+
+            for (int child = 0; child < tree.Nodes[parent].ChildCount; child++)
+            {
+                if (_nodes.Contains(tree.Order[tree.Nodes[parent].FirstChild + child])) yield return new CatalogCursor(parent, child);
+            }
+        }
+    }
+
+    /// <summary>Takes the blocks that are free out of those in use.</summary>
+    /// <param name="used">Blocks in use, ascending and apart.</param>
+    public BlockRun[] Without(BlockRun[] used)
+    {
+        var left = new List<BlockRun>(used.Length + _freed.Count);
+        int next = 0;
+        foreach (BlockRun run in used)
+        {
+            uint at = run.Start;
+            for (; next < _freed.Count && _freed[next].Start < run.End; next++)
+            {
+                if (_freed[next].Start > at) left.Add(new BlockRun(at, _freed[next].Start - at));
+                at = _freed[next].End;
+            }
+
+            if (at < run.End) left.Add(new BlockRun(at, run.End - at));
+        }
+
+        return [.. left];
+    }
+}
+
+/// <summary>
 /// A volume of which every size and block number is decided and nothing is written yet. <see cref="HfsPlusRenderer"/> turns any range of it
 /// into bytes. Memory: a few dozen bytes an entry beside the tree itself; no node of a B-tree is kept.
 /// </summary>
@@ -178,7 +272,7 @@ internal sealed class HfsPlusPlan
     public required uint TotalBlocks { get; init; }
 
     /// <summary>Allocation blocks in use.</summary>
-    public required uint AllocatedBlocks { get; init; }
+    public required uint AllocatedBlocks { get; set; }
 
     /// <summary>Where the next file would best be put.</summary>
     public required uint NextAllocation { get; init; }
@@ -213,8 +307,11 @@ internal sealed class HfsPlusPlan
     /// <summary>Values of small attributes that the tree does not keep in memory.</summary>
     public required IReadOnlyDictionary<ExtendedAttribute, byte[]> FetchedValues { get; init; }
 
+    /// <summary>What could not be read; null until all has been read, and when all could be.</summary>
+    public HfsPlusPlanLosses? Lost { get; private set; }
+
     /// <summary>Blocks in use, ascending and apart.</summary>
-    public required BlockRun[] UsedRuns { get; init; }
+    public required BlockRun[] UsedRuns { get; set; }
 
     public required BlockRun AllocationFile { get; init; }
 
@@ -305,8 +402,22 @@ internal sealed class HfsPlusPlan
 
     /// <summary>Fork data as it stands in a catalog or attribute record.</summary>
     /// <param name="fork">The fork.</param>
-    public ForkData ForkDataOf(in PlanFork fork) =>
-        new() { LogicalSize = (ulong)SizeOf(fork), TotalBlocks = fork.Blocks, Extents = ExtentRecordAt(fork, 0) };
+    public ForkData ForkDataOf(in PlanFork fork)
+    {
+        (long size, uint blocks) = Lost?.Find(fork) ?? (SizeOf(fork), fork.Blocks);
+        var data = new ForkData { LogicalSize = (ulong)size, TotalBlocks = blocks };
+        if (blocks > 0) data.Extents = ExtentRecordAt(fork with { Blocks = blocks }, 0);
+        return data;
+    }
+
+    /// <summary>Takes up what could not be read. Until then the plan is as it was made.</summary>
+    /// <param name="losses">What was lost.</param>
+    public void Settle(HfsPlusPlanLosses losses)
+    {
+        Lost = losses;
+        UsedRuns = losses.Without(UsedRuns);
+        AllocatedBlocks -= (uint)losses.Freed.Sum(r => (long)r.Count);
+    }
 
     /// <summary>The volume header.</summary>
     public VolumeHeader Header()

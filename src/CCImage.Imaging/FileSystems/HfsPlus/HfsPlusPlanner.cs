@@ -48,7 +48,17 @@ internal static class HfsPlusPlanner
     {
         CheckOptions(options);
         var losses = new LossReport(tree, observer);
-        HfsPlusPlanNodes nodes = NodeNumbering.Run(tree, options, losses, cancellation);
+        var misfits = new HfsPlusMisfits(tree);
+        HfsPlusPlanNodes nodes = NodeNumbering.Run(tree, options, losses, misfits, cancellation);
+        if (options.MayBecomeCaseSensitive && !options.CaseSensitive && misfits.CaseTwins > 0)
+        {
+            observer.OnWarning(new ImagingWarning(ImagingWarningKind.Advice, null, misfits.DescribeChoice()));
+            options = options with { CaseSensitive = true };
+            (losses, misfits) = (new LossReport(tree, observer), new HfsPlusMisfits(tree));
+            nodes = NodeNumbering.Run(tree, options, losses, misfits, cancellation);
+        }
+
+        misfits.Settle(options.LeaveOutMisfits, observer);
         (PlanFork[] forks, PlanAttribute[] attributes, Dictionary<ExtendedAttribute, byte[]> fetched) = ListForks(tree, nodes, losses, observer, cancellation);
         CountDates(nodes, losses);
         losses.Tell();
@@ -130,10 +140,11 @@ internal static class HfsPlusPlanner
 
             if (entry.Attributes.Count > 0)
             {
-                foreach (ExtendedAttribute attribute in StoredAttributes(entry, losses))
+                foreach (ExtendedAttribute stored in StoredAttributes(entry, losses))
                 {
+                    ExtendedAttribute attribute = stored;
                     bool inline = attribute.Size <= MaximumInlineAttribute;
-                    if (inline && attribute.Value is null) fetched.Add(attribute, Fetch(tree, entry, attribute, observer));
+                    if (inline && attribute.Value is null) attribute = Fetch(tree, entry, attribute, fetched, observer, ref node.IsLost);
                     if (!inline) forks.Add(new PlanFork(i, attributes.Count + 2, 0, 0));
                     attributes.Add(new PlanAttribute(i, attribute, inline ? -1 : forks.Count - 1));
                     node.HasAttributes = true;
@@ -161,15 +172,19 @@ internal static class HfsPlusPlanner
         return stored;
     }
 
-    private static byte[] Fetch(SourceTree tree, SourceEntry entry, ExtendedAttribute attribute, IImagingObserver observer)
+    // A small value that the tree does not keep. Nothing is decided yet, so that the record gets the length of what could be read.
+    private static ExtendedAttribute Fetch(
+        SourceTree tree, SourceEntry entry, ExtendedAttribute attribute, Dictionary<ExtendedAttribute, byte[]> fetched, IImagingObserver observer, ref bool isLost)
     {
-        byte[] value = new byte[attribute.Size];
+        byte[] value = [];
         string? problem = null;
         try
         {
             using BlockStorage storage = tree.OpenAttribute(entry, attribute);
-            storage.Read(0, value.AsSpan(0, (int)Math.Min(storage.Length, value.Length)));
-            if (storage.Length != value.Length) problem = "its size changed";
+            byte[] read = new byte[(int)Math.Min(storage.Length, MaximumInlineAttribute)];
+            storage.Read(0, read);
+            value = read;
+            if (storage.Length > read.Length || storage.Length < attribute.Size) problem = $"Its size changed from {attribute.Size} to {storage.Length} bytes.";
         }
         catch (Exception e) when (e is ImageException or IOException or UnauthorizedAccessException)
         {
@@ -178,11 +193,15 @@ internal static class HfsPlusPlanner
 
         if (problem is not null)
         {
+            isLost = true;
             observer.OnWarning(new ImagingWarning(
-                ImagingWarningKind.SourceChanged, tree.DisplayPath(entry), $"The attribute {attribute.Name} could not be read whole: {problem}"));
+                ImagingWarningKind.ContentLost, tree.DisplayPath(entry),
+                $"The attribute {attribute.Name} was lost: {problem} The copy ends where reading ended, and is marked in the image."));
         }
 
-        return value;
+        if (value.Length != attribute.Size) attribute = attribute with { Size = value.Length };
+        fetched.Add(attribute, value);
+        return attribute;
     }
 
     private static void CountDates(HfsPlusPlanNodes nodes, LossReport losses)
@@ -251,7 +270,8 @@ internal static class HfsPlusPlanner
     {
         private readonly record struct Named(string Name, SourceEntry? Entry, int Number);
 
-        public static HfsPlusPlanNodes Run(SourceTree tree, HfsPlusPlanOptions options, LossReport losses, CancellationToken cancellation)
+        public static HfsPlusPlanNodes Run(
+            SourceTree tree, HfsPlusPlanOptions options, LossReport losses, HfsPlusMisfits misfits, CancellationToken cancellation)
         {
             Comparison<Named> comparison = options.CaseSensitive
                 ? static (a, b) => HfsPlusUnicode.CompareBinary(a.Name, b.Name)
@@ -279,9 +299,13 @@ internal static class HfsPlusPlanner
                     for (int i = 1; i <= own.Count; i++) children.Add(new Named(known.NameOf(i), null, i));
                 }
 
-                foreach (SourceEntry child in entry.Children) children.Add(new Named(VolumeNameOf(tree, child), child, -1));
+                foreach (SourceEntry child in entry.Children)
+                {
+                    if (VolumeNameOf(child, misfits) is string name) children.Add(new Named(name, child, -1));
+                }
+
                 children.Sort(comparison);
-                CheckCollisions(tree, children, comparison, options.CaseSensitive);
+                RemoveTwins(children, comparison, misfits);
                 int firstChild = order.Count, folders = 0;
                 foreach (Named child in children)
                 {
@@ -357,36 +381,40 @@ internal static class HfsPlusPlanner
             return [.. links];
         }
 
-        private static string VolumeNameOf(SourceTree tree, SourceEntry entry)
+        private static string? VolumeNameOf(SourceEntry entry, HfsPlusMisfits misfits)
         {
             string name = HfsPlusUnicode.ToVolumeName(entry.Name);
             if (name.Length is > 0 and <= HfsPlusConstants.MaximumNameLength && IsWellFormed(name)) return name;
-            throw new ImageException(ImageErrorId.SourceNotRepresentable,
+            misfits.AddName(
+                entry,
                 name.Length > HfsPlusConstants.MaximumNameLength
-                    ? $"The name takes {name.Length} UTF-16 units on HFS+, which keeps at most {HfsPlusConstants.MaximumNameLength}."
-                    : "The name is not valid Unicode, which HFS+ asks for.",
-                tree.DisplayPath(entry), remedy: "Rename the entry or exclude it.");
+                    ? $"the name takes {name.Length} UTF-16 units on HFS+, which keeps at most {HfsPlusConstants.MaximumNameLength}"
+                    : "the name is not valid Unicode, which HFS+ asks for");
+            return null;
         }
 
-        private static void CheckCollisions(SourceTree tree, List<Named> sorted, Comparison<Named> comparison, bool caseSensitive)
+        // Of names that are one on the volume the first by its units on the host stays, so that the same folder gives the same volume; the volume's own files
+        // come before all.
+        private static void RemoveTwins(List<Named> sorted, Comparison<Named> comparison, HfsPlusMisfits misfits)
         {
-            for (int i = 1; i < sorted.Count; i++)
+            int kept = 0;
+            for (int i = 0, end; i < sorted.Count; i = end)
             {
-                if (comparison(sorted[i - 1], sorted[i]) != 0) continue;
-                (Named first, Named second) = sorted[i - 1].Entry is null || sorted[i].Entry is null || string.CompareOrdinal(sorted[i - 1].Entry!.Name, sorted[i].Entry!.Name) <= 0
-                    ? (sorted[i - 1], sorted[i])
-                    : (sorted[i], sorted[i - 1]);
-                if (first.Entry is null || second.Entry is null)
+                for (end = i + 1; end < sorted.Count && comparison(sorted[i], sorted[end]) == 0;) end++;
+                Named first = sorted[i];
+                if (end > i + 1)
                 {
-                    throw new ImageException(ImageErrorId.SourceNotRepresentable, "HFS+ keeps a file of its own under this name.",
-                        tree.DisplayPath(first.Entry ?? second.Entry!), remedy: "Exclude the entry.");
+                    List<Named> same = sorted.GetRange(i, end - i);
+                    same.Sort(static (a, b) => string.CompareOrdinal(a.Entry?.Name, b.Entry?.Name));
+                    first = same[0];
+                    foreach (Named twin in same.Skip(1))
+                        misfits.AddTwin(twin.Entry!, first.Entry, first.Entry is not null && HfsPlusUnicode.CompareBinary(first.Name, twin.Name) != 0);
                 }
 
-                bool differInCase = !caseSensitive && HfsPlusUnicode.CompareBinary(first.Name, second.Name) != 0;
-                throw new ImageException(ImageErrorId.SourceNotRepresentable,
-                    $"The name is the same as that of {tree.DisplayPath(second.Entry)} on this volume{(differInCase ? "" : ", where both are written in the same Unicode form")}.",
-                    tree.DisplayPath(first.Entry), remedy: differInCase ? "Use -FileSystem HfsPlusCaseSensitive or exclude one of them." : "Rename or exclude one of them.");
+                sorted[kept++] = first;
             }
+
+            sorted.RemoveRange(kept, sorted.Count - kept);
         }
     }
 
@@ -398,6 +426,7 @@ internal static class HfsPlusPlanner
         private readonly CatalogRecords _catalogRecords = new(nodes);
         private readonly AttributeRecords _attributeRecords = new(attributes, forks, options.MaximumExtentBlocks);
         private readonly ExtentOverflowRecords _extentRecords = new(forks, options.MaximumExtentBlocks);
+        private readonly long _contentBytes = SumOf(forks, nodes, attributes);
         private int _blockSize;
         private ulong _forkSpan;
         private BTreeBuilder<CatalogCursor>? _catalog;
@@ -416,29 +445,58 @@ internal static class HfsPlusPlanner
             Tight,
         }
 
-        public HfsPlusPlan Run() => options.VolumeSizeBytes is long size ? FixedSize(size) : NeededSize();
+        public HfsPlusPlan Run()
+        {
+            if (_contentBytes <= HfsPlusGeometry.LargestNewVolume) return options.VolumeSizeBytes is long size ? FixedSize(size) : NeededSize();
+            PlanFork largest = forks.MaxBy(f => HfsPlusPlan.SizeOf(f, nodes, attributes));
+            throw new ImageException(
+                ImageErrorId.SourceNotRepresentable, $"The source has more content than the {HfsPlusGeometry.LargestNewVolume} bytes of the largest volume; this is its largest file.",
+                nodes.Nodes[largest.Node].Entry!.RelativePath, remedy: "Exclude the file: holes count as content here.");
+        }
+
+        // Beyond what a number holds it is more than any volume has, too.
+        private static long SumOf(PlanFork[] forks, HfsPlusPlanNodes nodes, PlanAttribute[] attributes)
+        {
+            long sum = 0;
+            foreach (PlanFork fork in forks) sum = (long)UInt128.Min((UInt128)sum + (UInt128)HfsPlusPlan.SizeOf(fork, nodes, attributes), long.MaxValue);
+            return sum;
+        }
 
         private HfsPlusPlan FixedSize(long size)
         {
-            long needed = HfsPlusGeometry.MinimumVolumeSize;
-            if (size >= needed)
+            // Less than the content is not tried: its files may have more blocks of the size that such a volume has than can be counted.
+            if (size >= Math.Max(HfsPlusGeometry.MinimumVolumeSize, _contentBytes))
             {
                 foreach (Room room in (Room[])[Room.Roomy, Room.Close, Room.Tight])
                 {
                     Places places = Place(size, room);
                     if (places.End < places.TotalBlocks) return Complete(size, places);
-                    needed = checked((long)((places.End + 1) * (ulong)_blockSize));
                 }
             }
 
+            if (options.MayBecomeLarger) return NeededSize();
+            long least = LeastSize(size);
             throw new ImageException(ImageErrorId.CapacityTooSmall,
-                $"The volume needs at least {needed} bytes, and only {size} were given to it.",
-                remedy: $"Choose a size of {needed} bytes or more, or exclude something.");
+                $"The volume needs at least {least} bytes, and only {size} were given to it.",
+                remedy: $"Choose a size of {options.DiskLengthFor?.Invoke(least) ?? least} bytes or more, or exclude something.");
+        }
+
+        // What is needed depends on the size itself: bitmap, journal and B-trees grow with it. So sizes are tried until one holds what it asks for.
+        private long LeastSize(long size)
+        {
+            size = Math.Max(Layout.RoundUp(size, HfsPlusGeometry.DefaultBlockSize), SmallestTried());
+            while (true)
+            {
+                Places places = Place(size, Room.Tight);
+                if (places.End < places.TotalBlocks) return size;
+                size = Math.Max(checked((long)((places.End + 1) * (ulong)_blockSize)), size + _blockSize);
+                cancellation.ThrowIfCancellationRequested();
+            }
         }
 
         private HfsPlusPlan NeededSize()
         {
-            long size = HfsPlusGeometry.MinimumVolumeSize;
+            long size = SmallestTried();
             while (true)
             {
                 Places places = Place(size, Room.Close);
@@ -450,6 +508,10 @@ internal static class HfsPlusPlanner
                 cancellation.ThrowIfCancellationRequested();
             }
         }
+
+        // Large content is tried from its own size on, with allocation blocks that it can be counted in.
+        private long SmallestTried() =>
+            _contentBytes < HfsPlusGeometry.DefaultBlockSize * (long)int.MaxValue ? HfsPlusGeometry.MinimumVolumeSize : Layout.RoundUp(_contentBytes, HfsPlusGeometry.DefaultBlockSize);
 
         // Decides sizes and places for a volume of that size, without looking whether they fit: End tells.
         private Places Place(long size, Room room)

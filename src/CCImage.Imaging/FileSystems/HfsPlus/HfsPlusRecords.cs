@@ -113,6 +113,7 @@ internal sealed class CatalogRecords(HfsPlusPlanNodes plan) : BTreeRecords<Catal
         if (node.Entry is SourceEntry entry)
         {
             record.FinderInfo = FinderInfo(entry, ref flags);
+            if (IsLost(number, node)) LostContentMark.ApplyLabel(Layout.AsBytes(ref record.FinderInfo));
             record.CreateDate = CreateDate(entry);
             record.ContentModifyDate = ModifyDate(entry);
             record.AttributeModifyDate = Date(entry.ChangeTime, ModifyDate(entry));
@@ -173,6 +174,7 @@ internal sealed class CatalogRecords(HfsPlusPlanNodes plan) : BTreeRecords<Catal
         HfsPlusPlan whole = Plan!;
         SourceEntry entry = node.Entry!;
         record.FinderInfo = FinderInfo(entry, ref flags);
+        if (entry.Kind == EntryKind.File && IsLost(number, node)) LostContentMark.Apply(Layout.AsBytes(ref record.FinderInfo));
         record.CreateDate = CreateDate(entry);
         record.ContentModifyDate = ModifyDate(entry);
         record.AttributeModifyDate = Date(entry.ChangeTime, ModifyDate(entry));
@@ -237,6 +239,8 @@ internal sealed class CatalogRecords(HfsPlusPlanNodes plan) : BTreeRecords<Catal
         record.DataFork = new ForkData { LogicalSize = (ulong)size, TotalBlocks = run.Count };
         record.DataFork.Extents[0] = new ExtentDescriptor { StartBlock = run.Start, BlockCount = run.Count };
     }
+
+    private bool IsLost(int number, in PlanNode node) => node.IsLost || Plan!.Lost?.Includes(number) == true;
 
     private static void SetType(ref CatalogFile record, uint type, uint creator, ushort? finderFlags)
     {

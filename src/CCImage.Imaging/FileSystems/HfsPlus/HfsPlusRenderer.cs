@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using CCImage.Binary;
 using CCImage.Diagnostics;
 using CCImage.Storage;
@@ -8,7 +7,11 @@ namespace CCImage.FileSystems.HfsPlus;
 /// <summary>
 /// A planned volume as a storage: every range is computed when it is read, metadata from the plan, content from the source. Read-only and
 /// thread-safe. A source that changed in between never breaks the volume: what is missing reads as zeros, what is too much is left out,
-/// and the entry is told to the observer and listed in <see cref="ChangedEntries"/>, once.
+/// and the entry is told to the observer and listed in <see cref="ChangedEntries"/> or <see cref="LostEntries"/>, once.
+/// <para>
+/// The metadata read as planned until <see cref="Settle"/>. From then on the records of what could not be read say so: a size that ends where reading
+/// ended, and a mark; the blocks behind the end are free, and bitmap and headers say that. No other file moves.
+/// </para>
 /// </summary>
 internal sealed class HfsPlusRenderer : BlockStorage
 {
@@ -16,10 +19,10 @@ internal sealed class HfsPlusRenderer : BlockStorage
     private const long SmallestForkWithHoles = 1024 * 1024;
 
     private readonly HfsPlusPlan _plan;
-    private readonly ForkReader _forks;
+    private readonly HfsPlusForkReader _forks;
     private readonly List<Region> _regions;
     private readonly long _firstForkByte;
-    private readonly byte[] _header;
+    private byte[] _header;
 
     /// <summary>Shows the volume.</summary>
     /// <param name="plan">The plan.</param>
@@ -28,7 +31,7 @@ internal sealed class HfsPlusRenderer : BlockStorage
     public HfsPlusRenderer(HfsPlusPlan plan, Sources.SourceTree tree, IImagingObserver observer)
     {
         _plan = plan;
-        _forks = new ForkReader(plan, tree, observer);
+        _forks = new HfsPlusForkReader(plan, tree, observer);
         _header = Layout.ToBytes(plan.Header());
         _regions =
         [
@@ -67,6 +70,72 @@ internal sealed class HfsPlusRenderer : BlockStorage
 
     /// <summary>The entries that did not give what was planned, in the order in which that was noticed.</summary>
     public IReadOnlyList<ImagingWarning> ChangedEntries => [.. _forks.Changed];
+
+    /// <summary>The entries of which content could not be read, in the order in which that was noticed.</summary>
+    public IReadOnlyList<ImagingWarning> LostEntries => [.. _forks.Lost];
+
+    /// <summary>Bytes of files' content that could not be read; known when it is settled.</summary>
+    public long LostBytes { get; private set; }
+
+    /// <summary>Where <see cref="Settle"/> may change the volume: headers, bitmap, attributes and catalog. Ascending.</summary>
+    public IReadOnlyList<StorageExtent> RevisableRanges =>
+    [
+        .. _regions.Where(r => r.Kind is RegionKind.FirstBlock or RegionKind.Allocation or RegionKind.Attributes or RegionKind.Catalog)
+            .Append(LastRegion).Select(r => new StorageExtent(r.Offset, r.Length, ExtentKind.Data)),
+    ];
+
+    /// <summary>
+    /// To be called when all content has been read, and nobody reads: closes the source's files, which is when changes are noticed last, and gives the files whose
+    /// content was lost the sizes that were read.
+    /// </summary>
+    /// <returns>The ranges that read differently from now on, ascending.</returns>
+    public IReadOnlyList<StorageExtent> Settle()
+    {
+        _forks.CloseAll();
+        if (_forks.Losses.IsEmpty) return [];
+        _forks.TellRest();
+        SortedDictionary<int, (long LostBytes, long KeptSize)> losses = _forks.Losses.Sum(f => _plan.SizeOf(_plan.Forks[f]));
+        if (losses.Count == 0) return [];
+        LostBytes = losses.Where(l => _plan.Forks[l.Key].Stream < 2).Sum(l => l.Value.LostBytes);
+        var lost = new HfsPlusPlanLosses(_plan, losses.Select(l => (l.Key, l.Value.KeptSize)));
+        _plan.Settle(lost);
+        var changed = new List<StorageExtent>();
+        if (lost.Freed.Count > 0)
+        {
+            _header = Layout.ToBytes(_plan.Header());
+            changed.Add(new StorageExtent(HfsPlusConstants.VolumeHeaderOffset, _header.Length, ExtentKind.Data));
+            changed.AddRange(BitmapBytes(lost.Freed));
+            changed.Add(new StorageExtent(_plan.AlternateHeaderOffset, _header.Length, ExtentKind.Data));
+        }
+
+        changed.AddRange(NodesOf(_plan.AttributesFile, _plan.AttributesTree, losses.Keys.Where(f => _plan.Forks[f].Stream >= 2).Select(AttributeLeaf)));
+        changed.AddRange(NodesOf(_plan.CatalogFile, _plan.CatalogTree, lost.CatalogPlaces(_plan.Tree).Select(CatalogLeaf)));
+        changed.Sort(static (a, b) => a.Offset.CompareTo(b.Offset));
+        return changed;
+
+        uint CatalogLeaf(CatalogCursor place) => ((BTreeBuilder<CatalogCursor>)_plan.CatalogTree)
+            .LeafOf(place, static (a, b) => a.Parent != b.Parent ? a.Parent.CompareTo(b.Parent) : a.Child.CompareTo(b.Child));
+        uint AttributeLeaf(int fork) => ((BTreeBuilder<AttributeCursor>)_plan.AttributesTree)
+            .LeafOf(new(_plan.Forks[fork].Stream - 2, 0), static (a, b) => a.Index != b.Index ? a.Index.CompareTo(b.Index) : a.Part.CompareTo(b.Part));
+    }
+
+    private IEnumerable<StorageExtent> NodesOf(BlockRun file, BTreePlan tree, IEnumerable<uint> nodes) =>
+        nodes.Distinct().Select(n => new StorageExtent(((long)file.Start * _plan.BlockSize) + ((long)n * tree.Kind.NodeSize), tree.Kind.NodeSize, ExtentKind.Data));
+
+    // The bytes of the bitmap that hold the runs' bits, each once.
+    private List<StorageExtent> BitmapBytes(IReadOnlyList<BlockRun> runs)
+    {
+        long bitmap = (long)_plan.AllocationFile.Start * _plan.BlockSize;
+        var bytes = new List<StorageExtent>();
+        foreach (BlockRun run in runs)
+        {
+            long from = bitmap + (run.Start / 8), to = bitmap + ((run.End + 7L) / 8);
+            if (bytes.Count > 0 && bytes[^1].End >= from) bytes[^1] = bytes[^1] with { Length = to - bytes[^1].Offset };
+            else bytes.Add(new StorageExtent(from, to - from, ExtentKind.Data));
+        }
+
+        return bytes;
+    }
 
     private Region LastRegion { get; }
 
@@ -324,249 +393,5 @@ internal sealed class HfsPlusRenderer : BlockStorage
     private readonly record struct Region(RegionKind Kind, long Offset, long Length, int Fork, long ForkOffset)
     {
         public long End => Offset + Length;
-    }
-
-    /// <summary>Reads forks by their number in the plan, keeps a few open, and notes those that do not give what was planned.</summary>
-    private sealed class ForkReader(HfsPlusPlan plan, Sources.SourceTree tree, IImagingObserver observer) : IDisposable
-    {
-        private const int MostOpen = 16;
-        private const int SalvagedPiece = 4096;
-        private const int MostFaults = 16;
-
-        private readonly Lock _gate = new();
-        private readonly LinkedList<OpenFork> _open = new();
-        private readonly Dictionary<int, LinkedListNode<OpenFork>> _byNumber = [];
-        private readonly ConcurrentDictionary<int, bool> _unreadable = new();
-        private readonly ConcurrentDictionary<int, bool> _told = new();
-
-        public ConcurrentQueue<ImagingWarning> Changed { get; } = new();
-
-        // Fills the buffer; behind the fork's end with zeros.
-        public void Read(int number, long offset, Span<byte> buffer)
-        {
-            ref readonly PlanFork fork = ref plan.Forks[number];
-            long size = plan.SizeOf(fork);
-            int wanted = (int)Math.Clamp(size - offset, 0, buffer.Length);
-            buffer[wanted..].Clear();
-            if (wanted == 0) return;
-            Sources.SourceEntry entry = plan.Nodes[fork.Node].Entry!;
-            if (fork.Stream == 0 && entry.Kind == Sources.EntryKind.SymbolicLink)
-            {
-                System.Text.Encoding.UTF8.GetBytes(entry.LinkTarget!).AsSpan((int)offset, wanted).CopyTo(buffer);
-                return;
-            }
-
-            int done = 0;
-            OpenFork? open = Acquire(number, keep: wanted < size);
-            if (open is not null)
-            {
-                try
-                {
-                    done = (int)Math.Clamp(open.Storage.Length - offset, 0, wanted);
-                    if (done > 0) open.Storage.Read(offset, buffer[..done]);
-                }
-                catch (Exception e) when (IsReadProblem(e))
-                {
-                    Salvage(open.Storage, offset, buffer[..done]);
-                    Tell(number, $"The content could not be read; zeros stand in for what is missing. {e.Message}");
-                }
-                finally
-                {
-                    Release(open, finished: offset + wanted >= size);
-                }
-            }
-
-            buffer[done..wanted].Clear();
-        }
-
-        // What arrived before a fault cannot be told from what did not, so everything is read again, piece by piece, and only pieces that cannot be
-        // read are zeros. A medium that answers nothing is not asked for ever.
-        private static void Salvage(BlockStorage storage, long offset, Span<byte> buffer)
-        {
-            int faults = 0;
-            while (!buffer.IsEmpty)
-            {
-                Span<byte> piece = buffer[..(int)Math.Min(SalvagedPiece - (offset % SalvagedPiece), buffer.Length)];
-                try
-                {
-                    if (faults == MostFaults) piece.Clear();
-                    else storage.Read(offset, piece);
-                }
-                catch (Exception e) when (IsReadProblem(e))
-                {
-                    faults++;
-                    piece.Clear();
-                }
-
-                offset += piece.Length;
-                buffer = buffer[piece.Length..];
-            }
-        }
-
-        // Extents of a fork in its own offsets.
-        public List<StorageExtent> GetExtents(int number, long offset, long length)
-        {
-            long size = plan.SizeOf(plan.Forks[number]);
-            long end = offset + length;
-            OpenFork? open = Acquire(number, keep: true);
-            if (open is null) return [new StorageExtent(offset, length, ExtentKind.Data)];
-            try
-            {
-                long known = Math.Clamp(Math.Min(size, open.Storage.Length), offset, end);
-                var extents = (known > offset ? open.Storage.GetExtents(offset, known - offset) : [])
-                    .Select(e => e with { Kind = e.Kind == ExtentKind.Data ? ExtentKind.Data : ExtentKind.Zero }).ToList();
-                if (known < end) extents.Add(new StorageExtent(known, end - known, ExtentKind.Zero));
-                return extents;
-            }
-            catch (Exception e) when (IsReadProblem(e))
-            {
-                return [new StorageExtent(offset, length, ExtentKind.Data)];
-            }
-            finally
-            {
-                Release(open, finished: false);
-            }
-        }
-
-        public void Dispose()
-        {
-            lock (_gate)
-            {
-                foreach (OpenFork open in _open) Close(open);
-                _open.Clear();
-                _byNumber.Clear();
-            }
-        }
-
-        private static bool IsReadProblem(Exception e) => e is ImageException or IOException or UnauthorizedAccessException;
-
-        private OpenFork? Acquire(int number, bool keep)
-        {
-            lock (_gate)
-            {
-                if (_byNumber.TryGetValue(number, out LinkedListNode<OpenFork>? node))
-                {
-                    _open.Remove(node);
-                    _open.AddFirst(node);
-                    node.Value.Users++;
-                    return node.Value;
-                }
-            }
-
-            if (_unreadable.ContainsKey(number)) return null;
-            BlockStorage storage;
-            try
-            {
-                storage = Open(number);
-            }
-            catch (Exception e) when (IsReadProblem(e))
-            {
-                _unreadable.TryAdd(number, true);
-                Tell(number, $"The content could not be read; zeros stand in for it. {e.Message}");
-                return null;
-            }
-
-            long size = plan.SizeOf(plan.Forks[number]);
-            if (storage.Length != size) Tell(number, $"The size changed from {size} to {storage.Length} bytes after the scan; the copy has {size} bytes.");
-            var open = new OpenFork(number, storage) { Users = 1 };
-            if (!keep) return open;
-            lock (_gate)
-            {
-                // Another thread may have been faster; then this one stays private and is closed after use.
-                if (!_byNumber.ContainsKey(number))
-                {
-                    open.Kept = true;
-                    _byNumber.Add(number, _open.AddFirst(open));
-                }
-            }
-
-            return open;
-        }
-
-        // Closes what nobody uses and is not worth keeping.
-        private void Release(OpenFork open, bool finished)
-        {
-            List<OpenFork> close = [];
-            lock (_gate)
-            {
-                open.Users--;
-                if (!open.Kept)
-                {
-                    close.Add(open);
-                }
-                else
-                {
-                    open.Finished |= finished;
-                    LinkedListNode<OpenFork>? node = _open.Last;
-                    while (node is not null)
-                    {
-                        LinkedListNode<OpenFork>? before = node.Previous;
-                        OpenFork candidate = node.Value;
-                        if (candidate.Users == 0 && (candidate.Finished || _open.Count > MostOpen))
-                        {
-                            _open.Remove(node);
-                            _byNumber.Remove(candidate.Number);
-                            close.Add(candidate);
-                        }
-
-                        node = before;
-                    }
-                }
-            }
-
-            foreach (OpenFork fork in close) Close(fork);
-        }
-
-        // Asked last, so that a change at any time since the scan is seen, whatever was read before it.
-        private void Close(OpenFork open)
-        {
-            using (open.Storage)
-            {
-                PlanFork fork = plan.Forks[open.Number];
-                if (fork.Stream >= 2) return;
-                bool hasChanged;
-                try
-                {
-                    hasChanged = tree.HasChanged(plan.Nodes[fork.Node].Entry!, open.Storage);
-                }
-                catch (Exception e) when (IsReadProblem(e))
-                {
-                    return; // its reads told what there was to tell
-                }
-
-                if (hasChanged) Tell(open.Number, "It was written to after the scan; the copy may hold the old content in parts and the new in others.");
-            }
-        }
-
-        private BlockStorage Open(int number)
-        {
-            ref readonly PlanFork fork = ref plan.Forks[number];
-            Sources.SourceEntry entry = plan.Nodes[fork.Node].Entry!;
-            if (fork.Stream < 2) return tree.OpenFork(entry, fork.Stream == 0 ? Sources.ForkKind.Data : Sources.ForkKind.Resource);
-            Sources.ExtendedAttribute attribute = plan.Attributes[fork.Stream - 2].Attribute;
-            return attribute.Value is byte[] value ? new MemoryStorage(value) : tree.OpenAttribute(entry, attribute);
-        }
-
-        private void Tell(int number, string message)
-        {
-            int node = plan.Forks[number].Node;
-            if (!_told.TryAdd(node, true)) return;
-            var warning = new ImagingWarning(ImagingWarningKind.SourceChanged, tree.DisplayPath(plan.Nodes[node].Entry!), message);
-            Changed.Enqueue(warning);
-            observer.OnWarning(warning);
-        }
-
-        private sealed class OpenFork(int number, BlockStorage storage)
-        {
-            public int Number => number;
-
-            public BlockStorage Storage => storage;
-
-            public int Users { get; set; }
-
-            public bool Kept { get; set; }
-
-            public bool Finished { get; set; }
-        }
     }
 }

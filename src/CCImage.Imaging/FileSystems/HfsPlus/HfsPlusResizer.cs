@@ -25,6 +25,7 @@ internal sealed class HfsPlusResizer : VolumeResizer
     private readonly BitmapChecker _bitmap;
     private readonly HfsPlusBlockMap _map;
     private readonly long _leastBlocks;
+    private readonly bool _isInOrder; // nothing that a resize would put right on its way
     private readonly CancellationToken _cancellation;
 
     /// <summary>Judges the volume: only a sound one is resized.</summary>
@@ -44,6 +45,7 @@ internal sealed class HfsPlusResizer : VolumeResizer
         if (volume.IsEmbedded) throw ImageException.Unsupported("The volume lies in the wrapper of a classic HFS volume and cannot be resized.", "Restore its files and back them up anew.");
         (_bitmap, _map) = (counted, HfsPlusBlockMap.FromUsage(volume, checker.Usage));
         _reserved = _map.Reserved;
+        _isInOrder = findings.Worst is ImageFindingGrade.Ok or ImageFindingGrade.Note && counted.Leaked == 0;
         if (_map.Allocation.Count > HfsPlusConstants.ExtentsPerRecord) throw TooManyPieces();
         _leastBlocks = HfsPlusMinimumSize.Of(_map);
     }
@@ -72,6 +74,9 @@ internal sealed class HfsPlusResizer : VolumeResizer
         if (allocation.LogicalSize < (ulong)needed) allocation.LogicalSize = (ulong)Layout.RoundUp(needed, _blockSize);
         return new(this, length) { Blocks = blocks, AddedBitmapBlocks = more, AllocationFile = allocation };
     }
+
+    private bool IsAsPlanned(Plan plan) => _isInOrder && plan.Blocks == _header.TotalBlocks && plan.Relocator is null
+        && plan.AddedBitmapBlocks == 0 && plan.Surplus.Count == 0 && plan.AllocationFile.LogicalSize == _header.AllocationFile.LogicalSize;
 
     private void Write(BlockStorage window, Plan plan, Action<long> onMoved, CancellationToken cancellation)
     {
@@ -193,6 +198,9 @@ internal sealed class HfsPlusResizer : VolumeResizer
 
         /// <inheritdoc/>
         public override long BytesMoved => Relocator?.Bytes ?? 0;
+
+        /// <inheritdoc/>
+        public override bool IsEmpty => resizer.IsAsPlanned(this);
 
         /// <inheritdoc/>
         public override void Write(BlockStorage window, Action<long> onMoved, CancellationToken cancellation) => resizer.Write(window, this, onMoved, cancellation);

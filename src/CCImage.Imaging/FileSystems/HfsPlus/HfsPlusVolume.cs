@@ -89,16 +89,16 @@ internal sealed class HfsPlusVolume : FileSystemVolume
     /// Nothing is free while the truth may stand in a journal that was not written back, when the volume was not unmounted properly, or when the
     /// bitmap knows of more free blocks than the header. Blocks that hold the boot blocks and the two volume headers never are.
     /// </remarks>
-    public override IEnumerable<StorageExtent> GetFreeExtents()
+    public override IEnumerable<StorageExtent> GetFreeExtents(FreeSpaceQuery? query = null)
     {
+        query ??= new();
         if (Has(VolumeAttributes.Inconsistent) || !Has(VolumeAttributes.Unmounted) || JournalMayHoldChanges()) yield break;
         ForkStorage bitmap = OpenFork(Header.AllocationFile, CatalogNodeId.AllocationFile, ExtentsOverflow.DataFork, "allocation file");
         if (bitmap.Length < Layout.DivideUp(Header.TotalBlocks, 8)) throw ImageException.Damaged("The allocation file is too short for the volume.", "volume header, allocation file");
-        List<(long First, long Count)> runs = AllocationRuns.FreeOf(bitmap, Header.TotalBlocks);
-        if (runs.Sum(r => r.Count) > Header.FreeBlocks) yield break;
+        if (AllocationRuns.CountFree(bitmap, Header.TotalBlocks, query.Cancellation) > Header.FreeBlocks) yield break;
         long low = Layout.DivideUp(HfsPlusConstants.VolumeHeaderOffset + HfsPlusConstants.VolumeHeaderSize, Header.BlockSize);
         long high = Math.Min(Header.TotalBlocks, AlternateOffset(_volume) / Header.BlockSize);
-        foreach ((long first, long count) in runs)
+        foreach ((long first, long count) in AllocationRuns.FreeOf(bitmap, Header.TotalBlocks, query, Header.BlockSize))
         {
             long from = Math.Max(first, low), to = Math.Min(first + count, high);
             if (to > from) yield return new(_offset + (from * Header.BlockSize), (to - from) * Header.BlockSize, ExtentKind.Unused);
@@ -245,7 +245,7 @@ internal sealed class HfsPlusVolume : FileSystemVolume
         {
             return Catalog.Header.KeyCompareType == HfsPlusConstants.KeyCompareBinary;
         }
-        catch (ImageException)
+        catch (ImageException e) when (!e.IsHostFault)
         {
             return true; // The usual reason for HFSX; reading the tree will report the damage.
         }
@@ -262,7 +262,7 @@ internal sealed class HfsPlusVolume : FileSystemVolume
             if (key.ParentId != CatalogNodeId.RootParent || data.Length < Unsafe.SizeOf<CatalogFolder>()) return null;
             return (HfsPlusNames.FromDisk(key.Name), Layout.Read<CatalogFolder>(data));
         }
-        catch (ImageException)
+        catch (ImageException e) when (!e.IsHostFault)
         {
             return null;
         }

@@ -17,17 +17,21 @@ internal sealed class VolumeTree : SourceTree
     private readonly Dictionary<long, RecordLocation> _locations;
     private readonly Dictionary<long, CompressedFile> _compressed;
     private readonly Dictionary<(uint FileId, string Name), AttributeFork> _attributes;
+    private readonly Lazy<BTreeFile> _attributesFile;
 
     /// <summary>Takes what was read.</summary>
     /// <param name="volume">The volume.</param>
     /// <param name="root">Its root folder.</param>
     /// <param name="locations">Catalog records of files, by node id.</param>
     /// <param name="compressed">Files that the file system keeps compressed, by node id.</param>
-    /// <param name="attributes">Attributes with extents of their own.</param>
+    /// <param name="attributes">Attributes whose values are not kept.</param>
     public VolumeTree(
         HfsPlusVolume volume, SourceEntry root, Dictionary<long, RecordLocation> locations, Dictionary<long, CompressedFile> compressed,
-        Dictionary<(uint FileId, string Name), AttributeFork> attributes) =>
+        Dictionary<(uint FileId, string Name), AttributeFork> attributes)
+    {
         (_volume, Root, _locations, _compressed, _attributes) = (volume, root, locations, compressed, attributes);
+        _attributesFile = new(() => volume.OpenAttributes() ?? throw ImageException.Damaged("The volume has no attributes file.", "volume header"));
+    }
 
     /// <inheritdoc/>
     public override SourceEntry Root { get; }
@@ -44,21 +48,42 @@ internal sealed class VolumeTree : SourceTree
         if (fork == ForkKind.Resource && compressed.IsInResourceFork) return new MemoryStorage([]);
         return fork == ForkKind.Resource
             ? Open(entry, record, fork)
-            : compressed.Open(compressed.IsInResourceFork ? Open(entry, record, ForkKind.Resource) : null, $"compressed content of {DisplayPath(entry)}");
+            : compressed.Open(
+                compressed.IsInResourceFork ? Open(entry, record, ForkKind.Resource) : null, () => OpenValue(entry, CompressedFile.AttributeName),
+                () => $"compressed content of {DisplayPath(entry)}");
     }
 
     /// <inheritdoc/>
     public override BlockStorage OpenAttribute(SourceEntry entry, ExtendedAttribute attribute)
     {
-        if (attribute.Value is not null) return new MemoryStorage(attribute.Value);
-        if (!_attributes.TryGetValue(((uint)entry.NodeId, attribute.Name), out AttributeFork? fork))
-            throw new ImageException(ImageErrorId.SourceUnreadable, $"The entry has no attribute {attribute.Name}.", DisplayPath(entry));
-        return _volume.OpenAttribute(fork.Fork, fork.More, $"attribute {attribute.Name} of {DisplayPath(entry)}");
+        return attribute.Value is not null ? new MemoryStorage(attribute.Value) : OpenValue(entry, attribute.Name);
     }
 
-    private ForkStorage Open(SourceEntry entry, in CatalogFile record, ForkKind fork) => fork == ForkKind.Data
-        ? _volume.OpenFork(record.DataFork, record.FileId, ExtentsOverflow.DataFork, $"data fork of {DisplayPath(entry)}")
-        : _volume.OpenFork(record.ResourceFork, record.FileId, ExtentsOverflow.ResourceFork, $"resource fork of {DisplayPath(entry)}");
+    private BlockStorage OpenValue(SourceEntry entry, string name)
+    {
+        if (!_attributes.TryGetValue(((uint)entry.NodeId, name), out AttributeFork? fork))
+            throw new ImageException(ImageErrorId.SourceUnreadable, $"The entry has no attribute {name}.", DisplayPath(entry));
+        return fork.Record is RecordLocation place
+            ? new MemoryStorage(AttributesReader.ReadValue(_attributesFile.Value.LoadCached(place.Node), place.Index))
+            : Named(entry, $"attribute {name}", what => _volume.OpenAttribute(fork.Fork, fork.More, what));
+    }
+
+    private ForkStorage Open(SourceEntry entry, CatalogFile record, ForkKind fork) => fork == ForkKind.Data
+        ? Named(entry, "data fork", what => _volume.OpenFork(record.DataFork, record.FileId, ExtentsOverflow.DataFork, what))
+        : Named(entry, "resource fork", what => _volume.OpenFork(record.ResourceFork, record.FileId, ExtentsOverflow.ResourceFork, what));
+
+    // The path is put together for an error only: at the end of a chain of many folders it costs more than the file.
+    private ForkStorage Named(SourceEntry entry, string what, Func<string, ForkStorage> open)
+    {
+        try
+        {
+            return open(what);
+        }
+        catch (ImageException e) when (e.Place == what)
+        {
+            throw new ImageException(e.Id, e.Problem, e.Path, $"{what} of {DisplayPath(entry)}", e.Remedy, e);
+        }
+    }
 
     private CatalogFile ReadRecord(SourceEntry entry, RecordLocation location)
     {

@@ -43,15 +43,17 @@ public sealed class UdifStorageTests
     [Fact]
     public void A_buffer_changes_its_owner_only_when_nobody_reads_it_any_more()
     {
-        var cache = new DecodedRunCache(capacity: 300);
-        DecodedRunCache.Entry read = cache.Take(0, 100);
-        Assert.Same(read, cache.Take(0, 100));
+        var cache = new DecodedRunCache(capacity: 1536);
+        DecodedRunCache.Entry read = cache.Take(Run(0));
+        Assert.Same(read, cache.Take(Run(0)));
         cache.Release(read);
         var others = new List<DecodedRunCache.Entry>();
-        for (int run = 1; run < 10; run++) others.Add(cache.Take(run, 100)); // the first leaves the cache, and is still read
+        for (int run = 1; run < 10; run++) others.Add(cache.Take(Run(run))); // the first leaves the cache, and is still read
         Assert.DoesNotContain(others, o => o.Buffer == read.Buffer);
         cache.Release(read);
-        Assert.Same(read.Buffer, cache.Take(10, 100).Buffer);
-        Assert.NotSame(read, cache.Take(0, 100));
+        Assert.Same(read.Buffer, cache.Take(Run(10)).Buffer);
+        Assert.NotSame(read, cache.Take(Run(0)));
     }
+
+    private static UdifRun Run(int number) => new(UdifRunType.Zlib, number, 1, number, 1);
 }
