@@ -260,6 +260,12 @@ public sealed class DiskImage : IDisposable
         return free;
     }
 
+    /// <summary>
+    /// Whether what was read is still what was opened: asked at the end of every job that read the image, before it says that it succeeded.
+    /// </summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageInUse"/>: it was changed, replaced or removed meanwhile; or it went away.</exception>
+    internal void CheckUnchanged() => _container.CheckUnchanged();
+
     /// <inheritdoc/>
     public void Dispose()
     {

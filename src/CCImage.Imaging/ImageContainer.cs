@@ -201,6 +201,36 @@ internal sealed class ImageContainer : IDisposable
         return inside with { StoredBytesBefore = stored, StoredBytesAfter = stored - (inside.StoredBytesBefore - inside.StoredBytesAfter) };
     }
 
+    /// <summary>
+    /// Whether what was read is still what was opened: asked at the end of every job that read the image, before it says that it succeeded.
+    /// </summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageInUse"/>: it was changed, replaced or removed meanwhile; or it went away.</exception>
+    public void CheckUnchanged()
+    {
+        Bundle?.CheckUnchanged();
+        File?.CheckUnchanged();
+    }
+
+    /// <summary>
+    /// Whether the image itself is gone: asked when reading failed. A place of a medium that cannot be read concerns the files there, a medium that is gone all
+    /// of them.
+    /// </summary>
+    public bool IsGone()
+    {
+        try
+        {
+            CheckUnchanged();
+            if (File is not null && File.Length > 0) File.Read(0, new byte[1]);
+            Bundle?.CheckReadable();
+            HostPlatform.Current.GetVolume(Path);
+            return false;
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e) || e is ImageException)
+        {
+            return true;
+        }
+    }
+
     private void SetLayerLength(long length)
     {
         if (_layer is EncryptedStorage encrypted) encrypted.SetLength(length);
@@ -216,26 +246,30 @@ internal sealed class ImageContainer : IDisposable
 
     private static ImageContainer OpenBundle(string path, Passphrase? passphrase, bool writable, bool isChange, CancellationToken cancellation)
     {
-        if (isChange) SparseBundleStorage.CheckWritable(path);
-        byte[] token = SparseBundleStorage.ReadToken(path);
-        if (!EncryptionHeader.IsMatch(new MemoryStorage(token)))
-        {
-            SparseBundleStorage plain = SparseBundleStorage.Open(path, writable);
-            return new(path, plain, new()) { Format = BackupImageFormat.SparseBundle, Bundle = plain };
-        }
-
-        SparseBundleStorage.ReadInfo(path, out _); // what cannot be read at all is said before a passphrase is asked for
-        EncryptionHeader header = EncryptionHeader.Read(new MemoryStorage(token));
-        CheckWritable(header, isChange);
-        var cipher = new BlockCipher(header.Unlock(passphrase ?? throw Locked(), cancellation), header.BlockSize);
+        // Token, lists and bands are of the one folder that is opened here, whatever happens to the path meanwhile.
+        SparseBundleFolder folder = SparseBundleFolder.Open(path);
+        BlockCipher? cipher = null;
         try
         {
-            SparseBundleStorage bundle = SparseBundleStorage.Open(path, writable, band => EncryptedStorage.OfBand(band, cipher));
+            if (isChange) SparseBundleStorage.CheckWritable(folder);
+            byte[] token = SparseBundleStorage.ReadToken(folder);
+            if (!EncryptionHeader.IsMatch(new MemoryStorage(token)))
+            {
+                SparseBundleStorage plain = SparseBundleStorage.Open(folder, writable);
+                return new(path, plain, new()) { Format = BackupImageFormat.SparseBundle, Bundle = plain };
+            }
+
+            SparseBundleStorage.ReadInfo(folder, out _); // what cannot be read at all is said before a passphrase is asked for
+            EncryptionHeader header = EncryptionHeader.Read(new MemoryStorage(token));
+            CheckWritable(header, isChange);
+            BlockCipher unlocked = cipher = new BlockCipher(header.Unlock(passphrase ?? throw Locked(), cancellation), header.BlockSize);
+            SparseBundleStorage bundle = SparseBundleStorage.Open(folder, writable, band => EncryptedStorage.OfBand(band, unlocked));
             return new(path, bundle, new()) { Format = BackupImageFormat.SparseBundle, Encryption = header.Encryption, Bundle = bundle, _cipher = cipher };
         }
         catch
         {
-            cipher.Dispose();
+            cipher?.Dispose();
+            folder.Dispose();
             throw;
         }
     }

@@ -109,7 +109,11 @@ public static class ImageConversion
             Passphrase = passphrase,
             LicenceResources = source.Container.Udif?.ReadLicenceResources(),
             SegmentId = request.SegmentId ?? ImageRecipe.DeriveUuid(Guid.Empty, $"{request.Format} of {request.Path}"),
-            BeforeCommit = () => Compare(damage, tolerant, cancellation),
+            BeforeCommit = () =>
+            {
+                source.CheckUnchanged();
+                Compare(damage, tolerant, cancellation);
+            },
         };
         try
         {

@@ -5,9 +5,11 @@ using CCImage.Containers.SparseImage;
 using CCImage.Containers.Udif;
 using CCImage.Diagnostics;
 using CCImage.Encryption;
+using CCImage.FileSystems;
 using CCImage.Partitions;
 using CCImage.Platform;
 using CCImage.PropertyLists;
+using CCImage.Sources;
 using CCImage.Storage;
 
 namespace CCImage;
@@ -113,11 +115,85 @@ internal sealed record ImageOutput
                 ImageErrorId.DestinationNotFound, "The folder for the image does not exist.", folder ?? path, remedy: "Make the folder, or choose another.");
         }
 
-        if (!overwrite && System.IO.Path.Exists(path))
+        if (!System.IO.Path.Exists(path)) return;
+        if (!overwrite)
         {
             throw new ImageException(
                 ImageErrorId.DestinationExists, "Something with the name of the image exists.", path, remedy: "Choose another name, or replace it with -Force.");
         }
+
+        // The same is asked again when the old image is locked; here it is said before hours of work.
+        if (StatOf(path).Kind == EntryKind.SymbolicLink)
+        {
+            throw new ImageException(
+                ImageErrorId.DestinationExists, "This is a symbolic link. Only images are replaced.", path, remedy: "Choose another name, or remove it first.");
+        }
+
+        ImageUse.CheckWritable(path);
+        if (Directory.Exists(path))
+        {
+            using HostDirectory old = OpenFolder(path);
+            using IDisposable claim = SparseBundleStorage.Claim(old, path);
+            return;
+        }
+
+        using (FileStorage file = FileStorage.OpenRead(path)) CheckReplaceable(file, path);
+        if (ImageUse.Ask(path) == true) throw AtomicFile.InUse(path, null);
+    }
+
+    private static HostStat StatOf(string path)
+    {
+        try
+        {
+            return HostPlatform.Current.GetStat(path);
+        }
+        catch (HostException e)
+        {
+            throw FileErrors.Map(e, path, writing: true);
+        }
+    }
+
+    private static HostDirectory OpenFolder(string path)
+    {
+        try
+        {
+            return HostPlatform.Current.OpenDirectory(path);
+        }
+        catch (HostException e)
+        {
+            throw FileErrors.Map(e, path, writing: true);
+        }
+    }
+
+    /// <summary>
+    /// Refuses to replace a file that is not recognised as a disk image by its content: encrypted ones are by their header, and those that are a bare disk by what
+    /// is on it. An empty file has nothing to lose, and is replaced.
+    /// </summary>
+    /// <param name="file">The file.</param>
+    /// <param name="path">Its path.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.DestinationExists"/>.</exception>
+    private static void CheckReplaceable(BlockStorage file, string path)
+    {
+        if (file.Length == 0) return;
+        try
+        {
+            if (ContainerDetection.Detect(file) != ContainerKind.Raw) return;
+            PartitionTable table = PartitionTable.Read(file);
+            if (table.Scheme != PartitionScheme.None || VolumeDetection.Open(file, out _).Kind != VolumeKind.Unknown) return;
+        }
+        catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged)
+        {
+            // What can be called a damaged image is one.
+            return;
+        }
+        catch (ImageException e) when (e.Id is ImageErrorId.UnknownFormat)
+        {
+            // Said below.
+        }
+
+        throw new ImageException(
+            ImageErrorId.DestinationExists, "A file of this name exists that is not recognised as a disk image. Only images are replaced.", path,
+            remedy: "Choose another name, or remove it first.");
     }
 
     /// <summary>Whether the format grows with what is written to it.</summary>
@@ -140,15 +216,15 @@ internal sealed record ImageOutput
     {
         if (Format == BackupImageFormat.SparseBundle)
         {
-            using var folder = new AtomicFolder(Path, Overwrite);
-            WriteBundle(folder.PartialPath);
+            using var folder = new AtomicFolder(Path, Overwrite, old => SparseBundleStorage.Claim(old, Path), [SparseBundleInfo.FileName, SparseBundleInfo.CopyName]);
+            WriteBundle(folder);
             BeforeCommit?.Invoke();
             folder.Commit(cancellation);
             return;
         }
 
         long fileBytes = disk.Length + (Encryption == BackupImageEncryption.None ? 0 : EncryptionHeaderWriter.HeaderSize);
-        using var file = new AtomicFile(Path, Overwrite, Format == BackupImageFormat.ReadWrite && Preallocate ? fileBytes : 0);
+        using var file = new AtomicFile(Path, Overwrite, Format == BackupImageFormat.ReadWrite && Preallocate ? fileBytes : 0, old => CheckReplaceable(old, Path));
         if (Encryption == BackupImageEncryption.None)
         {
             WriteFile(file.Storage);
@@ -161,22 +237,25 @@ internal sealed record ImageOutput
 
         BeforeCommit?.Invoke();
         file.Commit(cancellation);
+        if (file.Storage.FlushReach == FlushReach.None) observer.OnVerbose($"{Path}: the file system there knows no flush; when everything is on its medium is its own affair.");
 
-        void WriteBundle(string path)
+        void WriteBundle(AtomicFolder folder)
         {
+            using SparseBundleFolder inside = SparseBundleFolder.Take(folder.OpenFolder(), folder.PartialPath);
             if (Encryption == BackupImageEncryption.None)
             {
-                using SparseBundleStorage plain = SparseBundleStorage.Create(path, disk.Length, BandSizeBytes ?? 0);
-                PumpInto(plain, new StorageImageWriter(plain, StorageChunkSize) { BandSize = plain.BandSizeBytes });
+                using SparseBundleStorage plain = SparseBundleStorage.CreateUnfinished(inside, disk.Length, BandSizeBytes ?? 0);
+                PumpInto(plain, new StorageImageWriter(plain, StorageChunkSize) { BandSize = plain.BandSizeBytes }, folder);
                 return;
             }
 
             byte[] token = EncryptionHeaderWriter.Create(KeyBits, Passphrase!, KeyDerivationRounds, out DiskKeys keys);
             using var cipher = new BlockCipher(keys, EncryptionHeaderWriter.BlockSize);
-            using SparseBundleStorage bundle = SparseBundleStorage.Create(path, disk.Length, BandSizeBytes ?? 0, token, b => EncryptedStorage.OfBand(b, cipher));
+            using SparseBundleStorage bundle = SparseBundleStorage.CreateUnfinished(
+                inside, disk.Length, BandSizeBytes ?? 0, token, b => EncryptedStorage.OfBand(b, cipher));
 
             // Of a longer band each piece would find a gap before it that has to be filled, and is then written again.
-            PumpInto(bundle, new StorageImageWriter(bundle, EncryptedChunkSize, inOrder: bundle.BandSizeBytes > EncryptedChunkSize) { BandSize = bundle.BandSizeBytes });
+            PumpInto(bundle, new StorageImageWriter(bundle, EncryptedChunkSize, inOrder: bundle.BandSizeBytes > EncryptedChunkSize) { BandSize = bundle.BandSizeBytes }, folder);
         }
 
         void WriteFile(BlockStorage target)
@@ -204,10 +283,14 @@ internal sealed record ImageOutput
         }
 
         // The record of zeros comes when all bands are written: without it a bundle is what it is, only nobody can tell a lost band from zeros.
-        void PumpInto(SparseBundleStorage bundle, StorageImageWriter writer)
+        // The property list, with that record in it, comes last of all.
+        void PumpInto(SparseBundleStorage bundle, StorageImageWriter writer, AtomicFolder folder)
         {
             Pump(writer);
             bundle.RecordZeros(writer.Zeros);
+            bundle.Seal();
+            if (folder.Old is null) bundle.SetModeOfBands(folder.DefaultMode);
+            else bundle.TakeModesOf(folder.Old, Path);
         }
 
         void Pump(ImageWriter writer)

@@ -206,25 +206,23 @@ public static class ImagePassphrase
 
     private static void ChangeBundle(string path, Passphrase oldPassphrase, Passphrase newPassphrase, int? rounds, CancellationToken cancellation)
     {
-        SparseBundleStorage.ReadInfo(path, out _);
-        string tokenPath = Path.Combine(path, SparseBundleStorage.TokenName);
-        if (SparseBundleStorage.ReadToken(path).Length == 0) throw NotEncrypted();
+        using SparseBundleFolder folder = SparseBundleFolder.Open(path);
+        SparseBundleStorage.ReadInfo(folder, out _);
+        if (SparseBundleStorage.ReadToken(folder).Length == 0) throw NotEncrypted();
 
         // Whoever has the bundle open holds its token.
-        using FileStorage guard = FileStorage.OpenWrite(tokenPath);
-        byte[] token = new byte[guard.Length];
-        guard.Read(0, token);
+        using FileStorage guard = folder.OpenGuard(writable: true);
+        byte[] token = SparseBundleFolder.ReadWhole(guard, SparseBundleStorage.TokenName, LongestHeader);
         EncryptionHeaderWriter.Rewrap(token, oldPassphrase, newPassphrase, rounds);
         cancellation.ThrowIfCancellationRequested();
-        using var file = new AtomicFile(tokenPath, overwrite: true);
-        file.Storage.MakePrivate();
-        file.Storage.Write(0, token);
-        file.Storage.Flush();
-        CheckOpens(file.Storage, token, newPassphrase, "The passphrase is what it was. Check the medium.");
+        folder.ReplaceSmallFile(SparseBundleStorage.TokenName, token, written =>
+        {
+            CheckOpens(written, token, newPassphrase, "The passphrase is what it was. Check the medium.");
 
-        // An open file cannot be replaced there.
-        if (OperatingSystem.IsWindows()) guard.Dispose();
-        file.Commit(cancellation);
+            // An open file cannot be replaced there.
+            if (OperatingSystem.IsWindows()) guard.Dispose();
+            cancellation.ThrowIfCancellationRequested();
+        });
     }
 
     private static byte[] ReadHeader(BlockStorage file)
@@ -249,8 +247,7 @@ public static class ImagePassphrase
 
     private static void WriteBackup(string path, byte[] header)
     {
-        using var backup = new AtomicFile(path, overwrite: true);
-        backup.Storage.MakePrivate();
+        using var backup = new AtomicFile(path, overwrite: true) { IsPrivate = true };
         backup.Storage.Write(0, header);
         backup.Storage.Flush();
         byte[] written = new byte[header.Length];

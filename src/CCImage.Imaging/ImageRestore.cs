@@ -99,11 +99,12 @@ public static class ImageRestore
         var options = new TreeRestoreOptions
         {
             DestinationPath = request.DestinationPath, Include = request.Include, Items = request.Items, Overwrite = request.Overwrite,
-            Ownership = request.Ownership, IsUntrusted = request.IsUntrusted, IsSourceGone = () => IsGone(request.Path),
+            Ownership = request.Ownership, IsUntrusted = request.IsUntrusted, IsSourceGone = () => image.Container.IsGone(),
         };
         foreach (ImagingWarning omission in tree.Omissions) observer.OnWarning(omission);
         TreeRestoreReport report = TreeRestorer.Restore(tree, options, HostPlatform.Current, observer, cancellation);
         report = report with { Failed = report.Failed + tree.OmittedCount, Warnings = [.. tree.Omissions, .. report.Warnings] }; // what the volume itself has lost
+        image.CheckUnchanged();
         ImageException? doubt = doubts.Complete(tree, cancellation);
         IReadOnlyList<ImagingWarning> lost = recorder.Of(ImagingWarningKind.ContentLost);
         return new(request.Path, request.DestinationPath, report.Entries, report.Bytes, clock.Elapsed, [.. lost, .. report.Warnings])
@@ -135,20 +136,5 @@ public static class ImageRestore
         return report.Skipped == 0 ? null : new(
             ImageErrorId.DestinationExists, $"{left}; {report.Entries} entries were restored.", request.DestinationPath,
             remedy: "Restore into an empty folder, or replace them with -Force.");
-    }
-
-    // Asked when reading failed: a place of a medium that cannot be read concerns the files there, a medium that is gone all of them.
-    private static bool IsGone(string path)
-    {
-        try
-        {
-            bool isBundle = Directory.Exists(path);
-            using FileStream file = File.OpenRead(isBundle ? Path.Combine(path, "Info.plist") : path);
-            return file.ReadByte() < 0 || (isBundle && !Directory.EnumerateFileSystemEntries(Path.Combine(path, "bands")).Any());
-        }
-        catch (Exception e) when (e is IOException or UnauthorizedAccessException)
-        {
-            return true;
-        }
     }
 }

@@ -3,6 +3,7 @@ using CCImage.Diagnostics;
 using CCImage.Mounting;
 using CCImage.Platform;
 using CCImage.Storage;
+using Microsoft.Win32.SafeHandles;
 
 namespace CCImage;
 
@@ -25,12 +26,13 @@ internal static class ImageUse
     /// <returns>Null when the host does not tell: the file may not be opened, or its file system has no locks.</returns>
     public static bool? Ask(string path)
     {
-        string file = Directory.Exists(path) ? SparseBundleStorage.LockFileOf(path) : path;
+        string file = LockFileOf(path);
         if (LinuxFileUse.IsLoopDevice(file) || LinuxFileUse.IsLocked(file) || FindAttached(path, MaximumAgeMilliseconds) is not null) return true;
         try
         {
-            // On Unix this asks for the exclusive lock; it is given back at once.
-            using var handle = File.OpenHandle(file, FileMode.Open, FileAccess.Read, FileShare.None);
+            // The lock is given back at once.
+            using SafeFileHandle handle = HostPlatform.Current.OpenFile(file, writable: false, exclusive: true, out _);
+            UnixFiles.Unlock(handle);
             return false;
         }
         catch (Exception e) when (FileErrors.IsFileError(e))
@@ -50,7 +52,7 @@ internal static class ImageUse
                 ImageErrorId.ImageInUse, "The image is in use as a loop device.", path, remedy: "Unmount it (losetup -l lists the devices, losetup -d frees one), and try again.");
         }
 
-        if (LinuxFileUse.IsLocked(Directory.Exists(path) ? SparseBundleStorage.LockFileOf(path) : path))
+        if (LinuxFileUse.IsLocked(LockFileOf(path)))
         {
             throw new ImageException(
                 ImageErrorId.ImageInUse, "Another process holds a lock on the image.", path, remedy: "See who it is (lslocks), for example a Mac that has it open over a share, and try again.");
@@ -59,6 +61,8 @@ internal static class ImageUse
         if (FindAttached(path, 0) is { } attached)
             throw new ImageException(ImageErrorId.ImageInUse, $"The image is attached as {attached.Device}.", path, remedy: "Dismount-BackupImage detaches it.");
     }
+
+    private static string LockFileOf(string path) => Directory.Exists(path) ? SparseBundleStorage.LockFileOf(path) : path;
 
     /// <summary>Forgets what macOS said: an image was attached or detached.</summary>
     public static void Forget()

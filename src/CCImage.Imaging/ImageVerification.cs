@@ -89,6 +89,7 @@ public static class ImageVerification
             foreach (DiskImage.FoundVolume volume in image.Volumes) CheckVolume(volume, findings, cancellation);
             stage = "Content";
             foreach (ConditionFault fault in new ImageCondition(image).Judge(EntryChoice.Everything, cancellation)) Add(fault, findings);
+            image.CheckUnchanged();
         }
         catch (ImageException e) when (IsDamage(e))
         {

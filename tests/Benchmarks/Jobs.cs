@@ -4,6 +4,7 @@ using System.Security;
 using CCImage.Containers;
 using CCImage.Diagnostics;
 using CCImage.Encryption;
+using CCImage.Platform;
 using CCImage.Storage;
 
 namespace CCImage.Benchmarks;
@@ -11,10 +12,28 @@ namespace CCImage.Benchmarks;
 /// <summary>What a measured process of ours does. It prints what the measuring process cannot see from outside.</summary>
 internal static class Jobs
 {
+    private static readonly CancellationTokenSource s_stop = new();
+
     /// <summary>Does a job.</summary>
     /// <param name="arguments">Its name and what it takes.</param>
     /// <returns>The exit code.</returns>
     public static int Run(string[] arguments)
+    {
+        using IDisposable watch = TerminationSignals.Watch(s_stop);
+        try
+        {
+            return RunWatched(arguments);
+        }
+        catch (OperationCanceledException)
+        {
+            // The signal ends the process.
+            watch.Dispose();
+            Thread.Sleep(Timeout.Infinite);
+            return 1;
+        }
+    }
+
+    private static int RunWatched(string[] arguments)
     {
         if (arguments is ["hostile", var what, var hostile, var stopAfter])
         {
@@ -71,9 +90,9 @@ internal static class Jobs
                         SourcePath = source, Path = destination, Format = Enum.Parse<BackupImageFormat>(format), Overwrite = true, CompressionLevel = ParseLevel(level),
                     },
                     SilentObserver.Instance,
-                    CancellationToken.None))
+                    s_stop.Token))
                 {
-                    creation.Run(CancellationToken.None);
+                    creation.Run(s_stop.Token);
                 }
 
                 break;
@@ -100,6 +119,9 @@ internal static class Jobs
                 break;
             case ["test", var image]:
                 if (!ImageVerification.Run(new ImageVerificationRequest(image), SilentObserver.Instance, CancellationToken.None).IsSound) return 1;
+                break;
+            case ["restore", var image, var destination]:
+                ImageRestore.Run(new ImageRestoreRequest { Path = image, DestinationPath = destination }, SilentObserver.Instance, s_stop.Token);
                 break;
             case ["inspect", var image]:
                 DiskImage.Inspect(image);

@@ -49,6 +49,22 @@ internal abstract class DirectoryDecorator(HostDirectory inner) : HostDirectory
 
     public override void Rename(string name, string newName) => inner.Rename(name, newName);
 
+    public override SafeFileHandle OpenLocked(string name, bool writable, bool exclusive, out HostStat stat) => inner.OpenLocked(name, writable, exclusive, out stat);
+
+    public override SafeFileHandle CreateLocked(string name, uint mode, long preallocate) => inner.CreateLocked(name, mode, preallocate);
+
+    public override HostStat GetStatOf(SafeFileHandle file) => inner.GetStatOf(file);
+
+    public override void RemoveDirectory(string name) => inner.RemoveDirectory(name);
+
+    public override void MoveTo(string name, HostDirectory folder, string newName) => inner.MoveTo(name, folder, newName);
+
+    public override FileSystemCalls.RenameOutcome MoveToFree(string name, HostDirectory folder, string newName) => inner.MoveToFree(name, folder, newName);
+
+    public override FileSystemCalls.RenameOutcome Exchange(string name, HostDirectory folder, string other) => inner.Exchange(name, folder, other);
+
+    public override void Flush() => inner.Flush();
+
     public override void SetOwner(HostNode node, uint user, uint group) => inner.SetOwner(node, user, group);
 
     public override void SetMode(HostNode node, uint mode) => inner.SetMode(node, mode);

@@ -64,6 +64,49 @@ Describe 'New-BackupImage' {
         (New-BackupImage $source $target -Force).Path | Should -Be $target
     }
 
+    It 'replaces nothing but images: not a folder of that name, not a letter' {
+        $target = Join-Path $folder 'Letters.sparsebundle'
+        $letter = New-Item (Join-Path $target 'letter.txt') -Value 'dear' -Force
+        { New-BackupImage $source $target -Force } | Should -Throw -ErrorId 'DestinationExists,*'
+        Get-Content $letter | Should -Be 'dear'
+        $target = New-Item (Join-Path $folder 'letter.dmg') -Value 'dear'
+        { New-BackupImage $source $target -Force } | Should -Throw -ErrorId 'DestinationExists,*'
+        Get-Content $target | Should -Be 'dear'
+    }
+
+    It 'refuses what an unfinished run has left' {
+        $null = New-BackupImage -Path (Join-Path $folder 'whole.dmg') -SizeBytes 20MB
+        Rename-Item (Join-Path $folder 'whole.dmg') 'whole.dmg.partial'
+        { Get-BackupImage (Join-Path $folder 'whole.dmg.partial') -ErrorAction Stop } | Should -Throw -ErrorId 'ImageDamaged,*'
+        Remove-Item (Join-Path $folder 'whole.dmg.partial')
+    }
+
+    It 'refuses -Preallocate with a format that cannot, and a size beyond all measure' {
+        { New-BackupImage $source (Join-Path $folder 'never.sparsebundle') -Preallocate } | Should -Throw -ErrorId 'InvalidArgument,*'
+        { New-BackupImage -Path (Join-Path $folder 'never.sparsebundle') -SizeBytes 4611686018427387904 } | Should -Throw -ErrorId 'InvalidArgument,*'
+        Get-ChildItem $folder -Filter 'never*' | Should -BeNullOrEmpty
+    }
+
+    It 'leaves nothing when the process is ended by a signal' -Skip:$IsWindows {
+        $large = New-Item (Join-Path $folder 'large') -ItemType Directory
+        foreach ($i in 1..12) { [IO.File]::WriteAllBytes((Join-Path $large $i), [Security.Cryptography.RandomNumberGenerator]::GetBytes(16MB)) }
+        $out = New-Item (Join-Path $folder 'signalled') -ItemType Directory
+        $target = Join-Path $out 'x.sparsebundle'
+        $script = Join-Path $folder 'signalled.ps1'
+        Set-Content $script "`$PID | Set-Content '$folder/signalled.pid'; Import-Module '$ManifestPath'; New-BackupImage '$large' '$target'"
+
+        # Installed as a tool, PowerShell is a program of the runtime's.
+        $shell = (Get-Process -Id $PID).Path
+        $arguments = @('-NoProfile', '-File', $script)
+        if ((Split-Path $shell -LeafBase) -eq 'dotnet') { $arguments = @([Environment]::GetCommandLineArgs()[0]) + $arguments }
+        $process = Start-Process $shell $arguments -PassThru -RedirectStandardOutput (Join-Path $folder 'signalled.log')
+        $deadline = [DateTime]::UtcNow.AddSeconds(60)
+        while (-not (Test-Path "$target.partial/image") -and -not $process.HasExited -and [DateTime]::UtcNow -lt $deadline) { Start-Sleep -Milliseconds 20 }
+        & kill -TERM (Get-Content (Join-Path $folder 'signalled.pid'))
+        $process.WaitForExit(60000) | Should -BeTrue
+        Get-ChildItem $out -Force | Should -BeNullOrEmpty
+    }
+
     It 'replaces a bundle, whatever its name is' {
         $target = Join-Path $folder 'Replaced.backup'
         $null = New-BackupImage $source $target -Format SparseBundle -SizeBytes 20MB

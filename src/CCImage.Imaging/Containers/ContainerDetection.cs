@@ -38,6 +38,7 @@ internal static class ContainerDetection
     /// </exception>
     public static ContainerKind Detect(string path)
     {
+        CheckFinished(path);
         if (Directory.Exists(path))
         {
             return SparseBundleStorage.IsMatch(path)
@@ -56,6 +57,17 @@ internal static class ContainerDetection
         {
             throw e.WithPath(path);
         }
+    }
+
+    /// <summary>Refuses what a job that was stopped, or one that is running, has not finished: part of a disk reads like a whole one.</summary>
+    /// <param name="path">A file or folder.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    private static void CheckFinished(string path)
+    {
+        if (!PartialFolder.IsUnfinished(path) || !Path.Exists(path)) return;
+        throw new ImageException(
+            ImageErrorId.ImageDamaged, $"This is an unfinished image of a run that was stopped, or is running still: its name ends in '{PartialFolder.Suffix}'.", path,
+            remedy: "Make the image again: that removes it. An image of your own by such a name has to be renamed.");
     }
 
     /// <summary>What a file, or the decrypted content of one, is.</summary>

@@ -12,6 +12,11 @@ internal static partial class FileSystemCalls
     // sys/fcntl.h
     private const int DarwinPunchHole = 99;
 
+    // sys/fcntl.h: F_PREALLOCATE, F_ALLOCATEALL, F_PEOFPOSMODE
+    private const int DarwinPreallocate = 42;
+    private const uint DarwinAllocateAll = 4;
+    private const int DarwinFromEnd = 3;
+
     // winioctl.h
     private const uint WindowsSetSparse = 0x900C4;
     private const uint WindowsSetZeroData = 0x980C8;
@@ -43,6 +48,32 @@ internal static partial class FileSystemCalls
         }
     }
 
+    /// <summary>Reserves room on the medium for a file, whose length stays. Where the file system cannot reserve, nothing happens.</summary>
+    /// <param name="file">The file, open to be written.</param>
+    /// <param name="length">Bytes from its beginning.</param>
+    /// <returns>0, or the error number.</returns>
+    public static int Reserve(SafeFileHandle file, long length)
+    {
+        const int linuxKeepSize = 1, fileTooBig = 27;
+        if (IntPtr.Size != 8 || (!OperatingSystem.IsLinux() && !OperatingSystem.IsMacOS())) return 0;
+        while (true)
+        {
+            int result = OperatingSystem.IsLinux() ? Allocate(file, linuxKeepSize, 0, length) : ReserveOnMac(file, length);
+            if (result >= 0) return 0;
+            int error = Marshal.GetLastPInvokeError();
+            if (error == ErrorInterrupted) continue;
+            return error is ErrorIo or ErrorNoSpace or ErrorReadOnly or fileTooBig ? error : 0;
+        }
+    }
+
+    private static int ReserveOnMac(SafeFileHandle file, long length)
+    {
+        var room = new DarwinRoom { Flags = DarwinAllocateAll, PositionMode = DarwinFromEnd, Length = length };
+        return RuntimeInformation.ProcessArchitecture == Architecture.Arm64
+            ? ReserveArm(file, DarwinPreallocate, 0, 0, 0, 0, 0, 0, ref room)
+            : ReserveIntel(file, DarwinPreallocate, ref room);
+    }
+
     // Apple's arm64 passes what stands for "..." on the stack, behind eight registers: see MacCalls.CreateAt.
     private static int PunchOnMac(SafeFileHandle file, DarwinHole hole) =>
         RuntimeInformation.ProcessArchitecture == Architecture.Arm64
@@ -65,6 +96,12 @@ internal static partial class FileSystemCalls
     [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
     private static partial int ControlArm(SafeFileHandle file, int command, nint x2, nint x3, nint x4, nint x5, nint x6, nint x7, in DarwinHole hole);
 
+    [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
+    private static partial int ReserveIntel(SafeFileHandle file, int command, ref DarwinRoom room);
+
+    [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
+    private static partial int ReserveArm(SafeFileHandle file, int command, nint x2, nint x3, nint x4, nint x5, nint x6, nint x7, ref DarwinRoom room);
+
     [LibraryImport("kernel32", EntryPoint = "DeviceIoControl", SetLastError = true)]
     [return: MarshalAs(UnmanagedType.Bool)]
     private static partial bool DeviceControl(SafeFileHandle file, uint code, nint input, int inputLength, nint output, int outputLength, out int returned, nint overlapped);
@@ -82,6 +119,17 @@ internal static partial class FileSystemCalls
         public uint Reserved;
         public long Offset;
         public long Length;
+    }
+
+    /// <summary>A <c>fstore_t</c> (sys/fcntl.h).</summary>
+    [StructLayout(LayoutKind.Sequential)]
+    private struct DarwinRoom
+    {
+        public uint Flags;
+        public int PositionMode;
+        public long Offset;
+        public long Length;
+        public long Allocated;
     }
 
     /// <summary>A <c>FILE_ZERO_DATA_INFORMATION</c> (winioctl.h).</summary>

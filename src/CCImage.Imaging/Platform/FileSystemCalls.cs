@@ -9,6 +9,19 @@ namespace CCImage.Platform;
 /// <param name="Error">What the host said when it failed; null when it succeeded.</param>
 internal sealed record FullFlush(string Method, bool IsTried, string? Error);
 
+/// <summary>How far a flush came.</summary>
+internal enum FlushReach
+{
+    /// <summary>Past the caches of the drive: macOS' F_FULLFSYNC.</summary>
+    Full,
+
+    /// <summary>As far as the file system's own flush goes.</summary>
+    Ordinary,
+
+    /// <summary>Not at all: the file system there knows no flush.</summary>
+    None,
+}
+
 /// <summary>
 /// What the runtime does not offer of the host's file system: holes, renames that exchange or never replace, flushing a directory. Where a
 /// host cannot do a thing, the answer says so and the caller has another way. Nothing variadic is declared with its variable part: on
@@ -24,6 +37,11 @@ internal static partial class FileSystemCalls
     private const int DarwinFullFlush = 51;
 
     private const int ErrorIo = 5;
+    private const int ErrorInvalid = 22;
+    private const int ErrorNotTerminal = 25;
+    private const int DarwinNotSupported = 45;
+    private const int DarwinNotSupportedOnSocket = 102;
+    private const int LinuxNotSupported = 95;
     private const int ErrorNoSuchAddress = 6;
     private const int ErrorExists = 17;
 
@@ -66,6 +84,22 @@ internal static partial class FileSystemCalls
     /// <param name="second">The other, on the same file system.</param>
     public static RenameOutcome Exchange(string first, string second) => Rename(first, second, LinuxRenameExchange, DarwinRenameSwap);
 
+    /// <summary>As <see cref="RenameNoReplace(string, string)"/>, from an open folder to an open folder.</summary>
+    /// <param name="fromFolder">Where it is.</param>
+    /// <param name="from">Its name.</param>
+    /// <param name="toFolder">Where it goes.</param>
+    /// <param name="to">The name it gets.</param>
+    public static RenameOutcome RenameNoReplace(SafeFileHandle fromFolder, string from, SafeFileHandle toFolder, string to) =>
+        Rename(fromFolder, from, toFolder, to, LinuxRenameNoReplace, DarwinRenameExclusive);
+
+    /// <summary>As <see cref="Exchange(string, string)"/>, between open folders.</summary>
+    /// <param name="firstFolder">Where one is.</param>
+    /// <param name="first">Its name.</param>
+    /// <param name="secondFolder">Where the other is.</param>
+    /// <param name="second">Its name.</param>
+    public static RenameOutcome Exchange(SafeFileHandle firstFolder, string first, SafeFileHandle secondFolder, string second) =>
+        Rename(firstFolder, first, secondFolder, second, LinuxRenameExchange, DarwinRenameSwap);
+
     /// <summary>
     /// Makes the names in a folder durable: what was created or renamed there survives a loss of power. Where the host has no such call
     /// (Windows) or the file system refuses it (some network mounts), the renames there are as durable as the host makes them.
@@ -78,15 +112,59 @@ internal static partial class FileSystemCalls
         int closeOnExec = OperatingSystem.IsMacOS() ? 0x1000000 : 0x80000;
         int descriptor = Open(path, closeOnExec);
         if (descriptor < 0) return;
-        try
+        using var folder = new SafeFileHandle(descriptor, ownsHandle: true);
+        FlushFolder(folder);
+    }
+
+    /// <summary>The same of an open folder.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <exception cref="IOException">The medium failed.</exception>
+    public static void FlushFolder(SafeFileHandle folder)
+    {
+        if (OperatingSystem.IsMacOS() && Control(folder, DarwinFullFlush) == 0) return;
+        if (Flush(folder) != 0 && Marshal.GetLastPInvokeError() == ErrorIo)
+            throw new IOException("The folder could not be flushed to its medium.", ErrorIo);
+    }
+
+    /// <summary>
+    /// Brings what was written to a file to the medium, as far as the host can: on macOS by F_FULLFSYNC where the file system takes it, else by
+    /// an ordinary flush. The runtime's own flush is F_FULLFSYNC and nothing else there: it fails on drivers that do not know it, and takes a
+    /// share's refusal for success.
+    /// </summary>
+    /// <param name="file">The file, open to be written.</param>
+    /// <returns>How far it came.</returns>
+    /// <exception cref="IOException">The medium failed.</exception>
+    public static FlushReach FlushFile(SafeFileHandle file)
+    {
+        if (OperatingSystem.IsWindows())
         {
-            if (OperatingSystem.IsMacOS() && Control(descriptor, DarwinFullFlush) == 0) return;
-            if (Flush(descriptor) != 0 && Marshal.GetLastPInvokeError() == ErrorIo)
-                throw new IOException($"The folder '{path}' could not be flushed to its medium.", ErrorIo);
+            RandomAccess.FlushToDisk(file);
+            return FlushReach.Ordinary;
         }
-        finally
+
+        return FlushFile(OperatingSystem.IsMacOS() ? () => ErrorOf(Control(file, DarwinFullFlush)) : null, () => ErrorOf(Flush(file)));
+
+        static int ErrorOf(int result) => result == 0 ? 0 : Marshal.GetLastPInvokeError();
+    }
+
+    /// <summary>The rule of <see cref="FlushFile(SafeFileHandle)"/>, apart from the calls, so that the answers of systems that are not here can be tried.</summary>
+    /// <param name="full">The full flush, which gives an error number or 0; null where there is none.</param>
+    /// <param name="ordinary">The ordinary flush, likewise.</param>
+    internal static FlushReach FlushFile(Func<int>? full, Func<int> ordinary)
+    {
+        // A full flush that fails, for whatever reason, is followed by the ordinary one: an error of the medium shows there as well.
+        if (full is not null && Again(full) == 0) return FlushReach.Full;
+        int error = Again(ordinary);
+        if (error == 0) return FlushReach.Ordinary;
+        if (error is ErrorInvalid or ErrorNotTerminal or ErrorReadOnly or DarwinNotSupported or DarwinNotSupportedOnSocket or LinuxNotSupported) return FlushReach.None;
+        throw new IOException(Marshal.GetPInvokeErrorMessage(error), error);
+
+        static int Again(Func<int> call)
         {
-            _ = Close(descriptor);
+            int error;
+            do error = call();
+            while (error == ErrorInterrupted);
+            return error;
         }
     }
 
@@ -112,7 +190,7 @@ internal static partial class FileSystemCalls
                 }
 
                 file.Flush();
-                int result = Control((int)file.SafeFileHandle.DangerousGetHandle(), DarwinFullFlush);
+                int result = Control(file.SafeFileHandle, DarwinFullFlush);
                 return new(method, true, result == -1 ? Marshal.GetPInvokeErrorMessage(Marshal.GetLastPInvokeError()) : null);
             }
             catch (Exception e) when (e is IOException or UnauthorizedAccessException)
@@ -133,6 +211,24 @@ internal static partial class FileSystemCalls
             int result;
             if (OperatingSystem.IsLinux()) result = RenameAt2(AtCurrentFolder, from, AtCurrentFolder, to, linuxFlag);
             else if (OperatingSystem.IsMacOS()) result = RenameX(from, to, darwinFlag);
+            else return RenameOutcome.NotSupported;
+            if (result == 0) return RenameOutcome.Done;
+            return Marshal.GetLastPInvokeError() == ErrorExists ? RenameOutcome.Exists : RenameOutcome.NotSupported;
+        }
+        catch (EntryPointNotFoundException)
+        {
+            // Old C libraries.
+            return RenameOutcome.NotSupported;
+        }
+    }
+
+    private static RenameOutcome Rename(SafeFileHandle fromFolder, string from, SafeFileHandle toFolder, string to, uint linuxFlag, uint darwinFlag)
+    {
+        try
+        {
+            int result;
+            if (OperatingSystem.IsLinux()) result = RenameAt2(fromFolder, from, toFolder, to, linuxFlag);
+            else if (OperatingSystem.IsMacOS()) result = RenameAtX(fromFolder, from, toFolder, to, darwinFlag);
             else return RenameOutcome.NotSupported;
             if (result == 0) return RenameOutcome.Done;
             return Marshal.GetLastPInvokeError() == ErrorExists ? RenameOutcome.Exists : RenameOutcome.NotSupported;
@@ -165,12 +261,17 @@ internal static partial class FileSystemCalls
     [LibraryImport("libc", EntryPoint = "open", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int Open(string path, int flags);
 
+    [LibraryImport("libc", EntryPoint = "renameat2", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int RenameAt2(SafeFileHandle fromFolder, string from, SafeFileHandle toFolder, string to, uint flags);
+
+    // sys/stdio.h, macOS 10.12
+    [LibraryImport("libc", EntryPoint = "renameatx_np", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
+    private static partial int RenameAtX(SafeFileHandle fromFolder, string from, SafeFileHandle toFolder, string to, uint flags);
+
     [LibraryImport("libc", EntryPoint = "fsync", SetLastError = true)]
-    private static partial int Flush(int descriptor);
+    private static partial int Flush(SafeFileHandle file);
 
     [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
-    private static partial int Control(int descriptor, int command);
+    private static partial int Control(SafeFileHandle file, int command);
 
-    [LibraryImport("libc", EntryPoint = "close", SetLastError = true)]
-    private static partial int Close(int descriptor);
 }

@@ -153,6 +153,53 @@ internal abstract class HostDirectory : IDisposable
     /// <param name="newName">The name it gets.</param>
     public abstract void Rename(string name, string newName);
 
+    /// <summary>
+    /// Opens a regular file of an image, with a lock: others may read it while it is open to be read, and nobody while the lock is exclusive. Nothing
+    /// else than a regular file is opened, and nothing is waited for.
+    /// </summary>
+    /// <param name="name">A single name.</param>
+    /// <param name="writable">Whether it is to be written.</param>
+    /// <param name="exclusive">Whether nobody else may have it open.</param>
+    /// <param name="stat">What was opened.</param>
+    /// <exception cref="HostException"><see cref="HostFailure.InUse"/>, <see cref="HostFailure.NotAFile"/>, <see cref="HostFailure.SymbolicLink"/>, and others.</exception>
+    public abstract SafeFileHandle OpenLocked(string name, bool writable, bool exclusive, out HostStat stat);
+
+    /// <summary>Makes a file, open to be written, with an exclusive lock; never opens one that exists.</summary>
+    /// <param name="name">A single name.</param>
+    /// <param name="mode">Permission bits, of which the process' mask is taken off.</param>
+    /// <param name="preallocate">Bytes to reserve on the medium, where it can; the length stays 0.</param>
+    public abstract SafeFileHandle CreateLocked(string name, uint mode, long preallocate);
+
+    /// <summary>What an open file is.</summary>
+    /// <param name="file">The file.</param>
+    public abstract HostStat GetStatOf(SafeFileHandle file);
+
+    /// <summary>Removes an empty folder.</summary>
+    /// <param name="name">A single name.</param>
+    public abstract void RemoveDirectory(string name);
+
+    /// <summary>Moves an entry to another folder of the same volume in one step; a file of that name is replaced.</summary>
+    /// <param name="name">The name it has here.</param>
+    /// <param name="folder">Where it goes.</param>
+    /// <param name="newName">The name it gets there.</param>
+    public abstract void MoveTo(string name, HostDirectory folder, string newName);
+
+    /// <summary>As <see cref="MoveTo"/>, but never over anything that exists.</summary>
+    /// <param name="name">The name it has here.</param>
+    /// <param name="folder">Where it goes.</param>
+    /// <param name="newName">The name it gets there.</param>
+    public abstract FileSystemCalls.RenameOutcome MoveToFree(string name, HostDirectory folder, string newName);
+
+    /// <summary>Exchanges two entries in one step; both must exist.</summary>
+    /// <param name="name">The one here.</param>
+    /// <param name="folder">Where the other one is.</param>
+    /// <param name="other">Its name.</param>
+    public abstract FileSystemCalls.RenameOutcome Exchange(string name, HostDirectory folder, string other);
+
+    /// <summary>Makes the names in this folder durable, as far as the host can.</summary>
+    /// <exception cref="IOException">The medium failed.</exception>
+    public abstract void Flush();
+
     /// <summary>Whether a file can be renamed while it is open, and its identity is a number of its own.</summary>
     public virtual bool KeepsOpenFilesOnRename => true;
 

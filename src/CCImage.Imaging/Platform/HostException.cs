@@ -38,6 +38,15 @@ internal enum HostFailure
 
     /// <summary>The name changed its meaning between two looks at it: somebody replaced what was there.</summary>
     Replaced,
+
+    /// <summary>Somebody else holds a lock on it.</summary>
+    InUse,
+
+    /// <summary>A regular file was expected, and something else is there.</summary>
+    NotAFile,
+
+    /// <summary>This process, or the system, has as many files open as it may.</summary>
+    TooManyFiles,
 }
 
 /// <summary>

@@ -6,7 +6,7 @@ namespace CCImage.Platform;
 /// </summary>
 internal sealed class HostPath : IDisposable
 {
-    private const int MaximumOpen = 32;
+    private const int MaximumOpen = 16;
 
     private readonly List<(HostDirectory? Folder, HostIdentity Identity)> _chain = [];
     private int _firstOpen;

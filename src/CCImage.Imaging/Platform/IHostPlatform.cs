@@ -1,3 +1,5 @@
+using Microsoft.Win32.SafeHandles;
+
 namespace CCImage.Platform;
 
 /// <summary>
@@ -23,6 +25,15 @@ internal interface IHostPlatform
     /// </summary>
     /// <param name="path">A full path.</param>
     HostDirectory OpenDirectory(string path);
+
+    /// <summary>
+    /// Opens a regular file, as <see cref="HostDirectory.OpenLocked"/> does; links in this path are followed: it is the user's own choice.
+    /// </summary>
+    /// <param name="path">A path.</param>
+    /// <param name="writable">Whether it is to be written.</param>
+    /// <param name="exclusive">Whether nobody else may have it open.</param>
+    /// <param name="stat">What was opened.</param>
+    SafeFileHandle OpenFile(string path, bool writable, bool exclusive, out HostStat stat) => throw new NotSupportedException();
 
     /// <summary>
     /// Whether a folder that lies on another volume than the folder above it is no place where that volume is mounted, but a way from the one volume to the
@@ -70,15 +81,22 @@ internal static class HostPlatform
     /// Marks a folder as one that is shown as a file: on macOS by the bundle bit of the Finder's flags (CarbonCore's Finder.h, kHasBundle), whatever its
     /// name. Elsewhere, and where the file system keeps no attributes, nothing happens: Finder knows the extension of bundles too.
     /// </summary>
-    /// <param name="path">A folder without Finder info.</param>
-    internal static void MarkAsPackage(string path)
+    /// <param name="folder">A folder without Finder info.</param>
+    internal static void MarkAsPackage(HostDirectory folder)
     {
         if (!OperatingSystem.IsMacOS()) return;
         const int flagsOffset = 8;
         const byte hasBundle = 0x20;
         Span<byte> finderInfo = stackalloc byte[32];
         finderInfo[flagsOffset] = hasBundle;
-        _ = MacCalls.SetAttribute(path, HostAttributes.FinderInfoName, finderInfo, (nuint)finderInfo.Length, 0, 0);
+        try
+        {
+            folder.SetAttribute(HostNode.Self, HostAttributes.FinderInfoName, finderInfo);
+        }
+        catch (HostException)
+        {
+            // A file system without attributes.
+        }
     }
 
     /// <summary>What makes a path the same file as another; links are followed. Null when nothing is there, or may not be asked.</summary>

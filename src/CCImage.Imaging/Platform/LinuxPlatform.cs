@@ -63,9 +63,18 @@ internal sealed class LinuxPlatform : IHostPlatform
     }
 
     /// <inheritdoc/>
+    public SafeFileHandle OpenFile(string path, bool writable, bool exclusive, out HostStat stat)
+    {
+        // Looked at before it is opened: opening a device may have effects.
+        if (LinuxCalls.Stat(LinuxCalls.CurrentFolder, path, LinuxCalls.AtNoAutomount, LinuxCalls.AllStats, out LinuxStat found) != 0)
+            throw LinuxDirectory.FailureOf(Marshal.GetLastPInvokeError());
+        return UnixFiles.Open(path, LinuxDirectory.OpenFileFlags, writable, exclusive, found.ToHostStat(), LinuxDirectory.StatOf, LinuxDirectory.FailureOf, out stat);
+    }
+
+    /// <inheritdoc/>
     public HostDirectory OpenDirectory(string path)
     {
-        int descriptor = UnixCalls.Open(path, LinuxDirectory.OpenFolderFlags);
+        int descriptor = FileDescriptors.Open(() => UnixCalls.Open(path, LinuxDirectory.OpenFolderFlags));
         return descriptor >= 0 ? LinuxDirectory.Take(descriptor) : throw LinuxDirectory.FailureOf(Marshal.GetLastPInvokeError());
     }
 
@@ -103,7 +112,8 @@ internal sealed class LinuxDirectory : UnixDirectory
 
     private static readonly UnixNumbers s_numbers = new(
         Create: 0x40 | 0x80 | 2 | CloseOnExec | s_noFollow, OpenFolder: s_directory | CloseOnExec, OpenFile: 0x800 | CloseOnExec | s_noFollow,
-        NoFollow: s_noFollow, AtNoFollow: 0x100, AtEffectiveAccess: 0x200, OmitTime: 0x3FFFFFFE, NoAccessTime: 0x40000);
+        NoFollow: s_noFollow, AtNoFollow: 0x100, AtEffectiveAccess: 0x200, OmitTime: 0x3FFFFFFE, AtRemoveFolder: 0x200,
+        NoAccessTime: 0x40000);
 
     private static bool s_canListAt = true;
 
@@ -117,6 +127,9 @@ internal sealed class LinuxDirectory : UnixDirectory
 
     /// <summary>O_RDONLY | O_DIRECTORY | O_CLOEXEC.</summary>
     internal static int OpenFolderFlags => s_numbers.OpenFolder;
+
+    /// <summary>O_RDONLY | O_NONBLOCK | O_CLOEXEC.</summary>
+    internal static int OpenFileFlags => s_numbers.OpenFile & ~s_numbers.NoFollow;
 
     /// <inheritdoc/>
     protected override UnixNumbers Numbers => s_numbers;
@@ -332,11 +345,13 @@ internal sealed class LinuxDirectory : UnixDirectory
     protected override HostDirectory Adopt(int descriptor) => Take(descriptor);
 
     /// <inheritdoc/>
-    protected override HostStat GetStat(SafeFileHandle file)
-    {
-        Check(LinuxCalls.StatAt(file, "", LinuxCalls.AtEmptyPath, LinuxCalls.AllStats, out LinuxStat stat));
-        return stat.ToHostStat();
-    }
+    protected override HostStat GetStat(SafeFileHandle file) => StatOf(file);
+
+    /// <summary>What an open file is.</summary>
+    /// <param name="file">The file.</param>
+    internal static HostStat StatOf(SafeFileHandle file) =>
+        LinuxCalls.StatAt(file, "", LinuxCalls.AtEmptyPath, LinuxCalls.AllStats, out LinuxStat stat) == 0
+            ? stat.ToHostStat() : throw FailureOf(Marshal.GetLastPInvokeError());
 
     /// <inheritdoc/>
     protected override HostException Failure(int error) => FailureOf(error);

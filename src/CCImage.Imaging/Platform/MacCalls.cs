@@ -83,9 +83,6 @@ internal static partial class MacCalls
     [LibraryImport("libc", EntryPoint = "fchflags", SetLastError = true)]
     public static partial int SetFlags(SafeFileHandle file, uint flags);
 
-    [LibraryImport("libc", EntryPoint = "setxattr", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    public static partial int SetAttribute(string path, string name, ReadOnlySpan<byte> value, nuint size, uint position, int options);
-
     // unistd.h, of 64-bit systems: the options are an unsigned int. setattrlistat: macOS 10.13.
     [LibraryImport("libc", EntryPoint = "fgetattrlist", SetLastError = true)]
     public static partial int GetAttributes(SafeFileHandle file, in MacAttributeList wanted, out MacTimeAnswer answer, nuint size, uint options);

@@ -30,7 +30,7 @@ internal sealed class MacDirectory : UnixDirectory
 
     private static readonly UnixNumbers s_numbers = new(
         Create: Create | Exclusive | 2 | NoFollow | CloseOnExec, OpenFolder: Directory | CloseOnExec, OpenFile: NonBlocking | NoFollow | CloseOnExec,
-        NoFollow: NoFollow, AtNoFollow: 0x20, AtEffectiveAccess: 0x10, OmitTime: -2);
+        NoFollow: NoFollow, AtNoFollow: 0x20, AtEffectiveAccess: 0x10, OmitTime: -2, AtRemoveFolder: 0x80);
 
     private MacDirectory(SafeFileHandle folder, in HostStat stat)
         : base(folder, stat)
@@ -39,6 +39,9 @@ internal sealed class MacDirectory : UnixDirectory
 
     /// <summary>O_RDONLY | O_DIRECTORY | O_CLOEXEC.</summary>
     internal static int OpenFolderFlags => s_numbers.OpenFolder;
+
+    /// <summary>O_RDONLY | O_NONBLOCK | O_CLOEXEC.</summary>
+    internal static int OpenFileFlags => s_numbers.OpenFile & ~s_numbers.NoFollow;
 
     /// <inheritdoc/>
     protected override UnixNumbers Numbers => s_numbers;
@@ -262,11 +265,12 @@ internal sealed class MacDirectory : UnixDirectory
     protected override HostDirectory Adopt(int descriptor) => Take(descriptor);
 
     /// <inheritdoc/>
-    protected override HostStat GetStat(SafeFileHandle file)
-    {
-        Check(MacCalls.Stat(file, out MacStat stat));
-        return stat.ToHostStat();
-    }
+    protected override HostStat GetStat(SafeFileHandle file) => StatOf(file);
+
+    /// <summary>What an open file is.</summary>
+    /// <param name="file">The file.</param>
+    internal static HostStat StatOf(SafeFileHandle file) =>
+        MacCalls.Stat(file, out MacStat stat) == 0 ? stat.ToHostStat() : throw FailureOf(Marshal.GetLastPInvokeError());
 
     /// <inheritdoc/>
     protected override HostException Failure(int error) => FailureOf(error);

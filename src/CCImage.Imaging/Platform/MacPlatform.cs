@@ -1,4 +1,5 @@
 using System.Runtime.InteropServices;
+using Microsoft.Win32.SafeHandles;
 
 namespace CCImage.Platform;
 
@@ -90,9 +91,17 @@ internal sealed class MacPlatform : IHostPlatform
         MacCalls.Stat(path, followLink: false, out MacStat stat) == 0 ? stat.ToHostStat() : throw MacDirectory.FailureOf(Marshal.GetLastPInvokeError());
 
     /// <inheritdoc/>
+    public SafeFileHandle OpenFile(string path, bool writable, bool exclusive, out HostStat stat)
+    {
+        // Looked at before it is opened: opening a device may have effects.
+        if (MacCalls.Stat(path, followLink: true, out MacStat found) != 0) throw MacDirectory.FailureOf(Marshal.GetLastPInvokeError());
+        return UnixFiles.Open(path, MacDirectory.OpenFileFlags, writable, exclusive, found.ToHostStat(), MacDirectory.StatOf, MacDirectory.FailureOf, out stat);
+    }
+
+    /// <inheritdoc/>
     public HostDirectory OpenDirectory(string path)
     {
-        int descriptor = UnixCalls.Open(path, MacDirectory.OpenFolderFlags);
+        int descriptor = FileDescriptors.Open(() => UnixCalls.Open(path, MacDirectory.OpenFolderFlags));
         return descriptor >= 0 ? MacDirectory.Take(descriptor) : throw MacDirectory.FailureOf(Marshal.GetLastPInvokeError());
     }
 

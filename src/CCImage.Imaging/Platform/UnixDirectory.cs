@@ -14,9 +14,10 @@ namespace CCImage.Platform;
 /// <param name="AtNoFollow">AT_SYMLINK_NOFOLLOW.</param>
 /// <param name="AtEffectiveAccess">AT_EACCESS.</param>
 /// <param name="OmitTime">UTIME_OMIT.</param>
+/// <param name="AtRemoveFolder">AT_REMOVEDIR.</param>
 /// <param name="NoAccessTime">O_NOATIME: reading leaves no trace on the source; 0 where there is no such thing.</param>
 internal sealed record UnixNumbers(
-    int Create, int OpenFolder, int OpenFile, int NoFollow, int AtNoFollow, int AtEffectiveAccess, long OmitTime, int NoAccessTime = 0);
+    int Create, int OpenFolder, int OpenFile, int NoFollow, int AtNoFollow, int AtEffectiveAccess, long OmitTime, int AtRemoveFolder, int NoAccessTime = 0);
 
 /// <summary>What Linux and macOS have in common: a folder is a descriptor, and everything goes by the calls whose names end in <c>at</c>.</summary>
 internal abstract class UnixDirectory : HostDirectory
@@ -49,7 +50,7 @@ internal abstract class UnixDirectory : HostDirectory
     /// <inheritdoc/>
     public override HostDirectory OpenParent(HostIdentity expected)
     {
-        HostDirectory parent = Adopt(Check(UnixCalls.OpenAt(Handle, "..", Numbers.OpenFolder)));
+        HostDirectory parent = Adopt(Check(FileDescriptors.Open(() => UnixCalls.OpenAt(Handle, "..", Numbers.OpenFolder))));
         if (parent.Stat.Identity == expected) return parent;
         parent.Dispose();
         throw new HostException(HostFailure.Replaced, "The folder was moved meanwhile.");
@@ -81,9 +82,11 @@ internal abstract class UnixDirectory : HostDirectory
     protected int OpenToRead(string name, int flags)
     {
         const int NotPermitted = 1;
-        int descriptor = UnixCalls.OpenAt(Handle, name, flags | Numbers.NoAccessTime);
-        if (descriptor < 0 && Numbers.NoAccessTime != 0 && Marshal.GetLastPInvokeError() == NotPermitted) descriptor = UnixCalls.OpenAt(Handle, name, flags);
-        return Check(descriptor);
+        return Check(FileDescriptors.Open(() =>
+        {
+            int descriptor = UnixCalls.OpenAt(Handle, name, flags | Numbers.NoAccessTime);
+            return descriptor < 0 && Numbers.NoAccessTime != 0 && Marshal.GetLastPInvokeError() == NotPermitted ? UnixCalls.OpenAt(Handle, name, flags) : descriptor;
+        }));
     }
 
     /// <inheritdoc/>
@@ -128,8 +131,86 @@ internal abstract class UnixDirectory : HostDirectory
     public override SafeFileHandle CreateFile(string name)
     {
         RequireName(name);
-        return new SafeFileHandle(Check(CreateAt(name, Numbers.Create, 0x180)), ownsHandle: true);
+        return new SafeFileHandle(Check(FileDescriptors.Open(() => CreateAt(name, Numbers.Create, 0x180))), ownsHandle: true);
     }
+
+    /// <inheritdoc/>
+    public override SafeFileHandle OpenLocked(string name, bool writable, bool exclusive, out HostStat stat)
+    {
+        RequireName(name);
+        UnixFiles.RequireFile(GetStat(name));
+        var file = new SafeFileHandle(
+            Check(FileDescriptors.Open(() => UnixCalls.OpenAt(Handle, name, Numbers.OpenFile | (writable ? UnixFiles.ReadWrite : 0)))), ownsHandle: true);
+        try
+        {
+            // Once more, of what is open now.
+            stat = GetStat(file);
+            UnixFiles.RequireFile(stat);
+            UnixFiles.Lock(file, exclusive);
+            return file;
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public override SafeFileHandle CreateLocked(string name, uint mode, long preallocate)
+    {
+        RequireName(name);
+        var file = new SafeFileHandle(Check(FileDescriptors.Open(() => CreateAt(name, Numbers.Create, mode))), ownsHandle: true);
+        try
+        {
+            UnixFiles.Lock(file, exclusive: true);
+            if (preallocate > 0 && UnixFiles.Reserve(file, preallocate) is int error and not 0) throw Failure(error);
+            return file;
+        }
+        catch
+        {
+            file.Dispose();
+            Remove(name);
+            throw;
+        }
+    }
+
+    /// <inheritdoc/>
+    public override HostStat GetStatOf(SafeFileHandle file) => GetStat(file);
+
+    /// <inheritdoc/>
+    public override void RemoveDirectory(string name)
+    {
+        RequireName(name);
+        Check(UnixCalls.UnlinkAt(Handle, name, Numbers.AtRemoveFolder));
+    }
+
+    /// <inheritdoc/>
+    public override void MoveTo(string name, HostDirectory folder, string newName)
+    {
+        RequireName(name);
+        RequireName(newName);
+        Check(UnixCalls.RenameAt(Handle, name, ((UnixDirectory)folder).Handle, newName));
+    }
+
+    /// <inheritdoc/>
+    public override FileSystemCalls.RenameOutcome MoveToFree(string name, HostDirectory folder, string newName)
+    {
+        RequireName(name);
+        RequireName(newName);
+        return FileSystemCalls.RenameNoReplace(Handle, name, ((UnixDirectory)folder).Handle, newName);
+    }
+
+    /// <inheritdoc/>
+    public override FileSystemCalls.RenameOutcome Exchange(string name, HostDirectory folder, string other)
+    {
+        RequireName(name);
+        RequireName(other);
+        return FileSystemCalls.Exchange(Handle, name, ((UnixDirectory)folder).Handle, other);
+    }
+
+    /// <inheritdoc/>
+    public override void Flush() => FileSystemCalls.FlushFolder(Handle);
 
     /// <inheritdoc/>
     public override void CreateSymbolicLink(string name, string target)
@@ -249,6 +330,7 @@ internal abstract class UnixDirectory : HostDirectory
         2 => HostFailure.NotFound,
         17 => HostFailure.AlreadyExists,
         20 => HostFailure.NotADirectory,
+        23 or 24 => HostFailure.TooManyFiles,
         7 or 34 => HostFailure.NotSupported,
         22 or 84 or 92 => HostFailure.BadName,
         27 => HostFailure.FileTooLarge,

@@ -48,6 +48,9 @@ internal sealed class WindowsPlatform : IHostPlatform
     public HostStat GetStat(string path) => PortableDirectory.StatOf(path);
 
     /// <inheritdoc/>
+    public SafeFileHandle OpenFile(string path, bool writable, bool exclusive, out HostStat stat) => PortableDirectory.OpenLocked(path, followLink: true, writable, exclusive, out stat);
+
+    /// <inheritdoc/>
     public HostDirectory OpenDirectory(string path) => PortableDirectory.Open(Path.GetFullPath(path), followLink: true);
 
     /// <inheritdoc/>
@@ -278,6 +281,98 @@ internal sealed class PortableDirectory : HostDirectory
     }
 
     /// <inheritdoc/>
+    public override SafeFileHandle OpenLocked(string name, bool writable, bool exclusive, out HostStat stat) =>
+        OpenLocked(PathOf(name), followLink: false, writable, exclusive, out stat);
+
+    /// <summary>Opens a regular file with a lock.</summary>
+    /// <param name="path">A path.</param>
+    /// <param name="followLink">Whether it may be a link.</param>
+    /// <param name="writable">Whether it is to be written.</param>
+    /// <param name="exclusive">Whether nobody else may have it open.</param>
+    /// <param name="stat">Receives what was opened.</param>
+    internal static SafeFileHandle OpenLocked(string path, bool followLink, bool writable, bool exclusive, out HostStat stat)
+    {
+        stat = StatOf(path);
+        if (stat.Kind == EntryKind.SymbolicLink && followLink)
+        {
+            path = Guard(() => File.ResolveLinkTarget(path, returnFinalTarget: true)?.FullName ?? path);
+            stat = StatOf(path);
+        }
+
+        UnixFiles.RequireFile(stat);
+        return Guard(() => File.OpenHandle(path, FileMode.Open, writable ? FileAccess.ReadWrite : FileAccess.Read, exclusive ? FileShare.None : FileShare.Read));
+    }
+
+    /// <inheritdoc/>
+    public override SafeFileHandle CreateLocked(string name, uint mode, long preallocate)
+    {
+        string path = PathOf(name);
+        try
+        {
+            return Guard(() => File.OpenHandle(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, FileOptions.None, preallocate));
+        }
+        catch (HostException e) when (e.Failure == HostFailure.Other && Path.Exists(path))
+        {
+            throw new HostException(HostFailure.AlreadyExists, "It exists.", e);
+        }
+    }
+
+    /// <inheritdoc/>
+    public override HostStat GetStatOf(SafeFileHandle file) => Guard(() => new HostStat
+    {
+        Kind = EntryKind.File, Identity = Stat.Identity, LinkCount = 1, Mode = 0x1A4u, Size = RandomAccess.GetLength(file), ModifyTime = UnixTime.From(File.GetLastWriteTimeUtc(file)),
+    });
+
+    /// <inheritdoc/>
+    public override void RemoveDirectory(string name)
+    {
+        string path = PathOf(name);
+        Guard(() =>
+        {
+            Directory.Delete(path);
+            return 0;
+        });
+    }
+
+    /// <inheritdoc/>
+    public override void MoveTo(string name, HostDirectory folder, string newName) => Move(name, folder, newName, overwrite: true);
+
+    /// <inheritdoc/>
+    public override FileSystemCalls.RenameOutcome MoveToFree(string name, HostDirectory folder, string newName)
+    {
+        string to = ((PortableDirectory)folder).PathOf(newName);
+        if (Path.Exists(to)) return FileSystemCalls.RenameOutcome.Exists;
+        try
+        {
+            Move(name, folder, newName, overwrite: false);
+            return FileSystemCalls.RenameOutcome.Done;
+        }
+        catch (HostException) when (Path.Exists(to))
+        {
+            return FileSystemCalls.RenameOutcome.Exists;
+        }
+    }
+
+    /// <inheritdoc/>
+    public override FileSystemCalls.RenameOutcome Exchange(string name, HostDirectory folder, string other) => FileSystemCalls.RenameOutcome.NotSupported;
+
+    /// <inheritdoc/>
+    public override void Flush()
+    {
+    }
+
+    private void Move(string name, HostDirectory folder, string newName, bool overwrite)
+    {
+        string from = PathOf(name), to = ((PortableDirectory)folder).PathOf(newName);
+        Guard(() =>
+        {
+            if (Directory.Exists(from)) Directory.Move(from, to);
+            else File.Move(from, to, overwrite);
+            return 0;
+        });
+    }
+
+    /// <inheritdoc/>
     public override void SetOwner(HostNode node, uint user, uint group)
     {
         if (user != UnknownOwner || group != UnknownOwner) throw NotHere("owners by number");
@@ -356,6 +451,7 @@ internal sealed class PortableDirectory : HostDirectory
                         80 or 183 => HostFailure.AlreadyExists,
                         206 or 123 => HostFailure.BadName,
                         19 => HostFailure.ReadOnly,
+                        32 or 33 when OperatingSystem.IsWindows() => HostFailure.InUse,
                         223 => HostFailure.FileTooLarge,
                         _ => HostFailure.Other,
                     },

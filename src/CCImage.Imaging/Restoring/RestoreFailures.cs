@@ -24,7 +24,7 @@ internal sealed class RestoreFailures(TreeRestoreOptions options, IHostPlatform 
     /// <summary>Whether an error of the image's leaves nothing to go on with. Damage is that of one file; so is a place of the medium that cannot be read.</summary>
     /// <param name="e">The error.</param>
     public bool EndsJob(ImageException e) =>
-        e.Id is ImageErrorId.ImageUnreadable or ImageErrorId.InputOutputFailed or ImageErrorId.ImageNotFound or ImageErrorId.AccessDenied && options.IsSourceGone();
+        e.Id == ImageErrorId.ImageInUse || e.Id is ImageErrorId.ImageUnreadable or ImageErrorId.InputOutputFailed or ImageErrorId.ImageNotFound or ImageErrorId.AccessDenied && options.IsSourceGone();
 
     /// <summary>The error for what the host refused.</summary>
     /// <param name="entry">The entry that was being made.</param>

@@ -35,32 +35,134 @@ internal sealed class FileStorage : BlockStorage
     /// <summary>Opens an existing file for reading.</summary>
     /// <param name="path">The file.</param>
     /// <exception cref="ImageException">Not found, in use, unreadable.</exception>
-    public static FileStorage OpenRead(string path) => Open(path, FileMode.Open, writable: false, 0);
+    public static FileStorage OpenRead(string path) => Open(path, writable: false);
 
     /// <summary>Opens an existing file for reading and writing, exclusively.</summary>
     /// <param name="path">The file.</param>
     /// <exception cref="ImageException">Not found, in use, not writable.</exception>
-    public static FileStorage OpenWrite(string path) => Open(path, FileMode.Open, writable: true, 0);
+    public static FileStorage OpenWrite(string path) => Open(path, writable: true);
+
+    /// <summary>Opens an existing file of a folder that is held open; a link is not followed.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="name">A single name.</param>
+    /// <param name="path">The file's path, for errors.</param>
+    /// <param name="writable">Whether it is to be written; then nobody else may have it open.</param>
+    /// <exception cref="HostException">What the host says.</exception>
+    public static FileStorage Open(HostDirectory folder, string name, string path, bool writable) =>
+        Take(path, folder.OpenLocked(name, writable, exclusive: writable, out _), writable);
+
+    /// <summary>Creates a file in a folder that is held open, for reading and writing, exclusively.</summary>
+    /// <param name="folder">The folder.</param>
+    /// <param name="name">A single name; nothing may have it.</param>
+    /// <param name="path">The file's path, for errors.</param>
+    /// <param name="mode">Permission bits, of which the process' mask is taken off.</param>
+    /// <param name="preallocate">As for <see cref="CreateNew(string, FileMode, long)"/>.</param>
+    /// <exception cref="ImageException">What the host says.</exception>
+    public static FileStorage CreateNew(HostDirectory folder, string name, string path, uint mode, long preallocate = 0)
+    {
+        // Asked first: a file system that is told to reserve more than it has takes all there is before it says no,
+        // and whoever else writes there meets a full disk in the meantime.
+        if (preallocate > 0 && FreeSpaceAt(path) is long free && free < preallocate) throw NoRoomFor(preallocate, path);
+        try
+        {
+            return Take(path, folder.CreateLocked(name, mode, preallocate), writable: true);
+        }
+        catch (HostException e) when (preallocate > 0 && e.Failure == HostFailure.NoSpace)
+        {
+            throw NoRoomFor(preallocate, path, e);
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e))
+        {
+            throw FileErrors.Map(e, path, writing: true);
+        }
+    }
+
+    /// <summary>Takes over an open file.</summary>
+    /// <param name="path">Its path, for errors.</param>
+    /// <param name="file">The file; closed when this fails.</param>
+    /// <param name="writable">Whether it is open to be written.</param>
+    public static FileStorage Take(string path, SafeFileHandle file, bool writable)
+    {
+        try
+        {
+            return new FileStorage(path, file, writable);
+        }
+        catch
+        {
+            file.Dispose();
+            throw;
+        }
+    }
 
     /// <summary>Creates a file for reading and writing, exclusively.</summary>
     /// <param name="path">The file.</param>
     /// <param name="mode"><see cref="FileMode.CreateNew"/>: must not exist; others may open or empty an existing one.</param>
     /// <param name="preallocate">Bytes to reserve on the medium; the length stays 0. Where the file system cannot reserve, nothing happens.</param>
     /// <exception cref="ImageException">It exists, no room, not writable.</exception>
-    public static FileStorage CreateNew(string path, FileMode mode = FileMode.CreateNew, long preallocate = 0) =>
-        Open(path, mode, writable: true, preallocate);
+    public static FileStorage CreateNew(string path, FileMode mode = FileMode.CreateNew, long preallocate = 0) => Create(path, mode, preallocate);
 
-    /// <summary>Takes the file from everybody but its owner, as a file that holds keys should be. On Windows the folder's rights decide.</summary>
-    public void MakePrivate()
+    /// <summary>The open file.</summary>
+    internal SafeFileHandle Handle => _file;
+
+    /// <summary>How far the last flush came.</summary>
+    internal FlushReach FlushReach { get; private set; } = FlushReach.Ordinary;
+
+    /// <summary>
+    /// Reads the end of the file back through another handle: on shares, files of another length than what was written have been seen.
+    /// </summary>
+    /// <param name="file">The same file, opened again by its name.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ChecksumMismatch"/>.</exception>
+    public void CheckAsWritten(SafeFileHandle file)
     {
-        if (OperatingSystem.IsWindows()) return;
+        const int tailLength = 4096;
         try
         {
-            File.SetUnixFileMode(_file, UnixFileMode.UserRead | UnixFileMode.UserWrite);
+            long length = Length;
+            int count = (int)Math.Min(tailLength, length);
+            byte[] written = new byte[count], found = new byte[count];
+            long there = RandomAccess.GetLength(file);
+            ReadCore(length - count, written);
+            if (there == length && RandomAccess.Read(file, found, length - count) == count && written.AsSpan().SequenceEqual(found)) return;
+            throw new ImageException(
+                ImageErrorId.ChecksumMismatch, $"What was written does not read back the same: {there} bytes instead of {length}, or another end.", Path,
+                remedy: "Check the share and the network, and write the image again.");
         }
         catch (Exception e) when (FileErrors.IsFileError(e))
         {
             throw FileErrors.Map(e, Path, writing: true);
+        }
+    }
+
+    /// <summary>Refuses a file that became shorter while it was read: then somebody writes to it.</summary>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageInUse"/>; unreadable.</exception>
+    public void CheckUnchanged()
+    {
+        if (_writable) return;
+        try
+        {
+            if (RandomAccess.GetLength(_file) >= Length) return;
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e))
+        {
+            throw FileErrors.Map(e, Path, writing: false);
+        }
+
+        throw new ImageException(
+            ImageErrorId.ImageInUse, "The image was changed while it was read: what was read is not to be relied on.", Path, remedy: "See who writes to it, and run the job again.");
+    }
+
+    /// <summary>Sets the permission bits. On Windows, and where the file system keeps none, nothing happens.</summary>
+    /// <param name="mode">The bits.</param>
+    public void SetMode(uint mode)
+    {
+        if (OperatingSystem.IsWindows()) return;
+        try
+        {
+            if ((uint)File.GetUnixFileMode(_file) != mode) File.SetUnixFileMode(_file, (UnixFileMode)mode);
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e))
+        {
+            // FAT and shares give every file the modes of their mount, and refuse others.
         }
     }
 
@@ -90,8 +192,7 @@ internal sealed class FileStorage : BlockStorage
         if (!_writable) return;
         try
         {
-            // On macOS the runtime issues F_FULLFSYNC.
-            RandomAccess.FlushToDisk(_file);
+            FlushReach = FileSystemCalls.FlushFile(_file);
         }
         catch (Exception e) when (FileErrors.IsFileError(e))
         {
@@ -114,7 +215,7 @@ internal sealed class FileStorage : BlockStorage
         }
         catch (Exception e) when (FileErrors.IsFileError(e))
         {
-            throw FileErrors.Map(e, Path, writing: false);
+            throw FileErrors.MapRead(e, Path, offset);
         }
     }
 
@@ -205,35 +306,36 @@ internal sealed class FileStorage : BlockStorage
     /// <inheritdoc/>
     protected override void Dispose(bool disposing)
     {
-        if (disposing) _file.Dispose();
+        if (disposing)
+        {
+            UnixFiles.Unlock(_file);
+            _file.Dispose();
+        }
+
         base.Dispose(disposing);
     }
 
-    private static FileStorage Open(string path, FileMode mode, bool writable, long preallocate)
+    private static FileStorage Open(string path, bool writable)
     {
         try
         {
-            if (Directory.Exists(path))
-                throw new ImageException(
-                    writable ? ImageErrorId.DestinationUnwritable : ImageErrorId.UnknownFormat, "This is a folder, not a file.", path,
-                    remedy: "Name the file.");
+            return Take(path, HostPlatform.Current.OpenFile(path, writable, exclusive: writable, out _), writable);
+        }
+        catch (Exception e) when (FileErrors.IsFileError(e))
+        {
+            bool missing = e is HostException { Failure: HostFailure.NotFound or HostFailure.NotADirectory };
+            throw FileErrors.Map(e, path, writable && !missing);
+        }
+    }
 
-            // Asked first: a file system that is told to reserve more than it has takes all there is before it says no,
-            // and whoever else writes there meets a full disk in the meantime.
+    private static FileStorage Create(string path, FileMode mode, long preallocate)
+    {
+        try
+        {
             if (preallocate > 0 && FreeSpaceAt(path) is long free && free < preallocate) throw NoRoomFor(preallocate, path);
 
-            // Unix locks are exclusive for FileShare.None and shared for everything else.
-            SafeFileHandle file = File.OpenHandle(
-                path, mode, writable ? FileAccess.ReadWrite : FileAccess.Read, writable ? FileShare.None : FileShare.Read, FileOptions.None, preallocate);
-            try
-            {
-                return new FileStorage(path, file, writable);
-            }
-            catch
-            {
-                file.Dispose();
-                throw;
-            }
+            // Unix locks are exclusive for FileShare.None.
+            return Take(path, File.OpenHandle(path, mode, FileAccess.ReadWrite, FileShare.None, FileOptions.None, preallocate), writable: true);
         }
         catch (IOException e) when (mode == FileMode.CreateNew && File.Exists(path))
         {
@@ -243,8 +345,7 @@ internal sealed class FileStorage : BlockStorage
         catch (Exception e) when (FileErrors.IsFileError(e))
         {
             // The runtime gives no code when it cannot reserve: then the free space tells which limit was met.
-            bool missing = mode == FileMode.Open && e is (FileNotFoundException or DirectoryNotFoundException);
-            ImageException mapped = FileErrors.Map(e, path, writable && !missing);
+            ImageException mapped = FileErrors.Map(e, path, writing: true);
             if (preallocate == 0 || mapped.Id != ImageErrorId.DestinationUnwritable || e is UnauthorizedAccessException) throw mapped;
             throw FreeSpaceAt(path) >= preallocate ? FileErrors.TooBig(path, e) : NoRoomFor(preallocate, path, e);
         }

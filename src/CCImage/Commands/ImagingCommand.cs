@@ -5,6 +5,7 @@ using CCImage.Encryption;
 using CCImage.Errors;
 using CCImage.Parameters;
 using CCImage.Pipeline;
+using TerminationSignals = CCImage.Platform.TerminationSignals;
 
 namespace CCImage.Commands;
 
@@ -126,6 +127,7 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         T result = default!;
         ExceptionDispatchInfo? failure = null;
         bool ended = false;
+        IDisposable watch = TerminationSignals.Watch(cancellation);
         var worker = new Thread(() =>
         {
             try
@@ -138,6 +140,7 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
             }
             finally
             {
+                watch.Dispose();
                 Volatile.Write(ref ended, true);
                 _observer.Signal();
             }

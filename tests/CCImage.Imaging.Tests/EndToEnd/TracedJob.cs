@@ -75,7 +75,7 @@ internal static class TracedJob
         if (open < 0 || close < 0 || line[close + 4] is '-' or '?') return null;
         string name = line[..open];
         string[] arguments = line[(open + 1)..close].Split(", ");
-        string path = PathOf(name is "openat" ? arguments[1] : arguments[0]);
+        string path = name.EndsWith("at", StringComparison.Ordinal) && name != "creat" || name == "renameat2" ? Path.Combine(PathOf(arguments[0]), PathOf(arguments[1])) : PathOf(arguments[0]);
         if (path != image && !path.StartsWith(image + "/", StringComparison.Ordinal) && !path.StartsWith(image + ".", StringComparison.Ordinal)) return null;
         return name switch
         {
@@ -87,7 +87,8 @@ internal static class TracedJob
             "fallocate" when arguments[1].Contains("PUNCH_HOLE", StringComparison.Ordinal) => new(HostCallKind.Punch, path, Number(2), Number(3)),
             "fsync" or "fdatasync" => new(HostCallKind.Flush, path),
             "rename" => new(HostCallKind.Rename, path) { Target = PathOf(arguments[1]) },
-            "unlink" => new(HostCallKind.Delete, path),
+            "renameat" => new(HostCallKind.Rename, path) { Target = Path.Combine(PathOf(arguments[2]), PathOf(arguments[3])) },
+            "unlink" or "unlinkat" => new(HostCallKind.Delete, path),
             _ => throw new NotSupportedException($"The job calls {name} of {path}."),
         };
 

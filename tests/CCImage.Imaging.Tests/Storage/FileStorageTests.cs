@@ -57,7 +57,7 @@ public sealed class FileStorageTests : WritableStorageContract
     public void ReportsThatThereIsNoRoom()
     {
         Require.Linux();
-        using FileStorage full = FileStorage.OpenWrite("/dev/full");
+        using FileStorage full = FileStorage.Take("/dev/full", File.OpenHandle("/dev/full", FileMode.Open, FileAccess.ReadWrite), writable: true);
         Assert.Equal(ImageErrorId.DestinationFull, Assert.Throws<ImageException>(() => full.Write(0, new byte[512])).Id);
         ImageException reserve = Assert.Throws<ImageException>(() => FileStorage.CreateNew(ImagePath, FileMode.CreateNew, 1L << 43));
         Assert.Equal(ImageErrorId.DestinationFull, reserve.Id);

@@ -23,6 +23,9 @@ internal sealed class SparseBundleBand(long number)
     /// <summary>The band's content; null when there is no file.</summary>
     public BlockStorage? Storage { get; set; }
 
+    /// <summary>The file below <see cref="Storage"/>.</summary>
+    public FileStorage? File { get; set; }
+
     /// <summary>Whether it was written since its last flush.</summary>
     public bool Written
     {

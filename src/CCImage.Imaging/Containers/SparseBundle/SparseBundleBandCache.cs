@@ -6,18 +6,18 @@ namespace CCImage.Containers.SparseBundle;
 /// <summary>The open bands of a bundle: only so many files are kept open, and what was written through one that was closed is flushed by the next flush.</summary>
 /// <param name="files">The bundle's files.</param>
 /// <param name="writable">Whether bands may be written.</param>
-/// <param name="layer">As for <see cref="SparseBundleStorage.Open"/>.</param>
+/// <param name="layer">As for <see cref="SparseBundleStorage.Open(string, bool, Func{BlockStorage, BlockStorage})"/>.</param>
 internal sealed class SparseBundleBandCache(SparseBundleFiles files, bool writable, Func<BlockStorage, BlockStorage>? layer)
 {
-    private const int MaximumOpenBands = 64;
+    private const int MaximumOpenBands = 60;
 
     /// <summary>Guards the fields below it, and every band's reference count.</summary>
     private readonly Lock _lock = new();
     private readonly Dictionary<long, LinkedListNode<SparseBundleBand>> _open = [];
     private readonly LinkedList<SparseBundleBand> _recent = [];
 
-    /// <summary>Bands that were written and closed, but not flushed.</summary>
-    private readonly HashSet<long> _unflushed = [];
+    /// <summary>Bands that were written and closed, but not flushed, and how long their files were then.</summary>
+    private readonly Dictionary<long, long> _unflushed = [];
     private HashSet<long>? _stored;
     private bool _newNames;
 
@@ -71,7 +71,7 @@ internal sealed class SparseBundleBandCache(SparseBundleFiles files, bool writab
     public void Flush()
     {
         List<SparseBundleBand> open;
-        long[] closed;
+        KeyValuePair<long, long>[] closed;
         bool names;
         lock (_lock)
         {
@@ -96,12 +96,13 @@ internal sealed class SparseBundleBandCache(SparseBundleFiles files, bool writab
                 done++;
             }
 
-            foreach (long number in closed)
+            foreach ((long number, long length) in closed)
             {
                 SparseBundleBand band = Acquire(number, create: false);
                 try
                 {
-                    if (band.Storage is not null) FlushBand(band);
+                    if (band.File is null || band.File.Length < length) throw Lost(number, band.File?.Length ?? 0, length);
+                    FlushBand(band);
                     doneClosed++;
                 }
                 finally
@@ -118,7 +119,7 @@ internal sealed class SparseBundleBandCache(SparseBundleFiles files, bool writab
             lock (_lock)
             {
                 for (int i = done; i < open.Count; i++) open[i].Written = true;
-                _unflushed.UnionWith(closed[doneClosed..]);
+                foreach ((long number, long length) in closed[doneClosed..]) _unflushed[number] = length;
                 _newNames |= names;
             }
 
@@ -175,7 +176,7 @@ internal sealed class SparseBundleBandCache(SparseBundleFiles files, bool writab
 
         lock (_lock)
         {
-            _stored ??= [.. files.List().Select(b => b.Band).Where(b => b < files.Info.BandCount)];
+            _stored ??= [.. files.ListNumbers().Where(b => b < files.Info.BandCount)];
             return [.. _stored.Where(b => b >= first && b <= last).Order()];
         }
     }
@@ -207,26 +208,49 @@ internal sealed class SparseBundleBandCache(SparseBundleFiles files, bool writab
         }
         else if (band.Written)
         {
-            _unflushed.Add(band.Number);
+            _unflushed[band.Number] = band.File!.Length;
         }
 
         band.Storage.Dispose();
-        band.Storage = null;
+        (band.Storage, band.File) = (null, null);
         band.Opened = false;
     }
+
+    /// <summary>Closes the bands that nobody uses just now, for files that are needed more.</summary>
+    /// <returns>Whether there were any.</returns>
+    public bool ReleaseIdle()
+    {
+        // A band that is being closed may open its map, and come back here.
+        if (_lock.IsHeldByCurrentThread) return false;
+        lock (_lock)
+        {
+            SparseBundleBand[] idle = [.. _recent.Where(b => b.Users == 0 && b is { Storage: not null, MapChanged: false })];
+            foreach (SparseBundleBand band in idle)
+            {
+                Close(band);
+                _recent.Remove(_open[band.Number]);
+                _open.Remove(band.Number);
+            }
+
+            return idle.Length > 0;
+        }
+    }
+
+    private ImageException Lost(long number, long length, long expected) => new ImageException(
+        ImageErrorId.ChecksumMismatch, $"A band that was written has {length} bytes instead of {expected}.", place: SparseBundleFiles.PlaceOf(number),
+        remedy: "Check the medium or the share, and write the image again.").WithPath(files.Bundle);
 
     /// <summary>Opens or makes a band's file, with its layer and map.</summary>
     private void Attach(SparseBundleBand band, bool writableNew)
     {
-        string path = files.BandPath(band.Number);
-        FileStorage file = writableNew ? FileStorage.CreateNew(path) : writable ? FileStorage.OpenWrite(path) : FileStorage.OpenRead(path);
+        FileStorage file = writableNew ? files.CreateBand(band.Number) : files.OpenBand(band.Number, writable);
         BlockStorage storage = file;
         try
         {
             if (layer is not null) storage = layer(file);
             if (storage.Length > files.Info.BandSize)
             {
-                throw ImageException.Damaged($"The band's file has {storage.Length} bytes; a band has {files.Info.BandSize}.", $"{SparseBundleFiles.BandsName}/{SparseBundleFiles.NameOf(band.Number)}")
+                throw ImageException.Damaged($"The band's file has {storage.Length} bytes; a band has {files.Info.BandSize}.", SparseBundleFiles.PlaceOf(band.Number))
                     .WithPath(files.Bundle);
             }
 
@@ -238,7 +262,7 @@ internal sealed class SparseBundleBandCache(SparseBundleFiles files, bool writab
             throw;
         }
 
-        band.Storage = storage;
+        (band.Storage, band.File) = (storage, file);
         if (!writableNew) return;
         lock (_lock)
         {
@@ -261,6 +285,7 @@ internal sealed class SparseBundleBandCache(SparseBundleFiles files, bool writab
         {
             FillToEnd(band);
             band.Storage!.Flush();
+            files.CheckAsWritten(band.Number, band.File!);
             if (map is not null) files.WriteMap(band.Number, map);
         }
         catch

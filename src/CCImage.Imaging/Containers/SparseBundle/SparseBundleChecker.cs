@@ -1,5 +1,7 @@
 using CCImage.Binary;
 using CCImage.Diagnostics;
+using CCImage.Platform;
+using CCImage.Sources;
 using CCImage.Storage;
 
 namespace CCImage.Containers.SparseBundle;
@@ -16,23 +18,21 @@ internal sealed class SparseBundleChecker(string path)
     /// <exception cref="ImageException">The host does not let the folder be read.</exception>
     public void Check(ImageFindings findings, CancellationToken cancellation)
     {
-        SparseBundleInfo info;
         try
         {
-            info = SparseBundleStorage.ReadInfo(path, out _);
+            using SparseBundleFolder folder = SparseBundleFolder.Open(path);
+            SparseBundleInfo info = SparseBundleStorage.ReadInfo(folder, out _);
+            CheckLists(folder, findings, info);
+            if (!folder.Has(SparseBundleStorage.TokenName))
+                findings.Note("Bundle token", "The file 'token' is missing; every bundle of Apple's has one. Were the bundle encrypted, its key would be lost.", SparseBundleStorage.TokenName);
+            if (folder.Bands is null) findings.Damaged(Bands, "The folder with the bands is missing.", SparseBundleFiles.BandsName);
+            else CheckBands(folder, folder.Bands, findings, info, cancellation);
+            if (folder.Mapped is { } mapped) CheckMaps(folder, mapped, findings, info, cancellation);
         }
         catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged)
         {
             findings.Damaged(Lists, e);
-            return;
         }
-
-        CheckLists(findings, info);
-        if (!File.Exists(Path.Combine(path, SparseBundleStorage.TokenName)))
-            findings.Note("Bundle token", "The file 'token' is missing; every bundle of Apple's has one. Were the bundle encrypted, its key would be lost.", SparseBundleStorage.TokenName);
-        if (!Directory.Exists(Path.Combine(path, SparseBundleFiles.BandsName))) return; // opening the bundle says so
-        CheckBands(findings, info, cancellation);
-        if (Directory.Exists(Path.Combine(path, SparseBundleFiles.MappedName))) CheckMaps(findings, info, cancellation);
     }
 
     /// <summary>Copies the property list that is right over the one that is not, in one rename.</summary>
@@ -40,39 +40,42 @@ internal sealed class SparseBundleChecker(string path)
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageInUse"/>, or what the host says.</exception>
     public string? Repair()
     {
-        (byte[] Bytes, SparseBundleInfo Info)? list = TryReadList(SparseBundleInfo.FileName, out _), copy = TryReadList(SparseBundleInfo.CopyName, out _);
+        using SparseBundleFolder folder = SparseBundleFolder.Open(path);
+        (byte[] Bytes, SparseBundleInfo Info)? list = TryReadList(folder, SparseBundleInfo.FileName, out _), copy = TryReadList(folder, SparseBundleInfo.CopyName, out _);
         if (list is null && copy is null) return null;
         if (list is not null && copy is not null && list.Value.Info == copy.Value.Info) return null;
         (string good, string bad) = list is null ? (SparseBundleInfo.CopyName, SparseBundleInfo.FileName) : (SparseBundleInfo.FileName, SparseBundleInfo.CopyName);
-        string token = Path.Combine(path, SparseBundleStorage.TokenName);
-        using FileStorage guard = FileStorage.OpenWrite(File.Exists(token) ? token : Path.Combine(path, good)); // whoever writes to the bundle holds it
-        using var file = new AtomicFile(Path.Combine(path, bad), overwrite: true);
-        file.Storage.Write(0, (list ?? copy)!.Value.Bytes);
-        file.Commit();
+
+        // Whoever writes to the bundle holds it. Where the list itself is locked and is the one that is replaced, an open file cannot be everywhere.
+        using (FileStorage guard = folder.OpenGuard(writable: true))
+        {
+            if (OperatingSystem.IsWindows() && Path.GetFileName(guard.Path) == bad) guard.Dispose();
+            folder.ReplaceSmallFile(bad, (list ?? copy)!.Value.Bytes);
+        }
+
         return $"{bad} was restored from {good}.";
     }
 
-    private (byte[] Bytes, SparseBundleInfo Info)? TryReadList(string name, out string fault)
+    private static (byte[] Bytes, SparseBundleInfo Info)? TryReadList(SparseBundleFolder folder, string name, out string fault)
     {
         fault = "is missing";
-        string file = Path.Combine(path, name);
-        if (!File.Exists(file)) return null;
         try
         {
-            byte[] bytes = SparseBundleStorage.ReadSmallFile(file, SparseBundleStorage.MaximumInfoLength);
+            if (folder.ReadSmallFile(name, SparseBundleStorage.MaximumInfoLength) is not { } bytes) return null;
             fault = "is not the list of a sparse bundle";
             return SparseBundleInfo.Read(bytes) is { } info ? (bytes, info) : null;
         }
-        catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged)
+        catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged && e.InnerException is not HostException)
         {
             fault = "is damaged";
             return null;
         }
     }
 
-    private void CheckLists(ImageFindings findings, SparseBundleInfo info)
+    private static void CheckLists(SparseBundleFolder folder, ImageFindings findings, SparseBundleInfo info)
     {
-        (byte[] Bytes, SparseBundleInfo Info)? list = TryReadList(SparseBundleInfo.FileName, out string listFault), copy = TryReadList(SparseBundleInfo.CopyName, out string copyFault);
+        (byte[] Bytes, SparseBundleInfo Info)? list = TryReadList(folder, SparseBundleInfo.FileName, out string listFault),
+            copy = TryReadList(folder, SparseBundleInfo.CopyName, out string copyFault);
         if (list is null) findings.Repairable(Lists, $"Info.plist {listFault}; its copy is right.", SparseBundleInfo.FileName);
         else if (copy is null) findings.Repairable(Lists, $"The copy of Info.plist {copyFault}.", SparseBundleInfo.CopyName);
         else if (list.Value.Info != copy.Value.Info) findings.Repairable(Lists, "The copy of Info.plist says something else than Info.plist.", SparseBundleInfo.CopyName);
@@ -82,13 +85,15 @@ internal sealed class SparseBundleChecker(string path)
         if (info.DiskLength % 512 != 0) findings.Damaged(Lists, $"A disk of {info.DiskLength} bytes does not consist of whole sectors.", SparseBundleInfo.FileName);
     }
 
-    private void CheckBands(ImageFindings findings, SparseBundleInfo info, CancellationToken cancellation)
+    private static void CheckBands(SparseBundleFolder bundle, HostDirectory folder, ImageFindings findings, SparseBundleInfo info, CancellationToken cancellation)
     {
         long bands = 0, wrong = 0;
-        foreach ((string name, long length) in List(SparseBundleFiles.BandsName))
+        foreach ((string name, HostStat stat) in List(bundle, folder, SparseBundleFiles.BandsName))
         {
             cancellation.ThrowIfCancellationRequested();
             string place = $"{SparseBundleFiles.BandsName}/{name}";
+            long length = stat.Size;
+            if (IsNoFile(findings, Bands, stat, place, ref wrong)) continue;
             if (!SparseBundleFiles.TryParseName(name, out long number))
             {
                 findings.Note(Bands, "This is no band's file; something else put it there.", place);
@@ -110,13 +115,15 @@ internal sealed class SparseBundleChecker(string path)
         if (wrong == 0) findings.Ok(Bands, $"{bands} band files, none longer than a band.");
     }
 
-    private void CheckMaps(ImageFindings findings, SparseBundleInfo info, CancellationToken cancellation)
+    private static void CheckMaps(SparseBundleFolder bundle, HostDirectory folder, ImageFindings findings, SparseBundleInfo info, CancellationToken cancellation)
     {
         long expected = Layout.DivideUp(info.BandSize, SparseBundleFiles.MapUnit * 8), wrong = 0;
-        foreach ((string name, long length) in List(SparseBundleFiles.MappedName))
+        foreach ((string name, HostStat stat) in List(bundle, folder, SparseBundleFiles.MappedName))
         {
             cancellation.ThrowIfCancellationRequested();
             string place = $"{SparseBundleFiles.MappedName}/{name}";
+            long length = stat.Size;
+            if (IsNoFile(findings, Maps, stat, place, ref wrong)) continue;
             if (!SparseBundleFiles.TryParseName(name, out _))
             {
                 findings.Note(Maps, "This is no band's map; something else put it there.", place);
@@ -131,18 +138,34 @@ internal sealed class SparseBundleChecker(string path)
         if (wrong == 0) findings.Ok(Maps, "The maps have the right length.");
     }
 
-    // Whatever is in a folder; a length of 0 for what is no file.
-    private IEnumerable<(string Name, long Length)> List(string folder)
+    // A link leads out of the bundle, and what has a band's name and is no file is no band.
+    private static bool IsNoFile(ImageFindings findings, string check, in HostStat stat, string place, ref long wrong)
     {
-        string full = Path.Combine(path, folder);
+        bool isBand = SparseBundleFiles.TryParseName(Path.GetFileName(place), out _);
+        if (stat.IsFile || (!isBand && stat.Kind != EntryKind.SymbolicLink)) return false;
+        wrong++;
+        findings.Damaged(check, stat.Kind == EntryKind.SymbolicLink ? "This is a symbolic link, which a bundle never holds." : "This is not a file.", place);
+        return true;
+    }
+
+    // Whatever is in a folder.
+    private static List<(string Name, HostStat Stat)> List(SparseBundleFolder bundle, HostDirectory folder, string place)
+    {
+        var found = new List<(string Name, HostStat Stat)>();
         try
         {
-            // In one go, for the host's errors; a name and a number each.
-            return [.. new DirectoryInfo(full).EnumerateFileSystemInfos().Select(e => e is FileInfo { Exists: true } file ? (file.Name, file.Length) : (e.Name, 0))];
+            var names = new List<string>();
+            folder.ReadNames(names, []);
+            foreach (string name in names)
+            {
+                if (AtomicFile.StatOf(folder, name) is { } stat) found.Add((name, stat));
+            }
+
+            return found;
         }
-        catch (Exception e) when (FileErrors.IsFileError(e))
+        catch (HostException e)
         {
-            throw FileErrors.Map(e, full, writing: false);
+            throw bundle.ErrorOf(e, place, writing: false);
         }
     }
 }

@@ -6,10 +6,9 @@ using CCImage.Storage;
 namespace CCImage.Containers.SparseBundle;
 
 /// <summary>The files of a bundle's bands and of their maps: their names, which there are, and what is in a map.</summary>
-/// <param name="bundle">The bundle's folder.</param>
+/// <param name="folder">The bundle's folder, which has a folder of bands.</param>
 /// <param name="info">What its property list says.</param>
-/// <param name="hasMaps">Whether it has a folder of maps.</param>
-internal sealed class SparseBundleFiles(string bundle, SparseBundleInfo info, bool hasMaps)
+internal sealed class SparseBundleFiles(SparseBundleFolder folder, SparseBundleInfo info)
 {
     /// <summary>The folder with the bands.</summary>
     public const string BandsName = "bands";
@@ -20,11 +19,15 @@ internal sealed class SparseBundleFiles(string bundle, SparseBundleInfo info, bo
     /// <summary>Bytes of a band that one bit of its map stands for.</summary>
     public const int MapUnit = 4096;
 
-    private readonly string _bandsFolder = Path.Combine(bundle, BandsName), _mappedFolder = Path.Combine(bundle, MappedName);
+    private readonly bool _isOnNetwork = AtomicFile.IsOnNetwork(folder.Path);
     private volatile SparseBundleInfo _info = info;
+    private uint? _mode;
+
+    /// <summary>The bundle's path.</summary>
+    public string Bundle => folder.Path;
 
     /// <summary>The bundle's folder.</summary>
-    public string Bundle => bundle;
+    public SparseBundleFolder Folder => folder;
 
     /// <summary>What the property list says; another capacity is set here.</summary>
     public SparseBundleInfo Info
@@ -34,7 +37,7 @@ internal sealed class SparseBundleFiles(string bundle, SparseBundleInfo info, bo
     }
 
     /// <summary>Whether there is a folder of maps: whether maps are kept up to date.</summary>
-    public bool HasMaps => hasMaps;
+    public bool HasMaps => folder.Mapped is not null;
 
     /// <summary>The name of a band's file.</summary>
     /// <param name="number">The band.</param>
@@ -46,100 +49,102 @@ internal sealed class SparseBundleFiles(string bundle, SparseBundleInfo info, bo
     public static bool TryParseName(string name, out long number) =>
         long.TryParse(name, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out number) && number >= 0 && name == NameOf(number);
 
-    /// <summary>The file of a band.</summary>
+    /// <summary>The name in the bundle of a band's file.</summary>
     /// <param name="number">The band.</param>
-    public string BandPath(long number) => Path.Combine(_bandsFolder, NameOf(number));
-
-    /// <summary>The file of a band's map.</summary>
-    /// <param name="number">The band.</param>
-    public string MapPath(long number) => Path.Combine(_mappedFolder, NameOf(number));
+    public static string PlaceOf(long number) => $"{BandsName}/{NameOf(number)}";
 
     /// <summary>Whether a band has a file. Only a folder that is there can say no: where a disk or a share went away nothing is known, and nothing is zeros.</summary>
     /// <param name="number">The band.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageUnreadable"/>: the host does not say.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageUnreadable"/>: the host does not say; <see cref="ImageErrorId.ImageDamaged"/>: it is no file.</exception>
     public bool HasBand(long number)
     {
-        string path = BandPath(number);
-        if (File.Exists(path)) return true; // false of every error, too
+        bool isThere = folder.StatOf(Bands, NameOf(number), PlaceOf(number)) is not null;
+        folder.CheckBandsAreThere();
+        return isThere;
+    }
+
+    /// <summary>The length of a band's file; null where there is none.</summary>
+    /// <param name="number">The band.</param>
+    /// <exception cref="ImageException">As <see cref="HasBand"/>.</exception>
+    public long? LengthOf(long number) => folder.StatOf(Bands, NameOf(number), PlaceOf(number))?.Size;
+
+    /// <summary>Opens a band's file.</summary>
+    /// <param name="number">The band.</param>
+    /// <param name="writable">Whether it is to be written.</param>
+    /// <exception cref="ImageException">What the host says.</exception>
+    public FileStorage OpenBand(long number, bool writable) => folder.OpenFile(Bands, NameOf(number), PlaceOf(number), writable);
+
+    /// <summary>Makes a band's file, for the eyes of whoever may read the bundle.</summary>
+    /// <param name="number">The band.</param>
+    /// <exception cref="ImageException">What the host says.</exception>
+    public FileStorage CreateBand(long number) => folder.CreateFile(Bands, NameOf(number), PlaceOf(number), _mode ??= folder.ModeOfNewFiles());
+
+    /// <summary>On a share, reads the end of a band that was flushed back by its name: files of another length than what was written have been seen there.</summary>
+    /// <param name="number">The band.</param>
+    /// <param name="file">Its file.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ChecksumMismatch"/>.</exception>
+    public void CheckAsWritten(long number, FileStorage file)
+    {
+        if (!_isOnNetwork) return;
+        using Microsoft.Win32.SafeHandles.SafeFileHandle again = Bands.OpenFile(NameOf(number), out _);
+        file.CheckAsWritten(again);
+    }
+
+    /// <summary>The numbers of the bands that have a file, in the folder's order, those behind the end of the disk included.</summary>
+    /// <exception cref="ImageException">The folder cannot be listed.</exception>
+    public IEnumerable<long> ListNumbers()
+    {
+        var names = new List<string>();
         try
         {
-            HostPlatform.Current.GetStat(path);
-            return true; // a folder: opening it says what is wrong
-        }
-        catch (HostException e) when (e.Failure == HostFailure.NotFound)
-        {
-            if (Directory.Exists(_bandsFolder)) return false;
-            throw new ImageException(
-                ImageErrorId.ImageUnreadable, "The folder with the bands is gone.", _bandsFolder,
-                remedy: "Check that the disk or the share with the image is connected.", innerException: e);
+            Bands.ReadNames(names, []);
         }
         catch (HostException e)
         {
-            throw FileErrors.Map(e, path, writing: false);
+            throw folder.ErrorOf(e, BandsName, writing: false);
+        }
+
+        folder.CheckBandsAreThere();
+        foreach (string name in names)
+        {
+            if (TryParseName(name, out long number)) yield return number;
         }
     }
 
     /// <summary>The files in the folder of bands, in the folder's order, those behind the end of the disk included.</summary>
-    /// <exception cref="ImageException">The folder cannot be listed.</exception>
+    /// <exception cref="ImageException">The folder cannot be listed; <see cref="ImageErrorId.ImageDamaged"/>: one of them is no file.</exception>
     public IEnumerable<SparseBundleBandFile> List()
     {
-        IEnumerator<string> files;
-        try
+        foreach (long number in ListNumbers())
         {
-            files = Directory.EnumerateFiles(_bandsFolder).GetEnumerator();
-        }
-        catch (Exception e) when (FileErrors.IsFileError(e))
-        {
-            throw FileErrors.Map(e, _bandsFolder, writing: false);
-        }
-
-        using (files)
-        {
-            while (true)
-            {
-                SparseBundleBandFile? band = null;
-                try
-                {
-                    if (!files.MoveNext()) yield break;
-                    if (TryParseName(Path.GetFileName(files.Current), out long number)) band = FileOf(number, files.Current);
-                }
-                catch (FileNotFoundException)
-                {
-                    // Gone between listing and asking.
-                }
-                catch (Exception e) when (FileErrors.IsFileError(e))
-                {
-                    throw FileErrors.Map(e, _bandsFolder, writing: false);
-                }
-
-                if (band is { } found) yield return found;
-            }
+            // Null: gone between listing and asking.
+            if (folder.StatOf(Bands, NameOf(number), PlaceOf(number)) is { } stat) yield return new(number, stat.Size, Math.Min(stat.Size, stat.AllocatedBytes ?? stat.Size));
         }
     }
 
     /// <summary>Removes a band and its map. The map goes first: one without a band would be taken for that of the next band of this number.</summary>
     /// <param name="number">The band.</param>
-    /// <exception cref="IOException">As the runtime throws it.</exception>
+    /// <exception cref="HostException">What the host says.</exception>
     public void Remove(long number)
     {
-        if (hasMaps) File.Delete(MapPath(number));
-        File.Delete(BandPath(number));
+        if (folder.Mapped is { } mapped) Remove(mapped, NameOf(number));
+        Remove(Bands, NameOf(number));
     }
 
-    /// <summary>Makes it durable that files were removed, in the order of <see cref="Remove"/>.</summary>
+    /// <summary>Makes it durable that files were removed, in the order of <see cref="Remove(long)"/>.</summary>
     /// <exception cref="IOException">The medium failed.</exception>
     public void FlushRemovals()
     {
-        if (hasMaps) FileSystemCalls.FlushFolder(_mappedFolder);
-        FileSystemCalls.FlushFolder(_bandsFolder);
+        folder.Mapped?.Flush();
+        Bands.Flush();
     }
 
     /// <summary>Makes the names of new files durable, bands first.</summary>
     /// <exception cref="IOException">The medium failed.</exception>
     public void FlushNewNames()
     {
-        FileSystemCalls.FlushFolder(_bandsFolder);
-        if (hasMaps) FileSystemCalls.FlushFolder(_mappedFolder);
+        Bands.Flush();
+        folder.Mapped?.Flush();
     }
 
     /// <summary>Bytes of a band's map.</summary>
@@ -152,16 +157,16 @@ internal sealed class SparseBundleFiles(string bundle, SparseBundleInfo info, bo
     {
         int length = MapLength;
         byte[] map = new byte[length];
-        if (!File.Exists(MapPath(number)))
+        if (!HasMap(number))
         {
             map.AsSpan().Fill(0xFF);
             return map;
         }
 
-        using FileStorage file = FileStorage.OpenRead(MapPath(number));
+        using FileStorage file = OpenMap(number, writable: false);
         if (file.Length != length)
         {
-            throw ImageException.Damaged($"The map of a band has {file.Length} bytes instead of {length}.", $"{MappedName}/{NameOf(number)}").WithPath(bundle);
+            throw ImageException.Damaged($"The map of a band has {file.Length} bytes instead of {length}.", MapPlaceOf(number)).WithPath(Bundle);
         }
 
         file.Read(0, map);
@@ -174,26 +179,39 @@ internal sealed class SparseBundleFiles(string bundle, SparseBundleInfo info, bo
     /// <exception cref="ImageException">What the host says.</exception>
     public void WriteMap(long number, byte[] map)
     {
-        using FileStorage file = FileStorage.CreateNew(MapPath(number), FileMode.OpenOrCreate);
+        using FileStorage file = HasMap(number)
+            ? OpenMap(number, writable: true) : folder.CreateFile(Mapped, NameOf(number), MapPlaceOf(number), _mode ??= folder.ModeOfNewFiles());
         file.Write(0, map);
         file.Flush();
     }
 
-    // Of what the runtime finds behind a link the host was not asked.
-    private static SparseBundleBandFile FileOf(long number, string path)
+    /// <summary>Whether a band has a file of its bits.</summary>
+    /// <param name="number">The band.</param>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: it is no file; unreadable.</exception>
+    public bool HasMap(long number) => folder.Mapped is { } mapped && folder.StatOf(mapped, NameOf(number), MapPlaceOf(number)) is not null;
+
+    /// <summary>Opens the file of a band's bits.</summary>
+    /// <param name="number">The band.</param>
+    /// <param name="writable">Whether it is to be written.</param>
+    /// <exception cref="ImageException">What the host says.</exception>
+    public FileStorage OpenMap(long number, bool writable) => folder.OpenFile(Mapped, NameOf(number), MapPlaceOf(number), writable);
+
+    private HostDirectory Bands => folder.Bands!;
+
+    private HostDirectory Mapped => folder.Mapped!;
+
+    private static string MapPlaceOf(long number) => $"{MappedName}/{NameOf(number)}";
+
+    private static void Remove(HostDirectory folder, string name)
     {
-        HostStat stat;
         try
         {
-            stat = HostPlatform.Current.GetStat(path);
+            folder.Remove(name);
         }
-        catch (HostException e)
+        catch (HostException e) when (e.Failure == HostFailure.NotFound)
         {
-            throw e.Failure == HostFailure.NotFound ? new FileNotFoundException(e.Message, path) : new IOException(e.Message, e);
+            // It is gone already.
         }
-
-        long length = stat.IsFile ? stat.Size : new FileInfo(path).Length;
-        return new(number, length, stat.IsFile ? Math.Min(length, stat.AllocatedBytes ?? length) : length);
     }
 }
 

@@ -54,10 +54,9 @@ internal sealed partial class SparseBundleStorage
             try
             {
                 long count = Layout.DivideUp(Length, BandSizeBytes), within = Length % BandSizeBytes;
-                if (_files.List().Any(b => b.Band >= count)) return true;
-                string copy = System.IO.Path.Combine(Path, SparseBundleInfo.CopyName);
-                if (!File.Exists(copy) || !ReadInfoForChange().AsSpan().SequenceEqual(ReadSmallFile(copy, MaximumInfoLength))) return true;
-                return within > 0 && _files.HasBand(count - 1) && new FileInfo(_files.BandPath(count - 1)).Length > Layout.RoundUp(within, SparseBundleFiles.MapUnit);
+                if (_files.ListNumbers().Any(b => b >= count)) return true;
+                if (_files.Folder.ReadSmallFile(SparseBundleInfo.CopyName, MaximumInfoLength) is not { } copy || !ReadInfoForChange().AsSpan().SequenceEqual(copy)) return true;
+                return within > 0 && _files.LengthOf(count - 1) > Layout.RoundUp(within, SparseBundleFiles.MapUnit);
             }
             catch (Exception e) when (FileErrors.IsFileError(e))
             {
@@ -69,7 +68,19 @@ internal sealed partial class SparseBundleStorage
     /// <summary>Writes both lists anew with another length; keys that are not known here stay.</summary>
     private void ReplaceLists(long length, string? zeros = null, bool removesRecord = false)
     {
-        var list = (PropertyListDictionary)PropertyListReader.Parse(ReadInfoForChange());
+        byte[] bytes = Changed(ReadInfoForChange(), length, zeros, removesRecord);
+
+        // A bundle without a token is locked by the list itself, and an open file cannot be replaced everywhere.
+        bool isGuard = IsGuard(SparseBundleInfo.FileName);
+        if (isGuard) _guard!.Dispose();
+        _files.Folder.ReplaceSmallFile(SparseBundleInfo.FileName, bytes);
+        if (isGuard) _guard = _files.Folder.OpenGuard(writable: true);
+        _files.Folder.ReplaceSmallFile(SparseBundleInfo.CopyName, bytes);
+    }
+
+    private static byte[] Changed(byte[] info, long length, string? zeros, bool removesRecord)
+    {
+        var list = (PropertyListDictionary)PropertyListReader.Parse(info);
         var changed = new PropertyListDictionary();
         foreach ((string key, PropertyListNode value) in list)
         {
@@ -77,37 +88,21 @@ internal sealed partial class SparseBundleStorage
         }
 
         if (zeros is not null && !removesRecord) changed.Add(SparseBundleZeros.Key, zeros);
-        byte[] bytes = PropertyListWriter.Write(changed);
-
-        // A bundle without a token is locked by the list itself, and an open file cannot be replaced everywhere.
-        bool isGuard = _guard is { } guard && System.IO.Path.GetFileName(guard.Path) == SparseBundleInfo.FileName;
-        if (isGuard) _guard!.Dispose();
-        ReplaceSmallFile(SparseBundleInfo.FileName, bytes);
-        if (isGuard) _guard = FileStorage.OpenWrite(System.IO.Path.Combine(Path, SparseBundleInfo.FileName));
-        ReplaceSmallFile(SparseBundleInfo.CopyName, bytes);
+        return PropertyListWriter.Write(changed);
     }
 
-    private byte[] ReadInfoForChange()
-    {
-        string path = System.IO.Path.Combine(Path, SparseBundleInfo.FileName);
-        if (_guard is not { } guard || guard.Path != path) return ReadSmallFile(path, MaximumInfoLength);
-        byte[] bytes = new byte[guard.Length];
-        guard.Read(0, bytes);
-        return bytes;
-    }
+    private bool IsGuard(string name) => _guard is { } guard && System.IO.Path.GetFileName(guard.Path) == name;
 
-    private void ReplaceSmallFile(string name, byte[] bytes)
-    {
-        using var file = new AtomicFile(System.IO.Path.Combine(Path, name), overwrite: true);
-        file.Storage.Write(0, bytes);
-        file.Commit();
-    }
+    private byte[] ReadInfoForChange() => IsGuard(SparseBundleInfo.FileName)
+        ? SparseBundleFolder.ReadWhole(_guard!, SparseBundleInfo.FileName, MaximumInfoLength)
+        : _files.Folder.ReadSmallFile(SparseBundleInfo.FileName, MaximumInfoLength)
+            ?? throw ImageException.Damaged("Info.plist is missing.", SparseBundleInfo.FileName).WithPath(Path);
 
     /// <summary>Removes the bands behind an end of the disk, and cuts the band that the end lies in.</summary>
     private void RemoveBehind(long end)
     {
         long count = Layout.DivideUp(end, BandSizeBytes), within = end % BandSizeBytes;
-        long[] behind = [.. _files.List().Select(b => b.Band).Where(b => b >= count)];
+        long[] behind = [.. _files.ListNumbers().Where(b => b >= count)];
         foreach (long number in behind)
         {
             _files.Remove(number);
@@ -122,7 +117,7 @@ internal sealed partial class SparseBundleStorage
 
     private void CutBand(long number, long within)
     {
-        FileStorage file = FileStorage.OpenWrite(_files.BandPath(number));
+        FileStorage file = _files.OpenBand(number, writable: true);
         using BlockStorage band = _bandLayer?.Invoke(file) ?? file;
         if (band.Length <= within) return;
 
@@ -139,7 +134,7 @@ internal sealed partial class SparseBundleStorage
     {
         long number = (end - 1) / BandSizeBytes, needed = Math.Min(BandSizeBytes, length - (number * BandSizeBytes));
         if (_bandLayer is null || _files.HasMaps || !_files.HasBand(number)) return;
-        using BlockStorage band = _bandLayer(FileStorage.OpenWrite(_files.BandPath(number)));
+        using BlockStorage band = _bandLayer(_files.OpenBand(number, writable: true));
         if (band.Length < needed) band.Write(needed - 1, [0]);
         band.Flush();
     }

@@ -117,7 +117,7 @@ internal sealed partial class SparseBundleStorage
     /// <summary>Cuts and punches one band's file. False when the host cannot punch.</summary>
     private bool Shrink(BandRoom room, bool punch, CompactionCounts counts)
     {
-        using FileStorage file = FileStorage.OpenWrite(_files.BandPath(room.File.Band));
+        using FileStorage file = _files.OpenBand(room.File.Band, writable: true);
         if (room.KeptLength < file.Length) file.SetLength(room.KeptLength);
         if (!punch) return true;
         foreach (StorageExtent range in room.Free)
@@ -132,7 +132,7 @@ internal sealed partial class SparseBundleStorage
     /// <summary>Takes the bits of what was cut and punched out of the band's map. Whatever part of this arrives, no used unit loses its bit.</summary>
     private void ClearBits(long number, IReadOnlyList<StorageExtent> holes, long tail)
     {
-        if (!_files.HasMaps || !File.Exists(_files.MapPath(number))) return;
+        if (!_files.HasMap(number)) return;
         byte[] map = _files.ReadMap(number), changed = [.. map];
         long units = Layout.DivideUp(BandSizeBytes, SparseBundleFiles.MapUnit);
         foreach (StorageExtent range in holes.Append(new(tail, Layout.RoundUp(BandSizeBytes, SparseBundleFiles.MapUnit) - tail, ExtentKind.Zero)))
@@ -141,7 +141,7 @@ internal sealed partial class SparseBundleStorage
         }
 
         if (map.AsSpan().SequenceEqual(changed)) return;
-        using FileStorage file = FileStorage.OpenWrite(_files.MapPath(number));
+        using FileStorage file = _files.OpenMap(number, writable: true);
         file.Write(0, changed);
     }
 

@@ -56,7 +56,8 @@ internal sealed partial class SparseBundleStorage
     {
         string? record = SparseBundleZeros.Format(ExtentSets.Intersect(GetUnstoredExtents(), zeros));
         if (record is null) return; // too many to be kept: what is not stored stays in doubt
-        ReplaceLists(Length, record);
+        if (_listToSeal is null) ReplaceLists(Length, record);
+        else _listToSeal = Changed(_listToSeal, Length, record, removesRecord: false);
         _files.Info = _files.Info with { Zeros = record };
     }
 
