@@ -10,7 +10,8 @@ public sealed record BackupImageItem
     public required string ImagePath { get; init; }
 
     /// <summary>Path in the volume, from its root, with <c>/</c> between names and at the start.</summary>
-    /// <remarks>Put together whenever it is asked for: on a chain of many folders, all paths together are far longer than all names.</remarks>
+    /// <remarks>Put together whenever it is asked for: on a chain of many folders, all paths together are far longer than all
+    /// names.</remarks>
     public required string ItemPath
     {
         get => _itemPath ?? "/" + Source.Entry!.RelativePath;
@@ -50,7 +51,8 @@ public sealed record BackupImageItem
     /// <summary>Length of the resource fork in bytes; 0 for none.</summary>
     public long ResourceForkSizeBytes { get; init; }
 
-    /// <summary>Whether the content could not be read when the image was made: what is there is not the file's content, or not all of it.</summary>
+    /// <summary>Whether the content could not be read when the image was made: what is there is not the file's content, or not all of
+    /// it.</summary>
     public bool IsContentLost { get; init; }
 
     /// <summary>Number of the volume it is from, from 1.</summary>
@@ -121,7 +123,8 @@ public sealed record BackupImageItem
     private readonly record struct EntrySource(SourceEntry? Entry)
     {
         public bool Equals(EntrySource other) =>
-            Entry is null || other.Entry is null ? Entry == other.Entry : Entry == other.Entry || Entry.RelativePath == other.Entry.RelativePath;
+            Entry is null || other.Entry is null ? Entry == other.Entry : Entry == other.Entry
+                || Entry.RelativePath == other.Entry.RelativePath;
 
         public override int GetHashCode() => Entry is null ? 0 : Entry.Name.GetHashCode(StringComparison.Ordinal);
     }

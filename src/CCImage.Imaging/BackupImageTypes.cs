@@ -114,7 +114,8 @@ public enum VolumeKind
 
 /// <summary>A partition of an image.</summary>
 /// <param name="Number">Counted from 1, in the order of the map.</param>
-/// <param name="Type">The type as people know it ("Apple_HFS", "Apple_APFS", "EFI", "Microsoft basic data", …), or the bare GUID or number.</param>
+/// <param name="Type">The type as people know it ("Apple_HFS", "Apple_APFS", "EFI", "Microsoft basic data", …), or the bare GUID or
+/// number.</param>
 /// <param name="Name">The name in the map; empty where the map has none.</param>
 /// <param name="OffsetBytes">Start, in bytes from the start of the disk.</param>
 /// <param name="SizeBytes">Length in bytes.</param>
@@ -131,9 +132,11 @@ public sealed record BackupImagePartition(int Number, string Type, string Name, 
 /// <param name="FolderCount">Folders, the root not counted, or null.</param>
 /// <param name="IsJournaled">Whether it keeps a journal.</param>
 public sealed record BackupImageVolume(
-    string Name, VolumeKind Kind, int Partition, long CapacityBytes, long? UsedBytes, long? FreeBytes, long? FileCount, long? FolderCount, bool IsJournaled)
+    string Name, VolumeKind Kind, int Partition, long CapacityBytes, long? UsedBytes, long? FreeBytes, long? FileCount, long? FolderCount,
+    bool IsJournaled)
 {
-    /// <summary>Whether the file system itself encrypts the files (FileVault on APFS); an image's own encryption is another thing.</summary>
+    /// <summary>Whether the file system itself encrypts the files (FileVault on APFS); an image's own encryption is another
+    /// thing.</summary>
     public bool IsEncrypted { get; init; }
 }
 
@@ -145,13 +148,15 @@ public sealed record BackupImage
     /// <summary>Full path of the file or bundle.</summary>
     public required string Path { get; init; }
 
-    /// <summary>The format; null for a locked file, which tells only once it is open whether it holds a disk as it is, a sparse or a compressed one.</summary>
+    /// <summary>The format; null for a locked file, which tells only once it is open whether it holds a disk as it is, a sparse or a
+    /// compressed one.</summary>
     public required BackupImageFormat? Format { get; init; }
 
     /// <summary>hdiutil's four letters for the format; null with it.</summary>
     public required string? FormatCode { get; init; }
 
-    /// <summary>Size of the disk inside, in bytes, of one that is cut short what is there; null for an encrypted image whose header does not tell it.</summary>
+    /// <summary>Size of the disk inside, in bytes, of one that is cut short what is there; null for an encrypted image whose header does
+    /// not tell it.</summary>
     public long? CapacityBytes { get; init; }
 
     /// <summary>Bytes the image takes: the file's length, or the sum of the bands'.</summary>
@@ -166,7 +171,8 @@ public sealed record BackupImage
     /// <summary>What compaction would give back to the host.</summary>
     public long? ReclaimableBytes { get; init; }
 
-    /// <summary>The smallest capacity the image can be resized to; null where the last volume is not HFS+, or the image is read-only.</summary>
+    /// <summary>The smallest capacity the image can be resized to; null where the last volume is not HFS+, or the image is
+    /// read-only.</summary>
     public long? MinimumSizeBytes { get; init; }
 
     /// <summary>Bytes in a band of a sparse image or bundle.</summary>
@@ -190,16 +196,19 @@ public sealed record BackupImage
     /// <summary>The volumes.</summary>
     public IReadOnlyList<BackupImageVolume> Volumes { get; init; } = [];
 
-    /// <summary>Bytes of the disk that the image's file should hold beside them and does not, because it is cut short; 0 for a whole one.</summary>
+    /// <summary>Bytes of the disk that the image's file should hold beside them and does not, because it is cut short; 0 for a whole
+    /// one.</summary>
     public long MissingBytes { get; init; }
 
     /// <summary>Whether a read-only image carries a code signature; it is not verified.</summary>
     public bool IsSigned { get; init; }
 
-    /// <summary>Whether a partition map or a file system was recognised on the disk; null while locked. Of an encrypted disk only that proves that it was decrypted.</summary>
+    /// <summary>Whether a partition map or a file system was recognised on the disk; null while locked. Of an encrypted disk only that
+    /// proves that it was decrypted.</summary>
     public bool? IsContentRecognised { get; init; }
 
-    /// <summary>What the conversion that just made this image took over although it was damaged; null for any other image, and for a whole source.</summary>
+    /// <summary>What the conversion that just made this image took over although it was damaged; null for any other image, and for a whole
+    /// source.</summary>
     public ConversionDamage? Damage { get; init; }
 
     /// <summary>What the backup that just made this image did; null when the image was merely looked at.</summary>
@@ -218,15 +227,18 @@ public sealed record ConversionDamage(long Bytes, IReadOnlyList<string> Problems
 /// <param name="Skipped">What was left out, and why.</param>
 /// <param name="Changed">Files that changed while they were read: cut or padded to the size they had when they were scanned.</param>
 public sealed record BackupReport(
-    long Entries, long SourceBytes, TimeSpan Duration, IReadOnlyList<Diagnostics.ImagingWarning> Skipped, IReadOnlyList<Diagnostics.ImagingWarning> Changed)
+    long Entries, long SourceBytes, TimeSpan Duration, IReadOnlyList<Diagnostics.ImagingWarning> Skipped,
+    IReadOnlyList<Diagnostics.ImagingWarning> Changed)
 {
-    /// <summary>Files, forks and attributes of which content could not be read: the copies end where reading ended, and are marked in the image.</summary>
+    /// <summary>Files, forks and attributes of which content could not be read: the copies end where reading ended, and are marked in the
+    /// image.</summary>
     public IReadOnlyList<Diagnostics.ImagingWarning> Lost { get; init; } = [];
 
     /// <summary>How many entries a pattern left out; what lies in a folder that was left out is not counted.</summary>
     public long Excluded { get; init; }
 
-    /// <summary>What the image lacks of its source; null when it is whole. What was left out on request, by a pattern, is no lack.</summary>
+    /// <summary>What the image lacks of its source; null when it is whole. What was left out on request, by a pattern, is no
+    /// lack.</summary>
     /// <param name="path">The image.</param>
     internal ImageException? ShortfallOf(string path)
     {
@@ -235,8 +247,10 @@ public sealed record BackupReport(
         if (Skipped.Count > 0) parts.Add(Skipped.Count == 1 ? "1 entry was left out" : $"{Skipped.Count} entries were left out");
         if (Lost.Count > 0) parts.Add($"content of {(Lost.Count == 1 ? "1 entry" : $"{Lost.Count} entries")} was lost");
         return new ImageException(
-            ImageErrorId.BackedUpInPart, $"The image was written, but not all of the source is in it: {string.Join(", and ", parts)}.", path,
-            remedy: "The warnings name them, and so do Report.Skipped and Report.Lost of the result. Exclude what is not wanted with -Exclude, and back up again.");
+            ImageErrorId.BackedUpInPart, $"The image was written, but not all of the source is in it: {string.Join(", and ", parts)}.",
+            path,
+            remedy: "The warnings name them, and so do Report.Skipped and Report.Lost of the result. Exclude what is not wanted with "
+                + "-Exclude, and back up again.");
     }
 
     /// <summary>Content per second of wall time.</summary>

@@ -13,8 +13,8 @@ using CCImage.Storage;
 namespace CCImage;
 
 /// <summary>
-/// How long a disk says it is: where its partition map puts its last partition and its second copy, or without a map what its file system claims. A raw
-/// image that is shorter was cut.
+/// How long a disk says it is: where its partition map puts its last partition and its second copy, or without a map what its file system
+/// claims. A raw image that is shorter was cut.
 /// </summary>
 internal static class ClaimedCapacity
 {
@@ -29,7 +29,8 @@ internal static class ClaimedCapacity
     public static long Of(BlockStorage disk, PartitionTable table)
     {
         Int128 claim = disk.Length;
-        foreach (BackupImagePartition partition in table.Partitions) claim = Int128.Max(claim, (Int128)partition.OffsetBytes + partition.SizeBytes);
+        foreach (BackupImagePartition partition in table.Partitions)
+            claim = Int128.Max(claim, (Int128)partition.OffsetBytes + partition.SizeBytes);
         if (table.Scheme == PartitionScheme.Gpt) claim = Int128.Max(claim, ClaimOfGpt(disk));
         if (table.Scheme == PartitionScheme.None) claim = Int128.Max(claim, ClaimOfVolume(disk));
         return claim <= Maximum ? (long)claim : disk.Length;
@@ -39,7 +40,8 @@ internal static class ClaimedCapacity
     private static Int128 ClaimOfGpt(BlockStorage disk)
     {
         GptHeader header = Read<GptHeader>(disk, PartitionTable.SectorSize);
-        return header.Signature == GptHeader.ValidSignature && header.OwnSector == 1 ? ((Int128)(ulong)header.OtherSector + 1) * PartitionTable.SectorSize : 0;
+        return header.Signature == GptHeader.ValidSignature && header.OwnSector == 1
+            ? ((Int128)(ulong)header.OtherSector + 1) * PartitionTable.SectorSize : 0;
     }
 
     private static Int128 ClaimOfVolume(BlockStorage disk)
@@ -50,7 +52,8 @@ internal static class ClaimedCapacity
         if (ApfsContainer.IsMatch(disk))
         {
             ApfsContainerSuperblock apfs = Read<ApfsContainerSuperblock>(disk, 0);
-            bool isPossible = (uint)apfs.BlockSize is >= ApfsConstants.MinimumBlockSize and <= ApfsConstants.MaximumBlockSize && BitOperations.IsPow2((uint)apfs.BlockSize);
+            bool isPossible = (uint)apfs.BlockSize is >= ApfsConstants.MinimumBlockSize and <= ApfsConstants.MaximumBlockSize
+                && BitOperations.IsPow2((uint)apfs.BlockSize);
             return isPossible ? (Int128)(ulong)apfs.BlockCount * (uint)apfs.BlockSize : 0;
         }
 
@@ -58,7 +61,8 @@ internal static class ClaimedCapacity
         byte[] boot = new byte[BootSize];
         disk.Read(0, boot);
         if (boot[510] != 0x55 || boot[511] != 0xAA) return 0;
-        if (ExFatVolume.IsMatch(boot)) return boot[108] is >= 9 and <= 12 ? (Int128)BinaryPrimitives.ReadUInt64LittleEndian(boot.AsSpan(72)) << boot[108] : 0;
+        if (ExFatVolume.IsMatch(boot))
+            return boot[108] is >= 9 and <= 12 ? (Int128)BinaryPrimitives.ReadUInt64LittleEndian(boot.AsSpan(72)) << boot[108] : 0;
         return FatGeometry.TryRead(boot)?.CapacityBytes ?? 0;
     }
 

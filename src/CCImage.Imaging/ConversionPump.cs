@@ -40,7 +40,8 @@ internal sealed class ConversionPump
     private ExceptionDispatchInfo? _failure;
 
     private ConversionPump(
-        BlockStorage source, ImageWriter writer, string activity, IImagingObserver observer, int workers, DiskRevision? revision, CancellationToken cancellation)
+        BlockStorage source, ImageWriter writer, string activity, IImagingObserver observer, int workers, DiskRevision? revision,
+        CancellationToken cancellation)
     {
         _revision = revision;
         (_source, _writer, _activity, _observer, _cancellation) = (source, writer, activity, observer, cancellation);
@@ -54,7 +55,8 @@ internal sealed class ConversionPump
 
     /// <summary>Moves the whole disk and completes the container.</summary>
     /// <param name="source">The disk.</param>
-    /// <param name="writer">The container. <see cref="ImageWriter.Complete"/> is called when everything went well and nobody cancelled.</param>
+    /// <param name="writer">The container. <see cref="ImageWriter.Complete"/> is called when everything went well and nobody
+    /// cancelled.</param>
     /// <param name="activity">What is being done, for progress: bytes of data, of all the disk's data.</param>
     /// <param name="observer">Hears of progress.</param>
     /// <param name="cancellation">Ends it: when this returns, no thread touches source or writer any more.</param>
@@ -63,7 +65,8 @@ internal sealed class ConversionPump
     /// <exception cref="OperationCanceledException">It was cancelled.</exception>
     /// <exception cref="ImageException">What source or writer threw first; so is any other exception of theirs.</exception>
     public static void Run(
-        BlockStorage source, ImageWriter writer, string activity, IImagingObserver observer, CancellationToken cancellation, int? workers = null,
+        BlockStorage source, ImageWriter writer, string activity, IImagingObserver observer, CancellationToken cancellation,
+        int? workers = null,
         DiskRevision? revision = null)
     {
         cancellation.ThrowIfCancellationRequested();
@@ -118,8 +121,8 @@ internal sealed class ConversionPump
     }
 
     /// <summary>
-    /// The next piece of the disk, with a chunk for it; null when there is none any more. Piece and chunk are taken together: the lowest piece that is
-    /// not appended always has a chunk and a thread, so waiting for a chunk always ends.
+    /// The next piece of the disk, with a chunk for it; null when there is none any more. Piece and chunk are taken together: the lowest
+    /// piece that is not appended always has a chunk and a thread, so waiting for a chunk always ends.
     /// </summary>
     private Job? Take()
     {
@@ -172,8 +175,8 @@ internal sealed class ConversionPump
         }
     }
 
-    // Of a chunk that lies in a revisable range as a whole the disk gives the bytes again. At the ends of such a range there are files beside it, which would be
-    // read a second time and may be others by then: there the bytes are kept.
+    // Of a chunk that lies in a revisable range as a whole the disk gives the bytes again. At the ends of such a range there are files
+    // beside it, which would be read a second time and may be others by then: there the bytes are kept.
     private void Keep(DiskChunk chunk, DiskRevision revision)
     {
         foreach (StorageExtent range in revision.Ranges)
@@ -185,7 +188,8 @@ internal sealed class ConversionPump
         }
     }
 
-    /// <summary>Replaces what the disk has become different in. Only then the container is completed: whatever fails here leaves no image.</summary>
+    /// <summary>Replaces what the disk has become different in. Only then the container is completed: whatever fails here leaves no
+    /// image.</summary>
     private void Revise()
     {
         if (_revision is null) return;
@@ -212,7 +216,8 @@ internal sealed class ConversionPump
             _writer.Replace(chunk, piece.Checksum);
         }
 
-        if (replaced != changes.Sum(c => c.Length)) throw new InvalidOperationException("What the disk changed is not what was copied as data.");
+        if (replaced != changes.Sum(c => c.Length))
+            throw new InvalidOperationException("What the disk changed is not what was copied as data.");
     }
 
     private void Stop()
@@ -315,7 +320,8 @@ internal sealed class ConversionPump
         if (start < end) yield return new(start, end - start, ExtentKind.Data);
     }
 
-    /// <summary>The split points around an offset: the last that is not behind it (or 0), and the next (or <paramref name="last"/>).</summary>
+    /// <summary>The split points around an offset: the last that is not behind it (or 0), and the next (or
+    /// <paramref name="last"/>).</summary>
     private static (long From, long To) Between(IReadOnlyList<long> splits, long offset, long last)
     {
         int low = 0, high = splits.Count;

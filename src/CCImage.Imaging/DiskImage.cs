@@ -22,7 +22,8 @@ public sealed class DiskImage : IDisposable
     private readonly List<FoundVolume> _volumes;
 
     private DiskImage(string path, ImageContainer container, PartitionTable table, List<FoundVolume> volumes) =>
-        (Path, Disk, _container, _table, _volumes, Checksums) = (path, container.Disk, container, table, volumes, new StoredChecksums(container.Udif));
+        (Path, Disk, _container, _table, _volumes, Checksums) =
+            (path, container.Disk, container, table, volumes, new StoredChecksums(container.Udif));
 
     /// <summary>Full path.</summary>
     public string Path { get; }
@@ -39,7 +40,8 @@ public sealed class DiskImage : IDisposable
     {
         long missing = Storage.ExtentSets.Bytes(_container.GetMissingExtents());
         return missing == 0 || new ImageCondition(this).IsCutHarmless(cancellation) ? null : new ImageException(
-            ImageErrorId.ImageDamaged, $"The image is cut short: {missing} of the {Disk.Length} bytes of its disk are missing, and with them what lies there.", Path,
+            ImageErrorId.ImageDamaged,
+            $"The image is cut short: {missing} of the {Disk.Length} bytes of its disk are missing, and with them what lies there.", Path,
             remedy: "Restore the image from another copy; Restore-BackupImage restores what is there.");
     }
 
@@ -64,7 +66,8 @@ public sealed class DiskImage : IDisposable
     /// <summary>Opens an image for reading.</summary>
     /// <param name="path">File or bundle, as a full path.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageNotFound"/>, <see cref="ImageErrorId.UnknownFormat"/>,
-    /// <see cref="ImageErrorId.UnsupportedFormat"/>, <see cref="ImageErrorId.ImageDamaged"/>, <see cref="ImageErrorId.PassphraseRequired"/>.</exception>
+    /// <see cref="ImageErrorId.UnsupportedFormat"/>, <see cref="ImageErrorId.ImageDamaged"/>,
+    /// <see cref="ImageErrorId.PassphraseRequired"/>.</exception>
     public static DiskImage Open(string path) => Open(path, null);
 
     /// <summary>Opens an image, encrypted or not, for reading.</summary>
@@ -72,7 +75,8 @@ public sealed class DiskImage : IDisposable
     /// <param name="passphrase">The passphrase; not used where the image is not encrypted. Stays the caller's.</param>
     /// <param name="cancellation">Ends opening.</param>
     /// <exception cref="ImageException">As <see cref="Open(string)"/>, and <see cref="ImageErrorId.WrongPassphrase"/>.</exception>
-    public static DiskImage Open(string path, Passphrase? passphrase, CancellationToken cancellation = default) => Open(path, passphrase, writable: false, cancellation);
+    public static DiskImage Open(string path, Passphrase? passphrase, CancellationToken cancellation = default) =>
+        Open(path, passphrase, writable: false, cancellation);
 
     /// <summary>Opens an image, also for writing to its disk.</summary>
     /// <param name="path">File or bundle, as a full path.</param>
@@ -125,7 +129,8 @@ public sealed class DiskImage : IDisposable
     /// <param name="path">File or bundle, as a full path.</param>
     /// <param name="passphrase">The passphrase, or null. Stays the caller's.</param>
     /// <param name="cancellation">Ends it.</param>
-    /// <exception cref="ImageException">As <see cref="Open(string, Passphrase, CancellationToken)"/>, except <see cref="ImageErrorId.PassphraseRequired"/>.</exception>
+    /// <exception cref="ImageException">As <see cref="Open(string, Passphrase, CancellationToken)"/>, except
+    /// <see cref="ImageErrorId.PassphraseRequired"/>.</exception>
     public static BackupImage Inspect(string path, Passphrase? passphrase, CancellationToken cancellation = default)
     {
         bool? isInUse = null;
@@ -154,7 +159,8 @@ public sealed class DiskImage : IDisposable
         {
             bool isKnown = _volumes.Count > 0 && _volumes.TrueForAll(v => v.Volume.FreeBytes is not null);
             long? free = isKnown ? _volumes.Sum(v => v.Volume.FreeBytes) : null;
-            CompactionEstimate compaction = _container.EstimateCompaction(_container.BandSizeBytes is null ? [] : GetFreeExtents(cancellation));
+            CompactionEstimate compaction =
+                _container.EstimateCompaction(_container.BandSizeBytes is null ? [] : GetFreeExtents(cancellation));
             return new BackupImage
             {
                 Path = Path,
@@ -231,7 +237,8 @@ public sealed class DiskImage : IDisposable
     /// damaged or not understood nothing is free, and nothing at all where partitions overlap or a second file system shares the disk.
     /// </summary>
     /// <param name="cancellation">Ends it.</param>
-    /// <exception cref="ImageException">What the host says: that nothing is free must not be the answer where nothing could be read.</exception>
+    /// <exception cref="ImageException">What the host says: that nothing is free must not be the answer where nothing could be
+    /// read.</exception>
     internal IReadOnlyList<StorageExtent> GetFreeExtents(CancellationToken cancellation = default)
     {
         using ReadingStop.Scope scope = _container.Stop.By(cancellation);
@@ -242,14 +249,16 @@ public sealed class DiskImage : IDisposable
         foreach (BackupImagePartition partition in _table.Partitions.OrderBy(p => p.OffsetBytes))
         {
             if (partition.OffsetBytes < end) return [];
-            end = Math.Max(end, partition.SizeBytes > long.MaxValue - partition.OffsetBytes ? long.MaxValue : partition.OffsetBytes + partition.SizeBytes);
+            end = Math.Max(end, partition.SizeBytes > long.MaxValue - partition.OffsetBytes ? long.MaxValue
+                : partition.OffsetBytes + partition.SizeBytes);
         }
 
         foreach (FoundVolume volume in _volumes.Where(v => v.Fault is null).OrderBy(v => v.OffsetBytes))
         {
             try
             {
-                foreach (StorageExtent extent in volume.Volume.GetFreeExtents(query)) query.Keep(free, extent with { Offset = extent.Offset + volume.OffsetBytes });
+                foreach (StorageExtent extent in volume.Volume.GetFreeExtents(query))
+                    query.Keep(free, extent with { Offset = extent.Offset + volume.OffsetBytes });
             }
             catch (ImageException e) when (e.IsFaultOfContent)
             {
@@ -263,7 +272,8 @@ public sealed class DiskImage : IDisposable
     /// <summary>
     /// Whether what was read is still what was opened: asked at the end of every job that read the image, before it says that it succeeded.
     /// </summary>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageInUse"/>: it was changed, replaced or removed meanwhile; or it went away.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageInUse"/>: it was changed, replaced or removed meanwhile; or it went
+    /// away.</exception>
     internal void CheckUnchanged() => _container.CheckUnchanged();
 
     /// <inheritdoc/>
@@ -298,7 +308,8 @@ public sealed class DiskImage : IDisposable
     {
         using ReadingStop.Scope scope = container.Stop.By(cancellation);
         PartitionTable table = PartitionTable.Read(container.Disk);
-        if (container.Format == BackupImageFormat.ReadWrite && ClaimedCapacity.Of(container.Disk, table) is var claim && claim > container.Disk.Length)
+        if (container.Format == BackupImageFormat.ReadWrite && ClaimedCapacity.Of(container.Disk, table) is var claim
+            && claim > container.Disk.Length)
         {
             container.ExtendTo(claim);
             table = PartitionTable.Read(container.Disk);
@@ -312,10 +323,14 @@ public sealed class DiskImage : IDisposable
         if (container.Format == BackupImageFormat.ReadWrite && table.Scheme == PartitionScheme.None && volumes.Count == 0)
         {
             // Of an encrypted disk that is whole it is said what it is: a decryption that nothing confirms.
-            if (container.Encryption != BackupImageEncryption.None && container.CutBytes == 0 && !container.IsChange) return new(path, container, table, volumes);
-            if (container.CutBytes > 0) throw ImageException.Damaged($"The image is cut short: {container.CutBytes} bytes are missing at its end, and without them nothing can be read.");
+            if (container.Encryption != BackupImageEncryption.None && container.CutBytes == 0 && !container.IsChange)
+                return new(path, container, table, volumes);
+            if (container.CutBytes > 0)
+                throw ImageException.Damaged(
+                    $"The image is cut short: {container.CutBytes} bytes are missing at its end, and without them nothing can be read.");
             throw new ImageException(
-                ImageErrorId.UnknownFormat, "The file is not recognised as a disk image: it has no trailer of one, no partition map and no file system that this version knows.",
+                ImageErrorId.UnknownFormat, "The file is not recognised as a disk image: it has no trailer of one, no partition map and no "
+                    + "file system that this version knows.",
                 remedy: "Check the path.");
         }
 
@@ -329,7 +344,8 @@ public sealed class DiskImage : IDisposable
     {
         try
         {
-            FileSystemVolume volume = VolumeDetection.Open(new WindowStorage(disk, found.OffsetBytes, found.LengthBytes), out ImageException? fault);
+            FileSystemVolume volume =
+                VolumeDetection.Open(new WindowStorage(disk, found.OffsetBytes, found.LengthBytes), out ImageException? fault);
             if (fault is null) found.Volume.Dispose();
             return fault is null ? found with { Volume = volume } : found;
         }
@@ -343,7 +359,8 @@ public sealed class DiskImage : IDisposable
     {
         IEnumerable<(int Partition, long Offset, long Length)> windows = table.Scheme == PartitionScheme.None
             ? [(0, 0L, disk.Length)]
-            : table.Partitions.Where(p => p.SizeBytes > 0 && p.OffsetBytes <= disk.Length - p.SizeBytes).OrderBy(p => p.OffsetBytes).Select(p => (p.Number, p.OffsetBytes, p.SizeBytes));
+            : table.Partitions.Where(p => p.SizeBytes > 0 && p.OffsetBytes <= disk.Length - p.SizeBytes).OrderBy(p => p.OffsetBytes)
+                .Select(p => (p.Number, p.OffsetBytes, p.SizeBytes));
         var volumes = new List<FoundVolume>();
         int number = 1;
         long taken = 0;
@@ -397,7 +414,8 @@ public sealed class DiskImage : IDisposable
         };
     }
 
-    /// <summary>Whether an ISO 9660 file system lies beside HFS+ (hybrid discs): its files need not be allocated in HFS+. "CD001" at byte 32,769: ECMA-119.</summary>
+    /// <summary>Whether an ISO 9660 file system lies beside HFS+ (hybrid discs): its files need not be allocated in HFS+. "CD001" at byte
+    /// 32,769: ECMA-119.</summary>
     internal bool IsHybrid()
     {
         Span<byte> identifier = stackalloc byte[5];
@@ -411,18 +429,21 @@ public sealed class DiskImage : IDisposable
     {
         FoundVolume? found = _volumes.LastOrDefault(v => v.Number <= number && number < v.Number + v.Volume.VolumeCount);
         return found is null
-            ? throw new ImageException(ImageErrorId.VolumeNotFound, $"The image has no volume {number}.", remedy: "Get-BackupImage lists the volumes.")
+            ? throw new ImageException(
+                ImageErrorId.VolumeNotFound, $"The image has no volume {number}.", remedy: "Get-BackupImage lists the volumes.")
             : (found, number - found.Number);
     }
 
     private static ImageException ObstacleOf(FoundVolume found, int index) => found.Volume.ObstacleToReading(index)
-        ?? new(ImageErrorId.VolumeNotFound, "The image holds no volume whose files can be read.", remedy: "Get-BackupImage lists what there is.");
+        ?? new(ImageErrorId.VolumeNotFound, "The image holds no volume whose files can be read.",
+            remedy: "Get-BackupImage lists what there is.");
 
-    // Of a disk with a Mac's volume and another one (firmware's, in most cases) the Mac's is meant, also when it is damaged or encrypted: never is another
-    // one taken for it.
+    // Of a disk with a Mac's volume and another one (firmware's, in most cases) the Mac's is meant, also when it is damaged or encrypted:
+    // never is another one taken for it.
     private (FoundVolume Found, int Index) FindReadable()
     {
-        FoundVolume[] candidates = [.. _volumes.Where(v => v.Volume.Kind is VolumeKind.HfsPlus or VolumeKind.HfsPlusCaseSensitive or VolumeKind.Apfs)];
+        FoundVolume[] candidates =
+            [.. _volumes.Where(v => v.Volume.Kind is VolumeKind.HfsPlus or VolumeKind.HfsPlusCaseSensitive or VolumeKind.Apfs)];
         if (candidates.Length == 0) candidates = [.. _volumes];
         (FoundVolume Found, int Index)[] readable =
         [
@@ -439,9 +460,11 @@ public sealed class DiskImage : IDisposable
             0 when candidates.Length > 0 => (candidates[0], 0), // reading says what it is
             0 => throw new ImageException(
                 ImageErrorId.VolumeNotFound, "The image holds no volume whose files can be read.",
-                remedy: "HFS+, APFS, exFAT and FAT volumes are read, unless the file system itself is encrypted; Get-BackupImage lists what there is."),
+                remedy: "HFS+, APFS, exFAT and FAT volumes are read, unless the file system itself is encrypted; Get-BackupImage lists "
+                    + "what there is."),
             _ => throw new ImageException(
-                ImageErrorId.VolumeNotFound, $"The image holds {readable.Length} volumes that can be read.", remedy: "Name one by its number; Get-BackupImage lists them."),
+                ImageErrorId.VolumeNotFound, $"The image holds {readable.Length} volumes that can be read.",
+                remedy: "Name one by its number; Get-BackupImage lists them."),
         };
     }
 
@@ -452,7 +475,8 @@ public sealed class DiskImage : IDisposable
     /// <param name="LengthBytes">How long the window is.</param>
     /// <param name="Volume">The volume.</param>
     /// <param name="Fault">Why its files cannot be read, when it is damaged.</param>
-    internal sealed record FoundVolume(int Number, int Partition, long OffsetBytes, long LengthBytes, FileSystemVolume Volume, ImageException? Fault);
+    internal sealed record FoundVolume(
+        int Number, int Partition, long OffsetBytes, long LengthBytes, FileSystemVolume Volume, ImageException? Fault);
 
     // Lets errors about single files name the image.
     private sealed class ImageTree(string path, SourceTree inner) : SourceTree

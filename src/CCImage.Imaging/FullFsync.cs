@@ -31,16 +31,18 @@ public enum FullFsyncSupport
 /// <param name="Error">What the host said when it failed, or null.</param>
 /// <param name="Advice">What to do, or null when there is nothing to do.</param>
 public sealed record FullFsyncReport(
-    string Path, string MountPoint, string FileSystemType, bool IsNetwork, string? Protocol, FullFsyncSupport Support, string Method, string? Error, string? Advice);
+    string Path, string MountPoint, string FileSystemType, bool IsNetwork, string? Protocol, FullFsyncSupport Support, string Method,
+    string? Error, string? Advice);
 
 /// <summary>
-/// Asks a place whether it honours a full flush, which sparse bundles rely on: a bundle is many files, and one whose band reached the server
-/// but not its disk is a damaged image after a loss of power.
+/// Asks a place whether it honours a full flush, which sparse bundles rely on: a bundle is many files, and one whose band reached the
+/// server but not its disk is a damaged image after a loss of power.
 /// </summary>
 public static class FullFsync
 {
     // Those whose fsync, or FlushFileBuffers, waits for the device's own cache (their drivers issue a flush or a forced unit access).
-    private static readonly HashSet<string> s_reachMedium = new(["ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "NTFS", "ReFS"], StringComparer.Ordinal);
+    private static readonly HashSet<string> s_reachMedium =
+        new(["ext3", "ext4", "xfs", "btrfs", "f2fs", "zfs", "NTFS", "ReFS"], StringComparer.Ordinal);
 
     /// <summary>
     /// Really asks: makes a temporary file at the place, writes to it, flushes it and removes it.
@@ -49,18 +51,22 @@ public static class FullFsync
     /// <exception cref="ImageException"><see cref="ImageErrorId.DestinationNotFound"/>: there is no such place.</exception>
     public static FullFsyncReport Ask(string path)
     {
-        string? folder = Directory.Exists(path) && !Containers.SparseBundle.SparseBundleStorage.IsMatch(path) ? path : System.IO.Path.GetDirectoryName(path);
+        string? folder = Directory.Exists(path) && !Containers.SparseBundle.SparseBundleStorage.IsMatch(path) ? path
+            : System.IO.Path.GetDirectoryName(path);
         if (folder is null || !Directory.Exists(folder))
-            throw new ImageException(ImageErrorId.DestinationNotFound, "There is no such folder.", folder ?? path, remedy: "Check the path.");
+            throw new ImageException(
+                ImageErrorId.DestinationNotFound, "There is no such folder.", folder ?? path, remedy: "Check the path.");
         HostVolume volume = HostPlatform.Current.GetVolume(folder);
         FullFlush outcome = FileSystemCalls.FullFlushIn(folder);
         return Judge(path, volume, outcome, OperatingSystem.IsMacOS());
     }
 
-    /// <summary>Asks for a bundle that is about to be made: a place without full flushes is warned of, and refused where macOS itself refuses it.</summary>
+    /// <summary>Asks for a bundle that is about to be made: a place without full flushes is warned of, and refused where macOS itself
+    /// refuses it.</summary>
     /// <param name="path">The bundle, as a full path.</param>
     /// <param name="observer">Hears of the warning.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.UnsupportedFormat"/>: macOS before 10.12 does not take such a bundle.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.UnsupportedFormat"/>: macOS before 10.12 does not take such a
+    /// bundle.</exception>
     internal static void CheckForBundle(string path, IImagingObserver observer) =>
         CheckForBundle(Ask(path), OperatingSystem.IsMacOS() && !OperatingSystem.IsMacOSVersionAtLeast(10, 12), observer);
 
@@ -72,12 +78,14 @@ public static class FullFsync
     {
         if (report.Support == FullFsyncSupport.NotDeterminable && report.IsNetwork) observer.OnVerbose($"{report.Path}: {report.Advice}");
         if (report.Support != FullFsyncSupport.No) return;
-        string problem = $"{report.MountPoint} ({report.Protocol ?? report.FileSystemType}) does not support {report.Method}: {report.Error}.";
+        string problem =
+            $"{report.MountPoint} ({report.Protocol ?? report.FileSystemType}) does not support {report.Method}: {report.Error}.";
         if (isRequired) throw new ImageException(ImageErrorId.UnsupportedFormat, problem, report.Path, remedy: report.Advice);
         observer.OnWarning(new(ImagingWarningKind.Advice, report.Path, $"{problem} {report.Advice}"));
     }
 
-    /// <summary>Turns the host's answers into a verdict; apart from the asking, so that the answers of systems that are not here can be tried.</summary>
+    /// <summary>Turns the host's answers into a verdict; apart from the asking, so that the answers of systems that are not here can be
+    /// tried.</summary>
     /// <param name="path">The place.</param>
     /// <param name="volume">Its volume.</param>
     /// <param name="outcome">How the flush of a temporary file there ended.</param>
@@ -99,14 +107,18 @@ public static class FullFsync
         FullFsyncSupport.Yes => null,
         FullFsyncSupport.Equivalent => $"Nothing to do: {outcome.Method} on {volume.FileSystemType} waits for the medium.",
         FullFsyncSupport.No when volume.Protocol == "SMB" =>
-            "Sparse bundles need it before macOS 10.12, and are safer with it always. Connect to the share by AFP, or enable full sync on the server "
+            "Sparse bundles need it before macOS 10.12, and are safer with it always. Connect to the share by AFP, or enable full sync on "
+                + "the server "
             + "(Samba: 'fruit:time machine = yes'), choose another share, or use a sparse image instead of a sparse bundle.",
         FullFsyncSupport.No =>
-            "Sparse bundles need it before macOS 10.12, and are safer with it always. Choose another volume or share, or use a sparse image instead of a sparse bundle.",
+            "Sparse bundles need it before macOS 10.12, and are safer with it always. Choose another volume or share, or use a sparse "
+                + "image instead of a sparse bundle.",
         _ when !outcome.IsTried => "Choose a folder that can be written.",
         _ when volume.IsNetwork =>
-            "Only a Mac can ask a server: run Test-FullFsyncSupport on the Mac that will use the image. Where the server lacks it, a sparse image is safer than a sparse bundle.",
-        _ => $"Nothing is known of {(volume.FileSystemType.Length > 0 ? volume.FileSystemType : "this file system")} here: for a sparse bundle choose a local disk with a "
+            "Only a Mac can ask a server: run Test-FullFsyncSupport on the Mac that will use the image. Where the server lacks it, a "
+                + "sparse image is safer than a sparse bundle.",
+        _ => $"Nothing is known of {(volume.FileSystemType.Length > 0 ? volume.FileSystemType : "this file system")} here: for a sparse "
+            + $"bundle choose a local disk with a "
             + "journaling file system, or use a sparse image.",
     };
 }

@@ -12,13 +12,15 @@ public enum CompactionReason
     /// <summary>Nothing that the image stores is free.</summary>
     NothingFree,
 
-    /// <summary>Most of what is free lies in bands that are used in part, and stays stored: a sparse image, or a host without holes.</summary>
+    /// <summary>Most of what is free lies in bands that are used in part, and stays stored: a sparse image, or a host without
+    /// holes.</summary>
     FreeSpaceIsScattered,
 
     /// <summary>The file system inside is not understood, so nothing of it counts as free.</summary>
     UnknownFileSystem,
 
-    /// <summary>The volume was not unmounted cleanly, is damaged, or shares the disk with another one: what is free is not certain.</summary>
+    /// <summary>The volume was not unmounted cleanly, is damaged, or shares the disk with another one: what is free is not
+    /// certain.</summary>
     VolumeNotClean,
 
     /// <summary>Less than the least that was asked for; nothing was done.</summary>
@@ -77,8 +79,9 @@ public sealed record ImageCompactionResult(string Path, long StoredBytesBefore, 
 }
 
 /// <summary>
-/// Gives the free space inside a sparse image or bundle back to the host. Only metadata are read, and data only where a band of a sparse image moves;
-/// the capacity stays. Cut anywhere, the image is whole with all its files, and running the compaction again finishes it: no mains power is needed.
+/// Gives the free space inside a sparse image or bundle back to the host. Only metadata are read, and data only where a band of a sparse
+/// image moves; the capacity stays. Cut anywhere, the image is whole with all its files, and running the compaction again finishes it: no
+/// mains power is needed.
 /// </summary>
 public static class ImageCompaction
 {
@@ -100,12 +103,14 @@ public static class ImageCompaction
                 estimate = Estimate(image, request, cancellation);
             }
 
-            if (estimate.Reason is CompactionReason.ReadOnlyFormat or CompactionReason.FixedSizeFormat || request.EstimateOnly) return estimate with { IsEstimate = request.EstimateOnly };
+            if (estimate.Reason is CompactionReason.ReadOnlyFormat or CompactionReason.FixedSizeFormat || request.EstimateOnly)
+                return estimate with { IsEstimate = request.EstimateOnly };
 
             // What would not change is refused when it is in use, too: a script must not take that for done.
             using DiskImage opened = DiskImage.Open(request.Path, request.Passphrase, writable: true, cancellation);
             ImageCondition.RequireWhole(opened, cancellation);
-            return estimate.Reason is null or CompactionReason.FreeSpaceIsScattered ? Compact(opened, estimate, observer, cancellation) : estimate;
+            return estimate.Reason is null or CompactionReason.FreeSpaceIsScattered ? Compact(opened, estimate, observer, cancellation)
+                : estimate;
         }
         catch (ImageException e)
         {
@@ -116,7 +121,8 @@ public static class ImageCompaction
     private static ImageCompactionResult Estimate(DiskImage image, ImageCompactionRequest request, CancellationToken cancellation)
     {
         // Its name is in the catalog: where the host does not let that be read, "nothing is free" must not be the answer.
-        foreach (DiskImage.FoundVolume found in image.Volumes) _ = found.Fault is { IsHostFault: true } fault ? throw fault : found.Volume.Name;
+        foreach (DiskImage.FoundVolume found in image.Volumes)
+            _ = found.Fault is { IsHostFault: true } fault ? throw fault : found.Volume.Name;
         IReadOnlyList<StorageExtent> free = image.Container.BandSizeBytes is null ? [] : image.GetFreeExtents(cancellation);
         CompactionEstimate estimate = image.Container.EstimateCompaction(free);
         var result = new ImageCompactionResult(request.Path, estimate.StoredBytesBefore, estimate.StoredBytesAfter)
@@ -128,12 +134,15 @@ public static class ImageCompaction
         };
         result = result with { Reason = ReasonFor(image, free.Count > 0, result) };
         if (result.Reason is not (null or CompactionReason.FreeSpaceIsScattered)) return Untouched(result);
-        return result.ReclaimedBytes >= request.MinimumReclaimBytes ? result : Untouched(result) with { Reason = CompactionReason.BelowMinimum };
+        return result.ReclaimedBytes >= request.MinimumReclaimBytes ? result
+            : Untouched(result) with { Reason = CompactionReason.BelowMinimum };
     }
 
-    private static ImageCompactionResult Compact(DiskImage image, ImageCompactionResult estimate, IImagingObserver observer, CancellationToken cancellation)
+    private static ImageCompactionResult Compact(
+        DiskImage image, ImageCompactionResult estimate, IImagingObserver observer, CancellationToken cancellation)
     {
-        if (estimate.ReclaimedBytes > 0 && IsAnythingDamaged(image, cancellation)) return Untouched(estimate) with { Reason = CompactionReason.VolumeNotClean };
+        if (estimate.ReclaimedBytes > 0 && IsAnythingDamaged(image, cancellation))
+            return Untouched(estimate) with { Reason = CompactionReason.VolumeNotClean };
 
         // Asked again: until the image was open for writing it was anybody's.
         IReadOnlyList<StorageExtent> free = image.GetFreeExtents(cancellation);
@@ -145,7 +154,8 @@ public static class ImageCompaction
         }
         catch (ImageException e)
         {
-            throw new ImageException(e.Id, e.Problem, e.Path, e.Place, $"{e.Remedy} The image holds all its files; compacting it again goes on from here.".TrimStart(), e);
+            throw new ImageException(e.Id, e.Problem, e.Path, e.Place,
+                $"{e.Remedy} The image holds all its files; compacting it again goes on from here.".TrimStart(), e);
         }
 
         var result = new ImageCompactionResult(estimate.Path, estimate.StoredBytesBefore, image.Container.StoredBytes)
@@ -158,7 +168,8 @@ public static class ImageCompaction
         return result with { Reason = ReasonFor(image, free.Count > 0, result) };
     }
 
-    // Counts that agree do not prove that what the bitmaps call free is used by nobody: only what the files use does, and what is punched is lost for good.
+    // Counts that agree do not prove that what the bitmaps call free is used by nobody: only what the files use does, and what is punched
+    // is lost for good.
     private static bool IsAnythingDamaged(DiskImage image, CancellationToken cancellation)
     {
         foreach (DiskImage.FoundVolume volume in image.Volumes.Where(v => v.Fault is null))
@@ -186,8 +197,10 @@ public static class ImageCompaction
         if (result.KeptBytes > result.ReclaimedBytes) return CompactionReason.FreeSpaceIsScattered;
         if (result.ReclaimedBytes > 0) return null;
         if (isAnythingFree) return CompactionReason.NothingFree;
-        if (image.Volumes.Count == 0 || image.Volumes.Any(v => v.Volume.FreeBytes is null && v.Fault is null)) return CompactionReason.UnknownFileSystem;
-        return image.Volumes.Any(v => v.Fault is not null || v.Volume.FreeBytes > 0) ? CompactionReason.VolumeNotClean : CompactionReason.NothingFree;
+        if (image.Volumes.Count == 0 || image.Volumes.Any(v => v.Volume.FreeBytes is null && v.Fault is null))
+            return CompactionReason.UnknownFileSystem;
+        return image.Volumes.Any(v => v.Fault is not null || v.Volume.FreeBytes > 0) ? CompactionReason.VolumeNotClean
+            : CompactionReason.NothingFree;
     }
 
     private static ImageCompactionResult Untouched(ImageCompactionResult result) =>

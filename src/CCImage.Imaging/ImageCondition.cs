@@ -36,8 +36,8 @@ internal sealed record ConditionFault(ImageFindingGrade Grade, string Check, str
 internal sealed record UnstoredFile(string Path, long Bytes);
 
 /// <summary>
-/// What an image lacks of its disk, compared with what its volumes use: a disk that is cut short, a decryption that nothing confirms, bands that were lost. The
-/// checkers of containers and file systems judge structures; here both are known at once.
+/// What an image lacks of its disk, compared with what its volumes use: a disk that is cut short, a decryption that nothing confirms, bands
+/// that were lost. The checkers of containers and file systems judge structures; here both are known at once.
 /// </summary>
 /// <param name="image">The image.</param>
 internal sealed class ImageCondition(DiskImage image)
@@ -65,7 +65,8 @@ internal sealed class ImageCondition(DiskImage image)
     }
 
     /// <summary>Whether nothing that is missing at the end of the disk is in use.</summary>
-    public bool IsCutHarmless(CancellationToken cancellation = default) => image.Volumes.Count > 0 && image.Volumes.All(v => v.Fault is null) && UsedBytes(image.Container.GetMissingExtents(), cancellation) == 0;
+    public bool IsCutHarmless(CancellationToken cancellation = default) => image.Volumes.Count > 0
+        && image.Volumes.All(v => v.Fault is null) && UsedBytes(image.Container.GetMissingExtents(), cancellation) == 0;
 
     /// <summary>Refuses to change an image that lacks something: what is written would bury what is missing.</summary>
     /// <param name="image">The image.</param>
@@ -73,22 +74,27 @@ internal sealed class ImageCondition(DiskImage image)
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
     public static void RequireWhole(DiskImage image, CancellationToken cancellation)
     {
-        if (new ImageCondition(image).Judge(EntryChoice.Everything, cancellation).FirstOrDefault(f => f.Grade == ImageFindingGrade.Damaged) is not { } fault) return;
-        throw new ImageException(ImageErrorId.ImageDamaged, fault.Message + " Nothing is written to such an image.", image.Path, fault.Place, fault.Remedy);
+        if (new ImageCondition(image).Judge(EntryChoice.Everything, cancellation)
+            .FirstOrDefault(f => f.Grade == ImageFindingGrade.Damaged) is not { } fault) return;
+        throw new ImageException(
+            ImageErrorId.ImageDamaged, fault.Message + " Nothing is written to such an image.", image.Path, fault.Place, fault.Remedy);
     }
 
     /// <summary>What can be said of a disk on which nothing is recognised, or null where something is.</summary>
     public ConditionFault? JudgeContent()
     {
-        if (image.Volumes.Count > 0) return null;
-        if (image.PartitionScheme != PartitionScheme.None) return JudgePartitions();
+        // First: a partition map has a copy at the end of the disk, and what is found by it is no proof that the beginning is there.
         bool isBlank = IsBlank(0);
         if (isBlank && HasStoredBands())
         {
             return new(
-                ImageFindingGrade.Damaged, Content, "Bands are stored, but nothing at all at the beginning of the disk: its first band is missing, or empty.", "band 0",
+                ImageFindingGrade.Damaged, Content,
+                "Bands are stored, but nothing at all at the beginning of the disk: its first band is missing, or empty.", "band 0",
                 "Put back the missing band from another copy of the image.");
         }
+
+        if (image.Volumes.Count > 0) return null;
+        if (image.PartitionScheme != PartitionScheme.None) return JudgePartitions();
 
         // A container inside of the encryption proves the keys by its own signature; of a bundle and of a raw disk only the content does.
         bool isProved = image.Container.Udif is not null || image.Container.SparseImage is not null;
@@ -96,11 +102,14 @@ internal sealed class ImageCondition(DiskImage image)
         {
             return new(
                 ImageFindingGrade.Damaged, Content,
-                "The decrypted disk makes no sense, neither a partition map nor a file system is recognised: the keys, or the beginning of the disk, may be damaged.",
-                image.Container.Bundle is null ? "encryption header" : "token", "Put back the header of the encryption (of a bundle the file 'token') from another copy.");
+                "The decrypted disk makes no sense, neither a partition map nor a file system is recognised: the keys, or the beginning of "
+                    + "the disk, may be damaged.",
+                image.Container.Bundle is null ? "encryption header"
+                : "token", "Put back the header of the encryption (of a bundle the file 'token') from another copy.");
         }
 
-        return new(ImageFindingGrade.Note, Content, "Neither a partition map nor a file system was recognised: what is on the disk was not checked.") { IsContentInDoubt = false };
+        return new(ImageFindingGrade.Note, Content,
+            "Neither a partition map nor a file system was recognised: what is on the disk was not checked.") { IsContentInDoubt = false };
     }
 
     // A map without any volume: its partitions may hold what is not known here, but not nothing while bands are stored inside.
@@ -112,11 +121,14 @@ internal sealed class ImageCondition(DiskImage image)
         {
             long length = Math.Min(partition.SizeBytes, image.Disk.Length - partition.OffsetBytes);
             if (length <= 0 || !IsBlank(partition.OffsetBytes)) continue;
-            StorageExtent window = new(partition.OffsetBytes, length, ExtentKind.Unused), start = window with { Length = Math.Min(length, Beginning) };
+            StorageExtent window = new(partition.OffsetBytes, length, ExtentKind.Unused),
+                start = window with { Length = Math.Min(length, Beginning) };
             bool isStartStored = ExtentSets.Intersect([start], unstored).Count == 0;
             if (isStartStored || ExtentSets.Subtract([window], unstored).Count == 0) continue;
             return new(
-                ImageFindingGrade.Damaged, Content, $"Bands of partition {partition.Number} are stored, but not its beginning: its volume cannot be found.", $"partition {partition.Number}",
+                ImageFindingGrade.Damaged, Content,
+                $"Bands of partition {partition.Number} are stored, but not its beginning: its volume cannot be found.",
+                $"partition {partition.Number}",
                 "Put back the missing band from another copy of the image.");
         }
 
@@ -130,10 +142,12 @@ internal sealed class ImageCondition(DiskImage image)
         long bytes = ExtentSets.Bytes(missing), used = UsedBytes(missing, cancellation);
         string what = $"The image is cut short: {bytes} of the {image.Disk.Length} bytes of its disk are missing";
         if (used == 0)
-            return new(ImageFindingGrade.Note, Cut, what + ". The volumes do not use them.", $"byte {missing[0].Offset} of the disk") { IsContentInDoubt = false, IsCut = true };
+            return new(ImageFindingGrade.Note, Cut, what + ". The volumes do not use them.",
+                $"byte {missing[0].Offset} of the disk") { IsContentInDoubt = false, IsCut = true };
         (List<UnstoredFile> files, long count, _, _) = FindFiles(missing, choice, cancellation);
         return new(
-            ImageFindingGrade.Damaged, Cut, $"{what}, and {used} of them are in use or not known to be free; {Files(count)}.", $"byte {missing[0].Offset} of the disk",
+            ImageFindingGrade.Damaged, Cut, $"{what}, and {used} of them are in use or not known to be free; {Files(count)}.",
+            $"byte {missing[0].Offset} of the disk",
             "Restore the image from another copy; Restore-BackupImage restores what is there.")
         { Files = files, FileCount = count, Bytes = used, IsCut = true };
     }
@@ -147,30 +161,35 @@ internal sealed class ImageCondition(DiskImage image)
         if (used.Count == 0) return null;
         (List<UnstoredFile> files, long count, long beginnings, long bytes) = FindFiles(unstored, choice, cancellation);
         if (count == 0) return null;
-        string what = $"{bytes} bytes of {count} file{(count == 1 ? "" : "s")} lie in bands, or behind the end of bands, that are not stored";
+        string what =
+            $"{bytes} bytes of {count} file{(count == 1 ? "" : "s")} lie in bands, or behind the end of bands, that are not stored";
         if (IsLost(recorded is not null, beginnings, used, cancellation))
         {
             return new(
-                ImageFindingGrade.Damaged, Stored, what + ": bands were lost, and these files would be zeros there.", "bands", "Put back the missing bands from another copy of the image.")
+                ImageFindingGrade.Damaged, Stored, what + ": bands were lost, and these files would be zeros there.", "bands",
+                "Put back the missing bands from another copy of the image.")
             { Files = files, FileCount = count, Bytes = bytes };
         }
 
         bool isSparseImage = image.Container.SparseImage is not null;
         return new(
-            ImageFindingGrade.Note, Stored, what + ". They are zeros that whoever made the image left out, or they were lost: nothing tells which.", "bands",
+            ImageFindingGrade.Note, Stored, what
+            + ". They are zeros that whoever made the image left out, or they were lost: nothing tells which.", "bands",
             "Compare these files with another copy.")
         { Files = files, FileCount = count, Bytes = bytes, IsContentInDoubt = !isSparseImage };
     }
 
-    // A bundle with a record tells what was zeros. Without one: no writer ends a band inside of a sector, and several files that all begin with zeros are none.
-    // In a sparse image a band goes missing only by its entry in the table, and then what it was lies in the file still.
+    // A bundle with a record tells what was zeros. Without one: no writer ends a band inside of a sector, and several files that all begin
+    // with zeros are none. In a sparse image a band goes missing only by its entry in the table, and then what it was lies in the file
+    // still.
     private bool IsLost(bool isRecorded, long beginnings, IReadOnlyList<StorageExtent> used, CancellationToken cancellation)
     {
         if (image.Container.SparseImage is { } sparse) return sparse.CountOrphans(cancellation) > 0;
         return isRecorded || beginnings >= ManyBeginnings || ExtentSets.Intersect(image.Container.Bundle!.GetTornEnds(), used).Count > 0;
     }
 
-    private IReadOnlyList<StorageExtent> GetUnstored() => image.Container.Bundle?.GetUnstoredExtents() ?? image.Container.SparseImage?.GetUnstoredExtents() ?? [];
+    private IReadOnlyList<StorageExtent> GetUnstored() =>
+        image.Container.Bundle?.GetUnstoredExtents() ?? image.Container.SparseImage?.GetUnstoredExtents() ?? [];
 
     private bool HasStoredBands() => image.Container.Bundle?.HasStoredBands() ?? (image.Container.SparseImage?.StoredBandCount > 0);
 
@@ -182,12 +201,14 @@ internal sealed class ImageCondition(DiskImage image)
     }
 
     // What of some ranges lies in volumes and is not known to be free.
-    private long UsedBytes(IReadOnlyList<StorageExtent> ranges, CancellationToken cancellation) => ExtentSets.Bytes(Used(ranges, cancellation));
+    private long UsedBytes(IReadOnlyList<StorageExtent> ranges, CancellationToken cancellation) =>
+        ExtentSets.Bytes(Used(ranges, cancellation));
 
     private List<StorageExtent> Used(IReadOnlyList<StorageExtent> ranges, CancellationToken cancellation)
     {
         if (image.Volumes.Count == 0) return [.. ranges];
-        List<StorageExtent> windows = [.. image.Volumes.OrderBy(v => v.OffsetBytes).Select(v => new StorageExtent(v.OffsetBytes, v.LengthBytes, ExtentKind.Unused))];
+        List<StorageExtent> windows =
+            [.. image.Volumes.OrderBy(v => v.OffsetBytes).Select(v => new StorageExtent(v.OffsetBytes, v.LengthBytes, ExtentKind.Unused))];
         return ExtentSets.Intersect(ExtentSets.Subtract(ranges, image.GetFreeExtents(cancellation)), windows);
     }
 
@@ -200,7 +221,8 @@ internal sealed class ImageCondition(DiskImage image)
         using var disk = new MaskedStorage(image.Disk, ranges.Select(r => (r.Offset, r.Length)));
         foreach (DiskImage.FoundVolume found in image.Volumes.Where(v => v.Fault is null))
         {
-            using FileSystemVolume volume = VolumeDetection.Open(new WindowStorage(disk, found.OffsetBytes, found.LengthBytes), out ImageException? fault);
+            using FileSystemVolume volume =
+                VolumeDetection.Open(new WindowStorage(disk, found.OffsetBytes, found.LengthBytes), out ImageException? fault);
             for (int index = 0; fault is null && index < volume.VolumeCount; index++)
             {
                 cancellation.ThrowIfCancellationRequested();
@@ -222,7 +244,8 @@ internal sealed class ImageCondition(DiskImage image)
                 {
                     cancellation.ThrowIfCancellationRequested();
                     if (entry.Kind != EntryKind.File || !selection.IsTaken(entry)) continue;
-                    long missing = Measure(tree, entry, ForkKind.Data, out bool begins) + (entry.ResourceForkSize > 0 ? Measure(tree, entry, ForkKind.Resource, out _) : 0);
+                    long missing = Measure(tree, entry, ForkKind.Data, out bool begins)
+                        + (entry.ResourceForkSize > 0 ? Measure(tree, entry, ForkKind.Resource, out _) : 0);
                     if (missing == 0) continue;
                     count++;
                     bytes += missing;
@@ -230,7 +253,8 @@ internal sealed class ImageCondition(DiskImage image)
                     if (files.Count < MostNamed) files.Add(new(tree.DisplayPath(entry), missing));
                 }
             }
-            catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch or ImageErrorId.UnsupportedFormat or ImageErrorId.InvalidArgument)
+            catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch
+                or ImageErrorId.UnsupportedFormat or ImageErrorId.InvalidArgument)
             {
                 // Whoever reads the files says so; here only those count whose blocks are known.
             }

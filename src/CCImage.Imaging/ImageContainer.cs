@@ -9,7 +9,8 @@ using CCImage.Storage;
 namespace CCImage;
 
 /// <summary>
-/// What an image's disk lies in, opened: the layers from the host's file upwards (file, decryption, container), told apart by content alone.
+/// What an image's disk lies in, opened: the layers from the host's file upwards (file, decryption, container), told apart by content
+/// alone.
 /// </summary>
 internal sealed class ImageContainer : IDisposable
 {
@@ -43,7 +44,8 @@ internal sealed class ImageContainer : IDisposable
     /// <summary>Whether the disk is written, or is judged as if it were.</summary>
     public bool IsChange { get; init; }
 
-    /// <summary>Bytes that the disk should have and the file does not, as an encryption header tells or <see cref="ExtendTo"/> was told; 0 for a whole one.</summary>
+    /// <summary>Bytes that the disk should have and the file does not, as an encryption header tells or <see cref="ExtendTo"/> was told; 0
+    /// for a whole one.</summary>
     public long CutBytes { get; private set; }
 
     /// <summary>The bundle, if it is one.</summary>
@@ -68,8 +70,10 @@ internal sealed class ImageContainer : IDisposable
     /// <param name="writable">Whether the disk is to be written: nobody else may have the image open then.</param>
     /// <param name="isPlan">Whether it is judged as if it were to be written, but is only read.</param>
     /// <param name="cancellation">Ends opening.</param>
-    /// <exception cref="ImageException">As <see cref="DiskImage.Open(string, Passphrase, CancellationToken)"/>, without the path in single cases.</exception>
-    public static ImageContainer Open(string path, Passphrase? passphrase, bool writable, bool isPlan = false, CancellationToken cancellation = default)
+    /// <exception cref="ImageException">As <see cref="DiskImage.Open(string, Passphrase, CancellationToken)"/>, without the path in single
+    /// cases.</exception>
+    public static ImageContainer Open(
+        string path, Passphrase? passphrase, bool writable, bool isPlan = false, CancellationToken cancellation = default)
     {
         bool isChange = writable || isPlan;
         if (isChange) ImageUse.CheckWritable(path);
@@ -95,23 +99,28 @@ internal sealed class ImageContainer : IDisposable
             switch (kind)
             {
                 case ContainerKind.Raw:
-                    var raw = new ImageContainer(path, content, stop, layer) { Format = BackupImageFormat.ReadWrite, Encryption = encryption, File = file, IsChange = isChange };
+                    var raw = new ImageContainer(path, content, stop, layer) { Format = BackupImageFormat.ReadWrite,
+                        Encryption = encryption, File = file, IsChange = isChange };
                     if (cut > 0) raw.ExtendTo(content.Length + cut);
                     return raw;
                 case ContainerKind.SparseImage:
                     var sparse = SparseImageStorage.Open(content, writable, ownsFile: true);
-                    return new(path, sparse, stop, layer) { Format = BackupImageFormat.Sparse, Encryption = encryption, File = file, SparseImage = sparse };
+                    return new(path, sparse, stop, layer) { Format = BackupImageFormat.Sparse, Encryption = encryption, File = file,
+                        SparseImage = sparse };
                 case ContainerKind.Udif when isChange:
                     throw ImageException.Unsupported(
-                        "The image is read-only, and its checksums cover every byte.", "Make a new image from its source, or restore its files and back them up.");
+                        "The image is read-only, and its checksums cover every byte.",
+                        "Make a new image from its source, or restore its files and back them up.");
                 case ContainerKind.Udif:
                     var udif = UdifStorage.Open(content, ownsFile: true);
                     udif.Stop = stop;
-                    return new(path, udif, stop, layer) { Format = FormatOf(udif.FormatCode), Encryption = encryption, File = file, Udif = udif };
+                    return new(path, udif, stop, layer) { Format = FormatOf(udif.FormatCode), Encryption = encryption, File = file,
+                        Udif = udif };
                 case ContainerKind.Asif:
                     throw ContainerDetection.AsifUnsupported();
                 default:
-                    throw ImageException.Unsupported("The image is encrypted twice.", "Attach it on a Mac and copy its content into a new image.", "byte 0");
+                    throw ImageException.Unsupported(
+                        "The image is encrypted twice.", "Attach it on a Mac and copy its content into a new image.", "byte 0");
             }
         }
         catch
@@ -121,9 +130,11 @@ internal sealed class ImageContainer : IDisposable
         }
     }
 
-    /// <summary>Takes note that a raw disk is cut short: it gets the length that it should have, and reading what is missing is an error.</summary>
+    /// <summary>Takes note that a raw disk is cut short: it gets the length that it should have, and reading what is missing is an
+    /// error.</summary>
     /// <param name="length">Bytes that the disk should have.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: the disk is to be written, which would bury what is missing.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: the disk is to be written, which would bury what is
+    /// missing.</exception>
     public void ExtendTo(long length)
     {
         if (length <= Disk.Length) return;
@@ -150,7 +161,8 @@ internal sealed class ImageContainer : IDisposable
     /// <param name="there">Bytes that are there.</param>
     /// <param name="length">Bytes that should be.</param>
     public static ImageException CutShort(long there, long length) => new(
-        ImageErrorId.ImageDamaged, $"The image is cut short: {length - there} of the {length} bytes of its disk are missing. Nothing is written to it.",
+        ImageErrorId.ImageDamaged,
+        $"The image is cut short: {length - there} of the {length} bytes of its disk are missing. Nothing is written to it.",
         remedy: "Restore the image from another copy; Restore-BackupImage restores what is there.");
 
     /// <summary>Judges whether the disk can have a capacity.</summary>
@@ -162,8 +174,8 @@ internal sealed class ImageContainer : IDisposable
     public bool HasRemains => Bundle?.HasRemains ?? (SparseImage is null && _layer is EncryptedStorage { HasRemains: true });
 
     /// <summary>
-    /// Changes the capacity of the disk, durably. What is cut off is lost; what is added reads as zeros. Nobody may read or write meanwhile. Every
-    /// prefix of the writes is an image of the old or the new capacity.
+    /// Changes the capacity of the disk, durably. What is cut off is lost; what is added reads as zeros. Nobody may read or write
+    /// meanwhile. Every prefix of the writes is an image of the old or the new capacity.
     /// </summary>
     /// <param name="length">The new length in bytes: a multiple of 512.</param>
     /// <exception cref="ImageException">What the format or the host says.</exception>
@@ -172,13 +184,14 @@ internal sealed class ImageContainer : IDisposable
         if (Bundle is not null) Bundle.SetCapacity(length);
         else if (SparseImage is not null) SparseImage.SetCapacity(length);
         else if (Udif is null) SetLayerLength(length);
-        else throw ImageException.Unsupported($"An image of the format {Format} cannot change its capacity.", "Convert it to a sparse bundle.");
+        else throw ImageException.Unsupported(
+            $"An image of the format {Format} cannot change its capacity.", "Convert it to a sparse bundle.");
         Disk.Flush();
     }
 
     /// <summary>
-    /// Gives the room of ranges that hold nothing back to the host. Nobody may read or write meanwhile. Every prefix of the writes is an image of
-    /// the same disk, but for what those ranges read as.
+    /// Gives the room of ranges that hold nothing back to the host. Nobody may read or write meanwhile. Every prefix of the writes is an
+    /// image of the same disk, but for what those ranges read as.
     /// </summary>
     /// <param name="free">The ranges of the disk: ascending, apart from each other.</param>
     /// <param name="onBand">Hears of each band that is worked on: its number.</param>
@@ -204,7 +217,8 @@ internal sealed class ImageContainer : IDisposable
     /// <summary>
     /// Whether what was read is still what was opened: asked at the end of every job that read the image, before it says that it succeeded.
     /// </summary>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageInUse"/>: it was changed, replaced or removed meanwhile; or it went away.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageInUse"/>: it was changed, replaced or removed meanwhile; or it went
+    /// away.</exception>
     public void CheckUnchanged()
     {
         Bundle?.CheckUnchanged();
@@ -212,8 +226,8 @@ internal sealed class ImageContainer : IDisposable
     }
 
     /// <summary>
-    /// Whether the image itself is gone: asked when reading failed. A place of a medium that cannot be read concerns the files there, a medium that is gone all
-    /// of them.
+    /// Whether the image itself is gone: asked when reading failed. A place of a medium that cannot be read concerns the files there, a
+    /// medium that is gone all of them.
     /// </summary>
     public bool IsGone()
     {
@@ -244,7 +258,8 @@ internal sealed class ImageContainer : IDisposable
         _cipher?.Dispose();
     }
 
-    private static ImageContainer OpenBundle(string path, Passphrase? passphrase, bool writable, bool isChange, CancellationToken cancellation)
+    private static ImageContainer OpenBundle(
+        string path, Passphrase? passphrase, bool writable, bool isChange, CancellationToken cancellation)
     {
         // Token, lists and bands are of the one folder that is opened here, whatever happens to the path meanwhile.
         SparseBundleFolder folder = SparseBundleFolder.Open(path);
@@ -264,7 +279,8 @@ internal sealed class ImageContainer : IDisposable
             CheckWritable(header, isChange);
             BlockCipher unlocked = cipher = new BlockCipher(header.Unlock(passphrase ?? throw Locked(), cancellation), header.BlockSize);
             SparseBundleStorage bundle = SparseBundleStorage.Open(folder, writable, band => EncryptedStorage.OfBand(band, unlocked));
-            return new(path, bundle, new()) { Format = BackupImageFormat.SparseBundle, Encryption = header.Encryption, Bundle = bundle, _cipher = cipher };
+            return new(path, bundle, new()) { Format = BackupImageFormat.SparseBundle, Encryption = header.Encryption, Bundle = bundle,
+                _cipher = cipher };
         }
         catch
         {
@@ -282,11 +298,13 @@ internal sealed class ImageContainer : IDisposable
         "ULMO" => BackupImageFormat.ReadOnlyLzma,
         "UDBZ" => BackupImageFormat.ReadOnlyBzip2,
         "UDCO" => BackupImageFormat.ReadOnlyAdc,
-        _ => throw ImageException.Unsupported($"The image is of the unknown kind {code}.", "Convert it on a Mac: hdiutil convert -format UDZO."),
+        _ => throw ImageException.Unsupported(
+            $"The image is of the unknown kind {code}.", "Convert it on a Mac: hdiutil convert -format UDZO."),
     };
 
     /// <summary>Opens the layer of decryption.</summary>
-    private static EncryptedStorage Decrypt(FileStorage file, Passphrase? passphrase, bool isChange, out BackupImageEncryption encryption, CancellationToken cancellation)
+    private static EncryptedStorage Decrypt(
+        FileStorage file, Passphrase? passphrase, bool isChange, out BackupImageEncryption encryption, CancellationToken cancellation)
     {
         try
         {
@@ -295,10 +313,12 @@ internal sealed class ImageContainer : IDisposable
             encryption = header.Encryption;
             return EncryptedStorage.Open(file, passphrase ?? throw Locked(), mayBeCut: !isChange, cancellation);
         }
-        catch (ImageException e) when (e.Id is ImageErrorId.WrongPassphrase or ImageErrorId.ImageDamaged && System.IO.File.Exists(file.Path + ImagePassphrase.BackupSuffix))
+        catch (ImageException e) when (e.Id is ImageErrorId.WrongPassphrase or ImageErrorId.ImageDamaged
+            && System.IO.File.Exists(file.Path + ImagePassphrase.BackupSuffix))
         {
             throw new ImageException(
-                e.Id, e.Problem, file.Path, e.Place, "A change of the passphrase was interrupted: try both passphrases, and change it again with Set-BackupImagePassphrase.", e);
+                e.Id, e.Problem, file.Path, e.Place,
+                "A change of the passphrase was interrupted: try both passphrases, and change it again with Set-BackupImagePassphrase.", e);
         }
     }
 
@@ -308,7 +328,8 @@ internal sealed class ImageContainer : IDisposable
     }
 
     private static ImageException Locked() =>
-        new(ImageErrorId.PassphraseRequired, "The image is encrypted, and no passphrase was given.", remedy: "Give the passphrase with -Passphrase.");
+        new(ImageErrorId.PassphraseRequired, "The image is encrypted, and no passphrase was given.",
+            remedy: "Give the passphrase with -Passphrase.");
 
     // Lets every error that the container meets later name the image.
     private sealed class NamedStorage(BlockStorage inner, string path, ReadingStop stop) : BlockStorage

@@ -26,7 +26,8 @@ public sealed record ImageConversionRequest
     public int? CompressionLevel { get; init; }
 
     /// <summary>
-    /// How the new image is encrypted: null for as the old one is, with keys of its own; <see cref="BackupImageEncryption.None"/> has to be asked for.
+    /// How the new image is encrypted: null for as the old one is, with keys of its own; <see cref="BackupImageEncryption.None"/> has to be
+    /// asked for.
     /// </summary>
     public BackupImageEncryption? DestinationEncryption { get; init; }
 
@@ -46,8 +47,8 @@ public sealed record ImageConversionRequest
     public bool Overwrite { get; init; }
 
     /// <summary>
-    /// Identifies the new image. Null for an identifier that follows from the source's path and the format, so that converting the same image
-    /// again gives the same bytes.
+    /// Identifies the new image. Null for an identifier that follows from the source's path and the format, so that converting the same
+    /// image again gives the same bytes.
     /// </summary>
     public Guid? SegmentId { get; init; }
 }
@@ -56,16 +57,16 @@ public sealed record ImageConversionRequest
 public static class ImageConversion
 {
     /// <summary>
-    /// Converts. The checksums that the source stores are compared in the same pass, before the result gets its name. Deleting the source comes last: it was
-    /// verified as <see cref="ImageVerification"/> does, and so was the result.
+    /// Converts. The checksums that the source stores are compared in the same pass, before the result gets its name. Deleting the source
+    /// comes last: it was verified as <see cref="ImageVerification"/> does, and so was the result.
     /// </summary>
     /// <param name="request">What to make of what.</param>
     /// <param name="observer">Hears of progress.</param>
     /// <param name="cancellation">Ends it; nothing stays behind.</param>
     /// <returns>The new image.</returns>
     /// <exception cref="ImageException">
-    /// The image cannot be read, or the result not written; <see cref="ImageErrorId.ChecksumMismatch"/> or <see cref="ImageErrorId.ImageDamaged"/>: the source is
-    /// damaged, and that was not allowed.
+    /// The image cannot be read, or the result not written; <see cref="ImageErrorId.ChecksumMismatch"/> or
+    /// <see cref="ImageErrorId.ImageDamaged"/>: the source is damaged, and that was not allowed.
     /// </exception>
     public static BackupImage Run(ImageConversionRequest request, IImagingObserver observer, CancellationToken cancellation)
     {
@@ -73,7 +74,8 @@ public static class ImageConversion
         Passphrase? passphrase = request.DestinationPassphrase ?? request.Passphrase;
         if (request.DeleteSource) RequireSound(request, observer, cancellation);
         ConversionDamage? damage;
-        using (DiskImage source = DiskImage.Open(request.Path, request.Passphrase, cancellation)) damage = Convert(source, request, passphrase, observer, cancellation);
+        using (DiskImage source = DiskImage.Open(request.Path, request.Passphrase, cancellation))
+            damage = Convert(source, request, passphrase, observer, cancellation);
         if (request.DeleteSource)
         {
             Verify(request.DestinationPath, passphrase, observer, cancellation);
@@ -92,10 +94,13 @@ public static class ImageConversion
         if (!request.AllowDamaged) damage.Refuse();
         damage.Warn(readsFiles: false);
         if (source.Container.Udif is { IsSigned: true })
-            observer.OnWarning(new(ImagingWarningKind.MetadataLost, request.Path, "The image is signed; the new one is not, for a signature covers the file that it is in."));
+            observer.OnWarning(
+                new(ImagingWarningKind.MetadataLost, request.Path,
+                "The image is signed; the new one is not, for a signature covers the file that it is in."));
 
         // What is missing at the end is not read, but counted; of what is free nothing is read either.
-        IReadOnlyList<StorageExtent> missing = source.Container.GetMissingExtents(), free = request.KeepFreeSpace ? [] : source.GetFreeExtents(cancellation);
+        IReadOnlyList<StorageExtent> missing = source.Container.GetMissingExtents(), free = request.KeepFreeSpace ? []
+            : source.GetFreeExtents(cancellation);
         List<StorageExtent> unread = [.. missing.Concat(ExtentSets.Subtract(free, missing)).OrderBy(e => e.Offset)];
         using var masked = new MaskedStorage(source.Disk, unread.Select(e => (e.Offset, e.Length)));
         using TolerantStorage? tolerant = request.AllowDamaged ? new(masked) : null;
@@ -117,7 +122,8 @@ public static class ImageConversion
         };
         try
         {
-            output.Write((BlockStorage?)tolerant ?? masked, source.Segments, $"Converting {Path.GetFileName(request.Path)}", observer, cancellation);
+            output.Write(
+                (BlockStorage?)tolerant ?? masked, source.Segments, $"Converting {Path.GetFileName(request.Path)}", observer, cancellation);
         }
         catch (ImageException e) when (e.Path == source.Path && damage.AsMismatch(e) is { } mismatch)
         {
@@ -147,13 +153,15 @@ public static class ImageConversion
         if (!ImageOutput.IsReadOnly(request.Format))
         {
             throw new ImageException(
-                ImageErrorId.InvalidArgument, $"{request.Format} is not a read-only format.", remedy: "Choose ReadOnly, or one of the compressed formats.");
+                ImageErrorId.InvalidArgument, $"{request.Format} is not a read-only format.",
+                remedy: "Choose ReadOnly, or one of the compressed formats.");
         }
 
         if (request is { AllowDamaged: true, DeleteSource: true })
         {
             throw new ImageException(
-                ImageErrorId.InvalidArgument, "Only a sound source is deleted.", request.Path, remedy: "Leave out -DeleteSource or -AllowDamaged.");
+                ImageErrorId.InvalidArgument, "Only a sound source is deleted.", request.Path,
+                remedy: "Leave out -DeleteSource or -AllowDamaged.");
         }
 
         ImageOutput.CheckWritable(request.Format, request.CompressionLevel);

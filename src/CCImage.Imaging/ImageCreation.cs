@@ -47,7 +47,8 @@ public sealed class ImageCreation : IDisposable
     private readonly GptLayout _layout;
 
     private ImageCreation(
-        ImageRecipe recipe, WarningRecorder observer, Stopwatch clock, SourceTree tree, HfsPlusPlan plan, GptLayout layout, ImageCreationEstimate estimate)
+        ImageRecipe recipe, WarningRecorder observer, Stopwatch clock, SourceTree tree, HfsPlusPlan plan, GptLayout layout,
+        ImageCreationEstimate estimate)
     {
         (_recipe, _observer, _clock, _tree, _plan, _layout, Estimate) = (recipe, observer, clock, tree, plan, layout, estimate);
     }
@@ -55,15 +56,18 @@ public sealed class ImageCreation : IDisposable
     /// <summary>What will be written.</summary>
     public ImageCreationEstimate Estimate { get; }
 
-    /// <summary>After <see cref="Run"/>: what the image lacks of its source, as an error that is not thrown, for the image stands; null when it is whole.</summary>
+    /// <summary>After <see cref="Run"/>: what the image lacks of its source, as an error that is not thrown, for the image stands; null
+    /// when it is whole.</summary>
     public ImageException? Shortfall { get; private set; }
 
     /// <summary>Scans the source and plans the image.</summary>
     /// <param name="recipe">The request.</param>
     /// <param name="observer">Hears of progress and of what is skipped.</param>
     /// <param name="cancellation">Ends it.</param>
-    /// <param name="probe">Whether the destination is tried by making a file there and removing it; not for somebody who asks what would be done.</param>
-    /// <exception cref="ImageException">The source cannot be read, the plan does not fit, the destination is taken, cannot be written or is too small.</exception>
+    /// <param name="probe">Whether the destination is tried by making a file there and removing it; not for somebody who asks what would be
+    /// done.</param>
+    /// <exception cref="ImageException">The source cannot be read, the plan does not fit, the destination is taken, cannot be written or is
+    /// too small.</exception>
     public static ImageCreation Prepare(ImageRecipe recipe, IImagingObserver observer, CancellationToken cancellation, bool probe = true)
     {
         var clock = Stopwatch.StartNew();
@@ -83,8 +87,10 @@ public sealed class ImageCreation : IDisposable
     /// <param name="tree">The tree; belongs to the result.</param>
     /// <param name="observer">Hears of what is skipped.</param>
     /// <param name="cancellation">Ends it.</param>
-    internal static ImageCreation PrepareFrom(ImageRecipe recipe, SourceTree tree, IImagingObserver observer, CancellationToken cancellation) =>
-        Plan(recipe, tree, HostPlatform.Current.GetVolume(Path.GetDirectoryName(recipe.Path)!), Stopwatch.StartNew(), new WarningRecorder(observer), cancellation);
+    internal static ImageCreation PrepareFrom(
+        ImageRecipe recipe, SourceTree tree, IImagingObserver observer, CancellationToken cancellation) =>
+        Plan(recipe, tree, HostPlatform.Current.GetVolume(Path.GetDirectoryName(recipe.Path)!), Stopwatch.StartNew(),
+            new WarningRecorder(observer), cancellation);
 
     private static ImageCreation Plan(
         ImageRecipe recipe, SourceTree tree, HostVolume host, Stopwatch clock, WarningRecorder recorder, CancellationToken cancellation)
@@ -94,7 +100,8 @@ public sealed class ImageCreation : IDisposable
             HfsPlusPlan plan = PlanVolume(recipe, tree, host, recorder, cancellation, out GptLayout layout);
             long enough = host.FreeBytes - SpacePolicy.StartupDiskReserveBytes;
             var estimate = new ImageCreationEstimate(
-                plan.Entries, plan.ContentBytes, DiskLength(layout), ExpectedBytes(recipe, plan, tree, layout, enough, cancellation), host.FreeBytes);
+                plan.Entries, plan.ContentBytes, DiskLength(layout), ExpectedBytes(recipe, plan, tree, layout, enough, cancellation),
+                host.FreeBytes);
             CheckRoom(recipe, host, estimate, recorder);
             return new ImageCreation(recipe, recorder, clock, tree, plan, layout, estimate);
         }
@@ -149,7 +156,8 @@ public sealed class ImageCreation : IDisposable
         return DiskImage.Inspect(_recipe.Path, _recipe.Passphrase, CancellationToken.None) with { Report = report };
     }
 
-    private StorageExtent[] OnDisk(IEnumerable<StorageExtent> ofVolume) => [.. ofVolume.Select(e => e with { Offset = e.Offset + _layout.PartitionOffset })];
+    private StorageExtent[] OnDisk(IEnumerable<StorageExtent> ofVolume) =>
+        [.. ofVolume.Select(e => e with { Offset = e.Offset + _layout.PartitionOffset })];
 
     /// <inheritdoc/>
     public void Dispose() => _tree.Dispose();
@@ -161,12 +169,15 @@ public sealed class ImageCreation : IDisposable
             throw Invalid("An image without a source needs a size.", "Give -SizeBytes, or a source.");
         if (recipe.SizeBytes is <= 0) throw Invalid("The size of the image must be positive.", "Give -SizeBytes in bytes, such as 10GB.");
         if (recipe.SizeBytes > LargestDiskBytes)
-            throw Invalid($"A disk of {recipe.SizeBytes} bytes is larger than any volume that can be made.", $"Give a size of at most {LargestDiskBytes} bytes.");
+            throw Invalid($"A disk of {recipe.SizeBytes} bytes is larger than any volume that can be made.",
+                $"Give a size of at most {LargestDiskBytes} bytes.");
         if (recipe.Preallocate && recipe.Format != BackupImageFormat.ReadWrite)
-            throw Invalid("Only a read/write image can be preallocated: the others take what their content takes.", "Leave -Preallocate out, or choose -Format ReadWrite.");
+            throw Invalid("Only a read/write image can be preallocated: the others take what their content takes.",
+                "Leave -Preallocate out, or choose -Format ReadWrite.");
         if (recipe.BandSizeBytes is long band)
         {
-            if (recipe.Format != BackupImageFormat.SparseBundle) throw Invalid("Only a sparse bundle has a band size.", "Leave -BandSizeBytes out, or choose SparseBundle.");
+            if (recipe.Format != BackupImageFormat.SparseBundle)
+                throw Invalid("Only a sparse bundle has a band size.", "Leave -BandSizeBytes out, or choose SparseBundle.");
             if (band is < SparseBundleInfo.MinimumBandSize or > SparseBundleInfo.MaximumBandSize || !BitOperations.IsPow2(band))
                 throw Invalid($"A band of {band} bytes is not possible.", "Give a power of two from 1MB to 8GB.");
         }
@@ -181,11 +192,13 @@ public sealed class ImageCreation : IDisposable
     private static void CheckLeastRoom(ImageRecipe recipe, HostVolume host)
     {
         const long smallestImage = 64 * 1024;
-        bool isStoredWhole = recipe.Format == BackupImageFormat.ReadWrite && (recipe.Preallocate || recipe.Encryption != BackupImageEncryption.None);
+        bool isStoredWhole = recipe.Format == BackupImageFormat.ReadWrite
+            && (recipe.Preallocate || recipe.Encryption != BackupImageEncryption.None);
         long least = isStoredWhole && recipe.SizeBytes is long size ? Math.Max(size, smallestImage) : smallestImage;
         if (host.FreeBytes >= least) return;
         throw new ImageException(
-            ImageErrorId.DestinationFull, $"At least {least} bytes are to be written, and {host.FreeBytes} are free on {host.MountPoint}.", recipe.Path,
+            ImageErrorId.DestinationFull, $"At least {least} bytes are to be written, and {host.FreeBytes} are free on {host.MountPoint}.",
+            recipe.Path,
             remedy: "Free some space, or choose another volume.");
     }
 
@@ -204,7 +217,8 @@ public sealed class ImageCreation : IDisposable
             cancellation);
 
     private static HfsPlusPlan PlanVolume(
-        ImageRecipe recipe, SourceTree tree, HostVolume host, WarningRecorder observer, CancellationToken cancellation, out GptLayout layout)
+        ImageRecipe recipe, SourceTree tree, HostVolume host, WarningRecorder observer, CancellationToken cancellation,
+        out GptLayout layout)
     {
         var options = new HfsPlusPlanOptions
         {
@@ -219,19 +233,21 @@ public sealed class ImageCreation : IDisposable
         Guid diskId = recipe.DeriveUuid("gpt disk");
         Guid partitionId = recipe.DeriveUuid("gpt partition");
 
-        // The default of an image that grows is a capacity and no promise of room: where the content does not fit into it, perhaps because most of it is holes,
-        // the capacity follows the content, and whether there is room is asked of what will be written.
+        // The default of an image that grows is a capacity and no promise of room: where the content does not fit into it, perhaps because
+        // most of it is holes, the capacity follows the content, and whether there is room is asked of what will be written.
         long? diskBytes = recipe.SizeBytes ?? (ImageOutput.Grows(recipe.Format) ? SpacePolicy.DefaultCapacity(host.FreeBytes) : null);
         GptLayout? asked = null;
         if (diskBytes is long bytes)
         {
             // A disk without room for any volume is planned as one that is too small, for an error that names the size that is needed.
-            asked = GptLayout.Create(Math.Max(Layout.RoundUp(bytes, BlockAlignment), GptLayout.DiskLengthFor(BlockAlignment)), diskId, partitionId);
+            asked = GptLayout.Create(
+                Math.Max(Layout.RoundUp(bytes, BlockAlignment), GptLayout.DiskLengthFor(BlockAlignment)), diskId, partitionId);
             options = options with { VolumeSizeBytes = asked.PartitionLength, MayBecomeLarger = recipe.SizeBytes is null };
         }
 
         HfsPlusPlan plan = HfsPlusPlanner.Plan(tree, options, observer, cancellation);
-        layout = asked is not null && asked.PartitionLength == plan.VolumeBytes ? asked : GptLayout.Create(GptLayout.DiskLengthFor(plan.VolumeBytes), diskId, partitionId);
+        layout = asked is not null && asked.PartitionLength == plan.VolumeBytes ? asked
+            : GptLayout.Create(GptLayout.DiskLengthFor(plan.VolumeBytes), diskId, partitionId);
         return plan;
     }
 
@@ -254,12 +270,13 @@ public sealed class ImageCreation : IDisposable
     private static long ExpectedBytes(
         ImageRecipe recipe, HfsPlusPlan plan, SourceTree tree, GptLayout layout, long enough, CancellationToken cancellation)
     {
-        if (recipe.Format == BackupImageFormat.ReadWrite && (recipe.Preallocate || recipe.Encryption != BackupImageEncryption.None)) return DiskLength(layout);
+        if (recipe.Format == BackupImageFormat.ReadWrite && (recipe.Preallocate || recipe.Encryption != BackupImageEncryption.None))
+            return DiskLength(layout);
         long bytes = Math.Min(DiskLength(layout), plan.UsedBytes + GptLayout.OverheadBytes);
         if (bytes <= enough) return bytes;
 
-        // Holes of the source are not stored. To know them every large file is opened, so they are asked for only where they decide. An estimate may believe a
-        // host whose word is not enough to leave something out.
+        // Holes of the source are not stored. To know them every large file is opened, so they are asked for only where they decide. An
+        // estimate may believe a host whose word is not enough to leave something out.
         if (tree is HostTree folder)
         {
             bool trusts = folder.TrustsHoles;
@@ -289,10 +306,12 @@ public sealed class ImageCreation : IDisposable
             && Path.TrimEndingDirectorySeparator(source) == Path.TrimEndingDirectorySeparator(volume.MountPoint))
         {
             observer.OnWarning(new ImagingWarning(
-                ImagingWarningKind.Advice, source, "This is a startup volume: its files are kept, but a disk image is not a bootable backup."));
+                ImagingWarningKind.Advice, source,
+                "This is a startup volume: its files are kept, but a disk image is not a bootable backup."));
         }
 
-        if (estimate.CapacityBytes > SpacePolicy.LargeImageBytes && !ImageOutput.Grows(recipe.Format) || estimate.SourceBytes > SpacePolicy.LargeImageBytes)
+        if (estimate.CapacityBytes > SpacePolicy.LargeImageBytes && !ImageOutput.Grows(recipe.Format)
+            || estimate.SourceBytes > SpacePolicy.LargeImageBytes)
             observer.OnWarning(new ImagingWarning(ImagingWarningKind.Advice, recipe.Path, SpacePolicy.LargeImageAdvice));
 
         // A read/write image is one file as long as the disk, even where most of it is a hole.
@@ -307,18 +326,22 @@ public sealed class ImageCreation : IDisposable
                 remedy: "Choose -Format SparseBundle, which keeps the disk in small files, or another volume.");
         }
 
-        if (ImageOutput.Grows(recipe.Format) && host.IsStartupDisk && !SpacePolicy.FitsStartupDisk(estimate.AvailableBytes, estimate.ExpectedBytes))
+        if (ImageOutput.Grows(recipe.Format) && host.IsStartupDisk
+            && !SpacePolicy.FitsStartupDisk(estimate.AvailableBytes, estimate.ExpectedBytes))
         {
             throw new ImageException(
                 ImageErrorId.DestinationFull,
-                $"The image would grow on the startup disk, where {estimate.AvailableBytes} bytes are free; about {estimate.ExpectedBytes} and {SpacePolicy.StartupDiskReserveBytes} more are needed.",
+                $"The image would grow on the startup disk, where {estimate.AvailableBytes} bytes are free; about {estimate.ExpectedBytes} "
+                    + $"and {SpacePolicy.StartupDiskReserveBytes} more are needed.",
                 recipe.Path, remedy: "Choose another volume, or an image that cannot grow: -Format ReadWrite -Preallocate.");
         }
 
         if (estimate.ExpectedBytes <= estimate.AvailableBytes) return;
-        string text = $"About {estimate.ExpectedBytes} bytes are to be written, and {estimate.AvailableBytes} are free on {host.MountPoint}.";
+        string text =
+            $"About {estimate.ExpectedBytes} bytes are to be written, and {estimate.AvailableBytes} are free on {host.MountPoint}.";
         if (!compressed)
-            throw new ImageException(ImageErrorId.DestinationFull, text, recipe.Path, remedy: "Free some space, exclude something, or choose another volume or a compressed format.");
+            throw new ImageException(ImageErrorId.DestinationFull, text, recipe.Path,
+                remedy: "Free some space, exclude something, or choose another volume or a compressed format.");
         observer.OnWarning(new ImagingWarning(ImagingWarningKind.Advice, recipe.Path, text + " Compression may make it fit."));
     }
 
@@ -336,6 +359,7 @@ public sealed class ImageCreation : IDisposable
             AccessTime = created,
         };
 
-        public override BlockStorage OpenFork(SourceEntry entry, ForkKind fork) => throw new InvalidOperationException("An empty tree has no files.");
+        public override BlockStorage OpenFork(SourceEntry entry, ForkKind fork) =>
+            throw new InvalidOperationException("An empty tree has no files.");
     }
 }

@@ -7,8 +7,9 @@ using CCImage.Storage;
 namespace CCImage;
 
 /// <summary>
-/// Passphrases of images in the keychain of macOS, in the form in which the system itself saves them and looks for them: a double click on the image
-/// opens it, and so does a task without a person. An item is found by the identifier in the encryption header, so the image may be renamed and copied.
+/// Passphrases of images in the keychain of macOS, in the form in which the system itself saves them and looks for them: a double click on
+/// the image opens it, and so does a task without a person. An item is found by the identifier in the encryption header, so the image may
+/// be renamed and copied.
 /// </summary>
 public static class ImageKeychain
 {
@@ -20,8 +21,9 @@ public static class ImageKeychain
     /// <param name="path">The image, as a full path.</param>
     /// <param name="passphrase">Opens it; this is not tried. Stays the caller's.</param>
     /// <exception cref="ImageException">
-    /// <see cref="ImageErrorId.KeychainNotAvailable"/>, <see cref="ImageErrorId.KeychainRefused"/>, <see cref="ImageErrorId.InvalidArgument"/> (not
-    /// encrypted), <see cref="ImageErrorId.UnsupportedFormat"/> (version 1), or what the host says about the image.
+    /// <see cref="ImageErrorId.KeychainNotAvailable"/>, <see cref="ImageErrorId.KeychainRefused"/>,
+    /// <see cref="ImageErrorId.InvalidArgument"/> (not encrypted), <see cref="ImageErrorId.UnsupportedFormat"/> (version 1), or what the
+    /// host says about the image.
     /// </exception>
     public static void Save(string path, Passphrase passphrase) => Save(path, passphrase, Current());
 
@@ -61,7 +63,8 @@ public static class ImageKeychain
 
     private static IKeychain Current() => HostPlatform.Current.Keychain ?? throw new ImageException(
         ImageErrorId.KeychainNotAvailable, "There is a keychain on macOS only.",
-        remedy: "The module Microsoft.PowerShell.SecretManagement keeps passphrases everywhere: what its Get-Secret gives goes straight into -Passphrase (Get-Secret BackupPassphrase).");
+        remedy: "The module Microsoft.PowerShell.SecretManagement keeps passphrases everywhere: what its Get-Secret gives goes straight "
+            + "into -Passphrase (Get-Secret BackupPassphrase).");
 
     /// <summary>What the system looks for: the identifier in the header, in capitals. Null where the image is not encrypted.</summary>
     private static string? AccountOf(string path)
@@ -87,7 +90,8 @@ public static class ImageKeychain
 
     private static string AccountOf(BlockStorage file) =>
         EncryptionHeader.Read(file).Identifier?.ToString("D").ToUpperInvariant()
-        ?? throw EncryptionHeader.VersionOneUnsupported("It has no identifier by which a keychain could find its passphrase: give -Passphrase.");
+        ?? throw EncryptionHeader.VersionOneUnsupported(
+            "It has no identifier by which a keychain could find its passphrase: give -Passphrase.");
 
     private static T Ask<T>(string path, Func<T> call)
     {
@@ -98,7 +102,8 @@ public static class ImageKeychain
         catch (HostException e)
         {
             throw new ImageException(
-                ImageErrorId.KeychainRefused, e.Message, path, remedy: "Unlock the keychain and allow the access, or give -Passphrase.", innerException: e);
+                ImageErrorId.KeychainRefused, e.Message, path, remedy: "Unlock the keychain and allow the access, or give -Passphrase.",
+                innerException: e);
         }
     }
 }

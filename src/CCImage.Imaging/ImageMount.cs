@@ -26,7 +26,8 @@ public sealed record ImageMountRequest(string Path)
 public sealed record MountedBackupImage(string Path, string Device, IReadOnlyList<string> MountPoints);
 
 /// <summary>
-/// Attaches images to macOS and detaches them, by the system's own programs: only the system can mount. Nothing else of this program needs it.
+/// Attaches images to macOS and detaches them, by the system's own programs: only the system can mount. Nothing else of this program needs
+/// it.
 /// </summary>
 public static class ImageMount
 {
@@ -74,14 +75,16 @@ public static class ImageMount
     }
 
     /// <summary><see cref="Attach(ImageMountRequest, IImagingObserver, CancellationToken)"/> by given programs.</summary>
-    internal static MountedBackupImage Attach(ImageMountRequest request, ISystemTools system, IImagingObserver observer, CancellationToken cancellation)
+    internal static MountedBackupImage Attach(
+        ImageMountRequest request, ISystemTools system, IImagingObserver observer, CancellationToken cancellation)
     {
         string path = request.Path;
         var tools = new DiskImageTools(system, observer);
         if (tools.List(cancellation)?.FirstOrDefault(i => i.IsAt(path)) is { } present)
         {
             throw new ImageException(
-                ImageErrorId.ImageInUse, $"The image is attached already, as {present.Device}{(present.MountPoints.Count > 0 ? $" at {string.Join(", ", present.MountPoints)}" : "")}.",
+                ImageErrorId.ImageInUse, $"The image is attached already, as "
+                    + $"{present.Device}{(present.MountPoints.Count > 0 ? $" at {string.Join(", ", present.MountPoints)}" : "")}.",
                 path, remedy: "Dismount-BackupImage detaches it.");
         }
 
@@ -104,11 +107,13 @@ public static class ImageMount
     }
 
     /// <summary><see cref="Detach(string, bool, IImagingObserver, CancellationToken)"/> by given programs.</summary>
-    internal static MountedBackupImage Detach(string path, bool force, ISystemTools system, IImagingObserver observer, CancellationToken cancellation)
+    internal static MountedBackupImage Detach(
+        string path, bool force, ISystemTools system, IImagingObserver observer, CancellationToken cancellation)
     {
         var tools = new DiskImageTools(system, observer);
         IReadOnlyList<AttachedImage> attached = tools.List(cancellation) ?? throw new ImageException(
-            ImageErrorId.MountFailed, "macOS does not tell which images are attached.", path, remedy: "Eject it in Finder, or with Disk Utility.");
+            ImageErrorId.MountFailed, "macOS does not tell which images are attached.", path,
+            remedy: "Eject it in Finder, or with Disk Utility.");
         AttachedImage image = attached.FirstOrDefault(i => i.IsAt(path))
             ?? throw new ImageException(ImageErrorId.ImageNotMounted, "The image is not attached.", path);
         bool isMountPoint = image.IsMountedAt(path);
@@ -126,8 +131,8 @@ public static class ImageMount
     }
 
     /// <summary>
-    /// Looks at the image first: what is wrong with a passphrase, or in the way, can be said better here, and before macOS asks anybody by a
-    /// window. What this program does not understand is left to macOS.
+    /// Looks at the image first: what is wrong with a passphrase, or in the way, can be said better here, and before macOS asks anybody by
+    /// a window. What this program does not understand is left to macOS.
     /// </summary>
     /// <returns>Whether it is encrypted.</returns>
     private static bool CheckImage(ImageMountRequest request, IImagingObserver observer)
@@ -135,7 +140,8 @@ public static class ImageMount
         try
         {
             using DiskImage image = DiskImage.Open(request.Path, request.Passphrase);
-            if (!request.ReadOnly && image.Container.CutBytes > 0) throw ImageContainer.CutShort(image.Disk.Length - image.Container.CutBytes, image.Disk.Length).WithPath(request.Path);
+            if (!request.ReadOnly && image.Container.CutBytes > 0)
+                throw ImageContainer.CutShort(image.Disk.Length - image.Container.CutBytes, image.Disk.Length).WithPath(request.Path);
             return image.Container.Encryption != BackupImageEncryption.None;
         }
         catch (ImageException e) when (e.Id is ImageErrorId.UnknownFormat or ImageErrorId.UnsupportedFormat or ImageErrorId.VolumeNotFound

@@ -41,7 +41,8 @@ internal sealed record ImageOutput
     /// <summary>Whether to replace an image that exists.</summary>
     public bool Overwrite { get; init; }
 
-    /// <summary>How the image is encrypted. Nothing of the disk then reaches the host's file system in the clear, under whatever name.</summary>
+    /// <summary>How the image is encrypted. Nothing of the disk then reaches the host's file system in the clear, under whatever
+    /// name.</summary>
     public BackupImageEncryption Encryption { get; init; }
 
     /// <summary>Will open the image. Stays the caller's.</summary>
@@ -65,10 +66,12 @@ internal sealed record ImageOutput
     /// <summary>Refuses what cannot be written, before anything is read or made.</summary>
     /// <param name="format">The format.</param>
     /// <param name="compressionLevel">The level that was asked for, if any.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.UnsupportedFormat"/> or <see cref="ImageErrorId.InvalidArgument"/>.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.UnsupportedFormat"/> or
+    /// <see cref="ImageErrorId.InvalidArgument"/>.</exception>
     public static void CheckWritable(BackupImageFormat format, int? compressionLevel)
     {
-        if (compressionLevel is not null && format is not (BackupImageFormat.ReadOnlyZlib or BackupImageFormat.ReadOnlyLzma or BackupImageFormat.ReadOnlyBzip2))
+        if (compressionLevel is not null
+            && format is not (BackupImageFormat.ReadOnlyZlib or BackupImageFormat.ReadOnlyLzma or BackupImageFormat.ReadOnlyBzip2))
         {
             throw new ImageException(
                 ImageErrorId.InvalidArgument, $"{format} has no compression level.",
@@ -79,7 +82,8 @@ internal sealed record ImageOutput
         if (compressionLevel < lowest || compressionLevel > 9)
         {
             throw new ImageException(
-                ImageErrorId.InvalidArgument, $"{format} has no compression level {compressionLevel}.", remedy: $"Give a level from {lowest} to 9.");
+                ImageErrorId.InvalidArgument, $"{format} has no compression level {compressionLevel}.",
+                remedy: $"Give a level from {lowest} to 9.");
         }
 
         if (IsReadOnly(format)) CompressorOf(CodecOf(format), compressionLevel);
@@ -88,45 +92,52 @@ internal sealed record ImageOutput
     /// <summary>Refuses an encryption without a passphrase, before anything is read or made.</summary>
     /// <param name="encryption">The encryption.</param>
     /// <param name="passphrase">The passphrase, if there is one.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.PassphraseRequired"/> or <see cref="ImageErrorId.InvalidArgument"/>.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.PassphraseRequired"/> or
+    /// <see cref="ImageErrorId.InvalidArgument"/>.</exception>
     public static void CheckEncryption(BackupImageEncryption encryption, Passphrase? passphrase)
     {
         if (encryption == BackupImageEncryption.None) return;
         if (passphrase is null)
         {
             throw new ImageException(
-                ImageErrorId.PassphraseRequired, "An encrypted image needs a passphrase.", remedy: "Give one with -Passphrase, or leave -Encryption out.");
+                ImageErrorId.PassphraseRequired, "An encrypted image needs a passphrase.",
+                remedy: "Give one with -Passphrase, or leave -Encryption out.");
         }
 
         if (passphrase.Bytes.IsEmpty)
-            throw new ImageException(ImageErrorId.InvalidArgument, "The passphrase is empty.", remedy: "Choose a passphrase that is hard to guess.");
+            throw new ImageException(
+                ImageErrorId.InvalidArgument, "The passphrase is empty.", remedy: "Choose a passphrase that is hard to guess.");
     }
 
     /// <summary>Refuses a destination that cannot be, before anything is read or made.</summary>
     /// <param name="path">The image to make, as a full path.</param>
     /// <param name="overwrite">Whether something that exists there is replaced.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.DestinationNotFound"/> or <see cref="ImageErrorId.DestinationExists"/>.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.DestinationNotFound"/> or
+    /// <see cref="ImageErrorId.DestinationExists"/>.</exception>
     public static void CheckDestination(string path, bool overwrite)
     {
         string? folder = System.IO.Path.GetDirectoryName(path);
         if (folder is null || !Directory.Exists(folder))
         {
             throw new ImageException(
-                ImageErrorId.DestinationNotFound, "The folder for the image does not exist.", folder ?? path, remedy: "Make the folder, or choose another.");
+                ImageErrorId.DestinationNotFound, "The folder for the image does not exist.", folder
+                ?? path, remedy: "Make the folder, or choose another.");
         }
 
         if (!System.IO.Path.Exists(path)) return;
         if (!overwrite)
         {
             throw new ImageException(
-                ImageErrorId.DestinationExists, "Something with the name of the image exists.", path, remedy: "Choose another name, or replace it with -Force.");
+                ImageErrorId.DestinationExists, "Something with the name of the image exists.", path,
+                remedy: "Choose another name, or replace it with -Force.");
         }
 
         // The same is asked again when the old image is locked; here it is said before hours of work.
         if (StatOf(path).Kind == EntryKind.SymbolicLink)
         {
             throw new ImageException(
-                ImageErrorId.DestinationExists, "This is a symbolic link. Only images are replaced.", path, remedy: "Choose another name, or remove it first.");
+                ImageErrorId.DestinationExists, "This is a symbolic link. Only images are replaced.", path,
+                remedy: "Choose another name, or remove it first.");
         }
 
         ImageUse.CheckWritable(path);
@@ -166,8 +177,8 @@ internal sealed record ImageOutput
     }
 
     /// <summary>
-    /// Refuses to replace a file that is not recognised as a disk image by its content: encrypted ones are by their header, and those that are a bare disk by what
-    /// is on it. An empty file has nothing to lose, and is replaced.
+    /// Refuses to replace a file that is not recognised as a disk image by its content: encrypted ones are by their header, and those that
+    /// are a bare disk by what is on it. An empty file has nothing to lose, and is replaced.
     /// </summary>
     /// <param name="file">The file.</param>
     /// <param name="path">Its path.</param>
@@ -192,7 +203,8 @@ internal sealed record ImageOutput
         }
 
         throw new ImageException(
-            ImageErrorId.DestinationExists, "A file of this name exists that is not recognised as a disk image. Only images are replaced.", path,
+            ImageErrorId.DestinationExists, "A file of this name exists that is not recognised as a disk image. Only images are replaced.",
+            path,
             remedy: "Choose another name, or remove it first.");
     }
 
@@ -216,7 +228,9 @@ internal sealed record ImageOutput
     {
         if (Format == BackupImageFormat.SparseBundle)
         {
-            using var folder = new AtomicFolder(Path, Overwrite, old => SparseBundleStorage.Claim(old, Path), [SparseBundleInfo.FileName, SparseBundleInfo.CopyName]);
+            using var folder =
+                new AtomicFolder(
+                    Path, Overwrite, old => SparseBundleStorage.Claim(old, Path), [SparseBundleInfo.FileName, SparseBundleInfo.CopyName]);
             WriteBundle(folder);
             BeforeCommit?.Invoke();
             folder.Commit(cancellation);
@@ -224,7 +238,9 @@ internal sealed record ImageOutput
         }
 
         long fileBytes = disk.Length + (Encryption == BackupImageEncryption.None ? 0 : EncryptionHeaderWriter.HeaderSize);
-        using var file = new AtomicFile(Path, Overwrite, Format == BackupImageFormat.ReadWrite && Preallocate ? fileBytes : 0, old => CheckReplaceable(old, Path));
+        using var file =
+            new AtomicFile(
+                Path, Overwrite, Format == BackupImageFormat.ReadWrite && Preallocate ? fileBytes : 0, old => CheckReplaceable(old, Path));
         if (Encryption == BackupImageEncryption.None)
         {
             WriteFile(file.Storage);
@@ -237,7 +253,8 @@ internal sealed record ImageOutput
 
         BeforeCommit?.Invoke();
         file.Commit(cancellation);
-        if (file.Storage.FlushReach == FlushReach.None) observer.OnVerbose($"{Path}: the file system there knows no flush; when everything is on its medium is its own affair.");
+        if (file.Storage.FlushReach == FlushReach.None)
+            observer.OnVerbose($"{Path}: the file system there knows no flush; when everything is on its medium is its own affair.");
 
         void WriteBundle(AtomicFolder folder)
         {
@@ -255,7 +272,9 @@ internal sealed record ImageOutput
                 inside, disk.Length, BandSizeBytes ?? 0, token, b => EncryptedStorage.OfBand(b, cipher));
 
             // Of a longer band each piece would find a gap before it that has to be filled, and is then written again.
-            PumpInto(bundle, new StorageImageWriter(bundle, EncryptedChunkSize, inOrder: bundle.BandSizeBytes > EncryptedChunkSize) { BandSize = bundle.BandSizeBytes }, folder);
+            PumpInto(bundle,
+                new StorageImageWriter(bundle, EncryptedChunkSize,
+                inOrder: bundle.BandSizeBytes > EncryptedChunkSize) { BandSize = bundle.BandSizeBytes }, folder);
         }
 
         void WriteFile(BlockStorage target)
@@ -263,7 +282,8 @@ internal sealed record ImageOutput
             switch (Format)
             {
                 case BackupImageFormat.Sparse:
-                    using (var sparse = SparseImageStorage.Create(target, disk.Length)) Pump(new StorageImageWriter(sparse, StorageChunkSize, inOrder: true));
+                    using (var sparse = SparseImageStorage.Create(target, disk.Length))
+                        Pump(new StorageImageWriter(sparse, StorageChunkSize, inOrder: true));
                     break;
                 case BackupImageFormat.ReadWrite:
                     // Encrypted, zeros are to be written too: in order, so that each byte is written once.
@@ -275,15 +295,16 @@ internal sealed record ImageOutput
                     UdifCodec codec = CodecOf(Format);
                     var settings = new UdifWriterSettings
                     {
-                        Codec = codec, Compressor = CompressorOf(codec, CompressionLevel), SegmentId = SegmentId, LicenceResources = LicenceResources,
+                        Codec = codec, Compressor = CompressorOf(codec, CompressionLevel), SegmentId = SegmentId,
+                            LicenceResources = LicenceResources,
                     };
                     Pump(new UdifWriter(target, disk.Length, segments, settings.FittedTo(disk, segments.Count, cancellation)));
                     break;
             }
         }
 
-        // The record of zeros comes when all bands are written: without it a bundle is what it is, only nobody can tell a lost band from zeros.
-        // The property list, with that record in it, comes last of all.
+        // The record of zeros comes when all bands are written: without it a bundle is what it is, only nobody can tell a lost band from
+        // zeros. The property list, with that record in it, comes last of all.
         void PumpInto(SparseBundleStorage bundle, StorageImageWriter writer, AtomicFolder folder)
         {
             Pump(writer);
@@ -312,6 +333,7 @@ internal sealed record ImageOutput
         BackupImageFormat.ReadOnlyLzma => level is int chosen ? new LzmaCodec(chosen) : new LzmaCodec(),
         BackupImageFormat.ReadOnlyBzip2 => level is int chosen ? new Bzip2Codec(chosen) : new Bzip2Codec(),
         _ => throw ImageException.Unsupported(
-            $"Images of format {codec.Format} are read, but no longer written by anybody.", "Choose ReadOnlyZlib, or another compressed format."),
+            $"Images of format {codec.Format} are read, but no longer written by anybody.",
+            "Choose ReadOnlyZlib, or another compressed format."),
     };
 }

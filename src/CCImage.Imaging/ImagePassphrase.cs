@@ -9,9 +9,9 @@ using CCImage.Storage;
 namespace CCImage;
 
 /// <summary>
-/// Changes the passphrase of an encrypted image: the keys are wrapped anew, the data stay as they are. At every moment the image opens with the
-/// old passphrase or with the new one: of a bundle the <c>token</c> is replaced by a rename; of a file the sectors that change are written at once,
-/// in every sample a single one, and meanwhile a copy of the old header lies beside the image.
+/// Changes the passphrase of an encrypted image: the keys are wrapped anew, the data stay as they are. At every moment the image opens with
+/// the old passphrase or with the new one: of a bundle the <c>token</c> is replaced by a rename; of a file the sectors that change are
+/// written at once, in every sample a single one, and meanwhile a copy of the old header lies beside the image.
 /// </summary>
 public static class ImagePassphrase
 {
@@ -24,8 +24,8 @@ public static class ImagePassphrase
     private const int LongestHeader = 1 << 20;
 
     /// <summary>
-    /// Changes the passphrase. A change that was interrupted is finished by asking for it again: with the old passphrase as well as with the new
-    /// one, whichever opens the image.
+    /// Changes the passphrase. A change that was interrupted is finished by asking for it again: with the old passphrase as well as with
+    /// the new one, whichever opens the image.
     /// </summary>
     /// <param name="path">The image, as a full path.</param>
     /// <param name="oldPassphrase">Opens it now. Stays the caller's.</param>
@@ -33,10 +33,12 @@ public static class ImagePassphrase
     /// <param name="observer">Hears when a change that was interrupted is finished.</param>
     /// <param name="cancellation">Ends it before anything is written.</param>
     /// <exception cref="ImageException">
-    /// <see cref="ImageErrorId.WrongPassphrase"/>, <see cref="ImageErrorId.ImageInUse"/>, <see cref="ImageErrorId.UnsupportedFormat"/> (version 1),
+    /// <see cref="ImageErrorId.WrongPassphrase"/>, <see cref="ImageErrorId.ImageInUse"/>, <see cref="ImageErrorId.UnsupportedFormat"/>
+    /// (version 1),
     /// <see cref="ImageErrorId.InvalidArgument"/> (not encrypted, or nothing to change to), or what the host says.
     /// </exception>
-    public static void Change(string path, Passphrase oldPassphrase, Passphrase newPassphrase, IImagingObserver observer, CancellationToken cancellation)
+    public static void Change(
+        string path, Passphrase oldPassphrase, Passphrase newPassphrase, IImagingObserver observer, CancellationToken cancellation)
     {
         if (Change(path, oldPassphrase, newPassphrase, null, observer, cancellation) is { } leftover) throw leftover;
     }
@@ -50,7 +52,8 @@ public static class ImagePassphrase
     /// <param name="cancellation">Ends it before anything is written.</param>
     /// <returns>Why the copy of the old header is still there, although the passphrase is changed; null when it is not.</returns>
     internal static ImageException? Change(
-        string path, Passphrase oldPassphrase, Passphrase newPassphrase, int? rounds, IImagingObserver observer, CancellationToken cancellation)
+        string path, Passphrase oldPassphrase, Passphrase newPassphrase, int? rounds, IImagingObserver observer,
+        CancellationToken cancellation)
     {
         ImageOutput.CheckEncryption(BackupImageEncryption.Aes128, newPassphrase);
         try
@@ -61,7 +64,8 @@ public static class ImagePassphrase
                     ChangeBundle(path, oldPassphrase, newPassphrase, rounds, cancellation);
                     return null;
                 case ContainerKind.Encrypted:
-                    using (FileStorage file = FileStorage.OpenWrite(path)) return ChangeFile(file, path, oldPassphrase, newPassphrase, rounds, observer, cancellation);
+                    using (FileStorage file = FileStorage.OpenWrite(path))
+                        return ChangeFile(file, path, oldPassphrase, newPassphrase, rounds, observer, cancellation);
                 default:
                     throw NotEncrypted();
             }
@@ -91,7 +95,8 @@ public static class ImagePassphrase
         }
     }
 
-    /// <summary>Whether a passphrase is not wrong for an image; or is right for the copy of its header, after a change that was interrupted.</summary>
+    /// <summary>Whether a passphrase is not wrong for an image; or is right for the copy of its header, after a change that was
+    /// interrupted.</summary>
     /// <param name="path">The image, as a full path.</param>
     /// <param name="passphrase">The passphrase. Stays the caller's.</param>
     internal static bool Opens(string path, Passphrase passphrase)
@@ -137,7 +142,8 @@ public static class ImagePassphrase
     /// <param name="cancellation">Ends it before anything is written.</param>
     /// <returns>Why the copy of the old header is still there, although the passphrase is changed; null when it is not.</returns>
     internal static ImageException? ChangeFile(
-        BlockStorage file, string path, Passphrase oldPassphrase, Passphrase newPassphrase, int? rounds, IImagingObserver observer, CancellationToken cancellation)
+        BlockStorage file, string path, Passphrase oldPassphrase, Passphrase newPassphrase, int? rounds, IImagingObserver observer,
+        CancellationToken cancellation)
     {
         string backupPath = path + BackupSuffix;
         byte[] header = ReadHeader(file);
@@ -149,10 +155,11 @@ public static class ImagePassphrase
         {
             (offset, length) = EncryptionHeaderWriter.Rewrap(changed, oldPassphrase, newPassphrase, rounds);
         }
-        catch (ImageException e) when (e.Id is ImageErrorId.WrongPassphrase or ImageErrorId.ImageDamaged && ReadBackup(backupPath, header) is not null)
+        catch (ImageException e) when (
+            e.Id is ImageErrorId.WrongPassphrase or ImageErrorId.ImageDamaged && ReadBackup(backupPath, header) is not null)
         {
-            // The power went when the sector was being written, or before its copy was removed. Only the keys are taken from the copy: the image
-            // may have grown since.
+            // The power went when the sector was being written, or before its copy was removed. Only the keys are taken from the copy: the
+            // image may have grown since.
             byte[] backup = ReadBackup(backupPath, header)!;
             (offset, length) = EncryptionHeaderWriter.Rewrap(backup, oldPassphrase, newPassphrase, rounds);
             backup.AsSpan(offset, length).CopyTo(changed.AsSpan(offset));
@@ -160,13 +167,16 @@ public static class ImagePassphrase
         }
 
         cancellation.ThrowIfCancellationRequested();
-        if (fromBackup) observer.OnWarning(new ImagingWarning(ImagingWarningKind.Advice, path, "A change of the passphrase that was interrupted is finished now."));
+        if (fromBackup)
+            observer.OnWarning(
+                new ImagingWarning(ImagingWarningKind.Advice, path, "A change of the passphrase that was interrupted is finished now."));
         else WriteBackup(backupPath, header);
 
         int first = offset / SectorSize * SectorSize, end = (int)Layout.RoundUp(offset + length, SectorSize);
         file.Write(first, changed.AsSpan(first, end - first));
         file.Flush();
-        CheckOpens(file, changed, newPassphrase, $"The old header is kept as {Path.GetFileName(backupPath)}. Check the medium, and change the passphrase again.");
+        CheckOpens(file, changed, newPassphrase,
+            $"The old header is kept as {Path.GetFileName(backupPath)}. Check the medium, and change the passphrase again.");
         return DeleteBackup(backupPath);
     }
 
@@ -182,7 +192,8 @@ public static class ImagePassphrase
         catch (Exception e) when (FileErrors.IsFileError(e))
         {
             return new ImageException(
-                ImageErrorId.DestinationUnwritable, $"The passphrase is changed, but the copy of the old header could not be removed: {e.Message}", backupPath,
+                ImageErrorId.DestinationUnwritable,
+                $"The passphrase is changed, but the copy of the old header could not be removed: {e.Message}", backupPath,
                 remedy: "Delete this file: with it the old passphrase still opens the image.", innerException: e);
         }
     }
@@ -204,7 +215,8 @@ public static class ImagePassphrase
             throw ImageContainer.CutShort(Math.Max(0, file.Length - read.DataOffset), read.DataSize);
     }
 
-    private static void ChangeBundle(string path, Passphrase oldPassphrase, Passphrase newPassphrase, int? rounds, CancellationToken cancellation)
+    private static void ChangeBundle(
+        string path, Passphrase oldPassphrase, Passphrase newPassphrase, int? rounds, CancellationToken cancellation)
     {
         using SparseBundleFolder folder = SparseBundleFolder.Open(path);
         SparseBundleStorage.ReadInfo(folder, out _);
@@ -227,8 +239,10 @@ public static class ImagePassphrase
 
     private static byte[] ReadHeader(BlockStorage file)
     {
-        long length = EncryptionHeader.TryReadDataOffset(file) ?? throw EncryptionHeader.VersionOneUnsupported("Convert it to a new image with the new passphrase.");
-        if (length is < SectorSize or > LongestHeader) throw ImageException.Damaged($"An encryption header of {length} bytes is not possible.", "encryption header at byte 0");
+        long length = EncryptionHeader.TryReadDataOffset(file)
+            ?? throw EncryptionHeader.VersionOneUnsupported("Convert it to a new image with the new passphrase.");
+        if (length is < SectorSize or > LongestHeader)
+            throw ImageException.Damaged($"An encryption header of {length} bytes is not possible.", "encryption header at byte 0");
         byte[] header = new byte[length];
         file.Read(0, header);
         return header;
@@ -265,7 +279,8 @@ public static class ImagePassphrase
     }
 
     private static ImageException NotWritten(string remedy) =>
-        new(ImageErrorId.ChecksumMismatch, "The header that was written does not read back the same.", place: "encryption header at byte 0", remedy: remedy);
+        new(ImageErrorId.ChecksumMismatch, "The header that was written does not read back the same.", place: "encryption header at byte 0",
+            remedy: remedy);
 
     /// <summary>The refusal of an image that has no passphrase.</summary>
     internal static ImageException NotEncrypted() =>

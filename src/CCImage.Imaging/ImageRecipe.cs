@@ -14,8 +14,9 @@ public enum ImageFileSystem
 }
 
 /// <summary>
-/// The immutable request for a new image. Everything that is not in the source enters here and nowhere else: dates, UUIDs. The same recipe over
-/// the same source therefore gives the same bytes; encrypted, the same bytes once they are decrypted, because keys, salts and IVs are new each time.
+/// The immutable request for a new image. Everything that is not in the source enters here and nowhere else: dates, UUIDs. The same recipe
+/// over the same source therefore gives the same bytes; encrypted, the same bytes once they are decrypted, because keys, salts and IVs are
+/// new each time.
 /// </summary>
 public sealed record ImageRecipe
 {
@@ -56,24 +57,27 @@ public sealed record ImageRecipe
     public bool OneFileSystem { get; init; }
 
     /// <summary>
-    /// Whether files that cannot be read, or cannot be kept by the names they have, are left out with a warning instead of ending the job before anything is
-    /// written.
+    /// Whether files that cannot be read, or cannot be kept by the names they have, are left out with a warning instead of ending the job
+    /// before anything is written.
     /// </summary>
     public bool SkipUnreadable { get; init; }
 
-    /// <summary>Whether files whose content is in the cloud only are downloaded and taken; otherwise they are left out with a warning.</summary>
+    /// <summary>Whether files whose content is in the cloud only are downloaded and taken; otherwise they are left out with a
+    /// warning.</summary>
     public bool IncludeDataless { get; init; }
 
     /// <summary>How the image is encrypted.</summary>
     public BackupImageEncryption Encryption { get; init; }
 
-    /// <summary>Will open the image; with <see cref="Encryption"/> needed to write it, not to prepare it. Stays the caller's, who keeps it until the job has ended.</summary>
+    /// <summary>Will open the image; with <see cref="Encryption"/> needed to write it, not to prepare it. Stays the caller's, who keeps it
+    /// until the job has ended.</summary>
     public Passphrase? Passphrase { get; init; }
 
     /// <summary>Whether to replace an image that exists.</summary>
     public bool Overwrite { get; init; }
 
-    /// <summary>For <see cref="BackupImageFormat.ReadWrite"/>: whether the file's blocks are reserved on the host at once, so that it cannot run out later.</summary>
+    /// <summary>For <see cref="BackupImageFormat.ReadWrite"/>: whether the file's blocks are reserved on the host at once, so that it
+    /// cannot run out later.</summary>
     public bool Preallocate { get; init; }
 
     /// <summary>The moment that is written as creation of disk and volume.</summary>
@@ -98,18 +102,22 @@ public sealed record ImageRecipe
         return new Guid(bytes, bigEndian: true);
     }
 
-    // https://reproducible-builds.org/specs/source-date-epoch/: whole seconds, decimal; what is malformed must not pass for not being there.
+    // https://reproducible-builds.org/specs/source-date-epoch/: whole seconds, decimal; what is malformed must not pass for not being
+    // there.
     private static long? SourceDateEpoch()
     {
         string? text = Environment.GetEnvironmentVariable("SOURCE_DATE_EPOCH");
         if (string.IsNullOrEmpty(text)) return null;
-        if (long.TryParse(text, System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture, out long seconds)) return seconds;
+        if (long.TryParse(text, System.Globalization.NumberStyles.None, System.Globalization.CultureInfo.InvariantCulture,
+            out long seconds)) return seconds;
         throw new ImageException(
-            ImageErrorId.InvalidArgument, $"The environment variable SOURCE_DATE_EPOCH is '{text}'.", remedy: "Set it to whole seconds since 1970, or remove it.");
+            ImageErrorId.InvalidArgument, $"The environment variable SOURCE_DATE_EPOCH is '{text}'.",
+            remedy: "Set it to whole seconds since 1970, or remove it.");
     }
 
     private static UnixTime DefaultCreationTime() =>
         SourceDateEpoch() is long seconds ? UnixTime.FromSeconds(seconds) : UnixTime.From(DateTimeOffset.UtcNow);
 
-    private static Guid DefaultSeed() => SourceDateEpoch() is long seconds ? new Guid(0, 0, 0, BitConverter.GetBytes(seconds)) : Guid.NewGuid();
+    private static Guid DefaultSeed() =>
+        SourceDateEpoch() is long seconds ? new Guid(0, 0, 0, BitConverter.GetBytes(seconds)) : Guid.NewGuid();
 }

@@ -36,22 +36,24 @@ public sealed record ImageResizeRequest(string Path)
 /// <param name="Advice">What is left to be done, in a sentence; null for nothing.</param>
 public sealed record ImageResizeResult(string Path, long CapacityBytesBefore, long CapacityBytesAfter, bool VolumeResized, string? Advice)
 {
-    /// <summary>Bytes of files and of the volume's own structures that lie elsewhere in the volume, because a smaller one has no room for their old places.</summary>
+    /// <summary>Bytes of files and of the volume's own structures that lie elsewhere in the volume, because a smaller one has no room for
+    /// their old places.</summary>
     public long BytesMoved { get; init; }
 
     /// <summary>Whether this is what would happen: nothing was done.</summary>
     public bool IsEstimate { get; init; }
 
-    /// <summary>Whether the image had this size already, the volume in it too, and nothing was left to be finished: nothing was written.</summary>
+    /// <summary>Whether the image had this size already, the volume in it too, and nothing was left to be finished: nothing was
+    /// written.</summary>
     public bool IsUnchanged { get; init; }
 }
 
 /// <summary>
-/// Gives an image another capacity: container, partition map and volume together: HFS+, where what lies behind the new end is moved, and APFS, which grows. Resizing does not give space back to the
-/// host, and compacting does not change the capacity.
+/// Gives an image another capacity: container, partition map and volume together: HFS+, where what lies behind the new end is moved, and
+/// APFS, which grows. Resizing does not give space back to the host, and compacting does not change the capacity.
 /// <para>
-/// Everything is judged and planned before the first write. Growing goes from the outside inwards (container, map, volume), shrinking from the
-/// inside outwards, so that nothing is ever larger than what it lies in. Cut anywhere, the image opens with all its files; running the
+/// Everything is judged and planned before the first write. Growing goes from the outside inwards (container, map, volume), shrinking from
+/// the inside outwards, so that nothing is ever larger than what it lies in. Cut anywhere, the image opens with all its files; running the
 /// resize again finishes it.
 /// </para>
 /// </summary>
@@ -76,13 +78,16 @@ public static class ImageResize
         ArgumentNullException.ThrowIfNull(request);
         ArgumentNullException.ThrowIfNull(observer);
         if ((request.SizeBytes is null ? 0 : 1) + (request.ToMinimumSize ? 1 : 0) + (request.ToAvailableSpace ? 1 : 0) != 1)
-            throw new ImageException(ImageErrorId.InvalidArgument, "Exactly one size must be given.", request.Path, remedy: "Give SizeBytes, ToMinimumSize or ToAvailableSpace.");
+            throw new ImageException(ImageErrorId.InvalidArgument, "Exactly one size must be given.", request.Path,
+                remedy: "Give SizeBytes, ToMinimumSize or ToAvailableSpace.");
         if (request.SizeBytes is <= 0 or > long.MaxValue - SectorSize)
-            throw new ImageException(ImageErrorId.InvalidArgument, $"A capacity of {request.SizeBytes} bytes is impossible.", request.Path, remedy: "Give a positive number of bytes.");
+            throw new ImageException(ImageErrorId.InvalidArgument, $"A capacity of {request.SizeBytes} bytes is impossible.", request.Path,
+                remedy: "Give a positive number of bytes.");
         ImageResizeResult result = RunOnce(request, observer, cancellation);
         for (int round = 1; request.ToMinimumSize && !request.EstimateOnly && !result.IsUnchanged && round < MostRounds; round++)
         {
-            // What has moved is smaller now, and may leave room for less: asked until nothing changes, so that asking again changes nothing.
+            // What has moved is smaller now, and may leave room for less: asked until nothing changes, so that asking again changes
+            // nothing.
             ImageResizeResult next = RunOnce(request, observer, cancellation);
             if (next.IsUnchanged) break;
             result = next with { CapacityBytesBefore = result.CapacityBytesBefore, BytesMoved = result.BytesMoved + next.BytesMoved };
@@ -121,7 +126,8 @@ public static class ImageResize
     {
         if (image.Format is not (BackupImageFormat.ReadWrite or BackupImageFormat.Sparse or BackupImageFormat.SparseBundle)) return null;
         if (image.IsHybrid()) return null;
-        if (image.Volumes.MaxBy(v => v.OffsetBytes) is not { Fault: null, Volume: HfsPlusVolume { IsEmbedded: false } volume } last) return null;
+        if (image.Volumes.MaxBy(v => v.OffsetBytes) is not { Fault: null, Volume: HfsPlusVolume { IsEmbedded: false } volume } last)
+            return null;
         if (volume.Has(VolumeAttributes.Inconsistent) || !volume.Has(VolumeAttributes.Unmounted)) return null;
         try
         {
@@ -150,7 +156,8 @@ public static class ImageResize
     private sealed record Plan(ImageResizeResult Result, long Window, VolumeResizePlan? Volume);
 
     private const string Unfinished =
-        "The image holds all its files. The same resize finishes what was begun; Test-BackupImage -Repair puts the copies of maps and headers in order for the size it has now.";
+        "The image holds all its files. The same resize finishes what was begun; Test-BackupImage -Repair puts the copies of maps and "
+            + "headers in order for the size it has now.";
 
     /// <summary>Resizes one image. The volume at the end of the disk is the one that changes.</summary>
     private sealed class Job
@@ -167,7 +174,8 @@ public static class ImageResize
         {
             (_image, _cancellation) = (image, cancellation);
             if (image.IsHybrid())
-                throw ImageException.Unsupported("A second file system shares the disk with the volume, so that it cannot be resized.", "Back its files up into a new image.");
+                throw ImageException.Unsupported("A second file system shares the disk with the volume, so that it cannot be resized.",
+                    "Back its files up into a new image.");
             _windowLength = image.Disk.Length;
             _map = PartitionMapResizer.Open(image.Disk, image.PartitionTable);
             if (_map is not null)
@@ -176,7 +184,8 @@ public static class ImageResize
                 (_offset, _windowLength) = last is null ? (0, 0) : (last.OffsetBytes, last.SizeBytes);
                 foreach (BackupImagePartition partition in image.PartitionTable.Partitions)
                 {
-                    if (partition != last && partition.OffsetBytes + partition.SizeBytes > _offset) throw ImageException.Damaged("Partitions overlap.", $"partition {partition.Number}");
+                    if (partition != last && partition.OffsetBytes + partition.SizeBytes > _offset)
+                        throw ImageException.Damaged("Partitions overlap.", $"partition {partition.Number}");
                 }
             }
 
@@ -187,7 +196,8 @@ public static class ImageResize
 
         private BlockStorage Disk => _image.Disk;
 
-        private long LeastCapacity => _windowLength == 0 ? Disk.Length : CapacityFor(_resizer?.LeastLength ?? _windowLength, _windowLength, _offset, _map);
+        private long LeastCapacity =>
+            _windowLength == 0 ? Disk.Length : CapacityFor(_resizer?.LeastLength ?? _windowLength, _windowLength, _offset, _map);
 
         /// <summary>Decides everything, and changes nothing.</summary>
         public Plan PlanFor(ImageResizeRequest request, IImagingObserver observer)
@@ -198,15 +208,18 @@ public static class ImageResize
             long after = request.ToMinimumSize ? least : request.SizeBytes ?? (available / 4096 * 4096);
             after = Binary.Layout.RoundUp(after, SectorSize);
             if (after < least && after < before)
-                throw new ImageException(ImageErrorId.CapacityTooSmall, $"The smallest capacity that is possible now is {least} bytes: {WhyNotLess}.", remedy: "Ask for at least that.");
+                throw new ImageException(ImageErrorId.CapacityTooSmall,
+                    $"The smallest capacity that is possible now is {least} bytes: {WhyNotLess}.", remedy: "Ask for at least that.");
             _image.Container.CheckCapacity(after);
             CheckHost(host, before, after, available, observer);
             long window = WindowFor(after, before);
             VolumeResizePlan? volume = _resizer?.PlanFor(window);
             bool isResized = volume is { Obstacle: null };
-            bool isUnchanged = after == before && window == _windowLength && volume is null or { IsEmpty: true } && !_image.Container.HasRemains && IsMapInOrder(after, window);
+            bool isUnchanged = after == before && window == _windowLength && volume is null or { IsEmpty: true }
+                && !_image.Container.HasRemains && IsMapInOrder(after, window);
             string? advice = !isResized && window > _windowLength ? string.Join(' ', [volume?.Obstacle, Advice]).TrimStart() : null;
-            return new(new(_image.Path, before, after, isResized, advice) { BytesMoved = volume?.BytesMoved ?? 0, IsUnchanged = isUnchanged }, window, isResized ? volume : null);
+            return new(new(_image.Path, before, after, isResized, advice) { BytesMoved = volume?.BytesMoved
+                ?? 0, IsUnchanged = isUnchanged }, window, isResized ? volume : null);
         }
 
         /// <summary>Does what was planned.</summary>
@@ -240,13 +253,15 @@ public static class ImageResize
         }
 
         private void WriteVolume(Plan plan, IImagingObserver observer) => plan.Volume?.Write(
-            new WindowStorage(Disk, _offset, Math.Max(plan.Window, _windowLength)), moved => observer.OnProgress(new("Moving", moved, plan.Volume.BytesMoved, "bytes")), _cancellation);
+            new WindowStorage(Disk, _offset, Math.Max(plan.Window, _windowLength)), moved =>
+                observer.OnProgress(new("Moving", moved, plan.Volume.BytesMoved, "bytes")), _cancellation);
 
         private string WhyNotLess => _resizer?.WhyNotLess ?? "only HFS+ volumes are made smaller";
 
         private string Advice => _volume?.Volume.Kind switch
         {
-            VolumeKind.Apfs => $"The APFS container still has its old size: attach the image on a Mac and run 'diskutil apfs resizeContainer diskXs{Math.Max(1, _volume.Partition)} 0'.",
+            VolumeKind.Apfs => $"The APFS container still has its old size: attach the image on a Mac and run 'diskutil apfs "
+                + $"resizeContainer diskXs{Math.Max(1, _volume.Partition)} 0'.",
             _ => "The volume still has its old size: attach the image on a Mac and extend it there, or copy its files into a new image.",
         };
 
@@ -268,7 +283,8 @@ public static class ImageResize
             if (_image.Format == BackupImageFormat.ReadWrite && host.MaximumFileSize is long limit && after > limit)
             {
                 throw new ImageException(
-                    ImageErrorId.DestinationFileSizeLimit, $"The image would be a file of {after} bytes, and the file system there ({host.FileSystemType}) ends at {limit}.",
+                    ImageErrorId.DestinationFileSizeLimit,
+                    $"The image would be a file of {after} bytes, and the file system there ({host.FileSystemType}) ends at {limit}.",
                     remedy: "Convert it to a sparse bundle, which keeps the disk in small files.");
             }
 
@@ -276,12 +292,16 @@ public static class ImageResize
             {
                 observer.OnWarning(new(
                     ImagingWarningKind.Advice, _image.Path,
-                    $"Files there ({host.FileSystemType}) end at {most} bytes: the image cannot be filled. A sparse bundle keeps the disk in small files."));
+                    $"Files there ({host.FileSystemType}) end at {most} bytes: the image cannot be filled. A sparse bundle keeps the disk "
+                        + $"in small files."));
             }
 
-            if (after > SpacePolicy.LargeImageBytes) observer.OnWarning(new(ImagingWarningKind.Advice, _image.Path, SpacePolicy.LargeImageAdvice));
+            if (after > SpacePolicy.LargeImageBytes)
+                observer.OnWarning(new(ImagingWarningKind.Advice, _image.Path, SpacePolicy.LargeImageAdvice));
             if (after > available)
-                observer.OnWarning(new(ImagingWarningKind.Advice, _image.Path, $"The capacity of {after} bytes is more than the disk under the image can hold ({available} bytes)."));
+                observer.OnWarning(
+                    new(ImagingWarningKind.Advice, _image.Path,
+                    $"The capacity of {after} bytes is more than the disk under the image can hold ({available} bytes)."));
         }
     }
 }

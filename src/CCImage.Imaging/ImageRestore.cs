@@ -23,24 +23,26 @@ public sealed record ImageRestoreRequest
     /// <summary>Number of the volume among the image's volumes, from 1; null for the only one that can be read.</summary>
     public int? Volume { get; init; }
 
-    /// <summary>Paths or wildcard patterns in the volume to restore (see <see cref="Sources.PathPatterns"/>); empty for everything.</summary>
+    /// <summary>Paths or wildcard patterns in the volume to restore (see <see cref="Sources.PathPatterns"/>); empty for
+    /// everything.</summary>
     public IReadOnlyList<string> Include { get; init; } = [];
 
     /// <summary>
-    /// Paths of single entries to restore, as they are written (<see cref="BackupImageItem.ItemPath"/>): a folder without what lies in it, unless that is
-    /// among them too. Null for no such choice.
+    /// Paths of single entries to restore, as they are written (<see cref="BackupImageItem.ItemPath"/>): a folder without what lies in it,
+    /// unless that is among them too. Null for no such choice.
     /// </summary>
     public IReadOnlyCollection<string>? Items { get; init; }
 
     /// <summary>Whether to replace files that exist.</summary>
     public bool Overwrite { get; init; }
 
-    /// <summary>Whose the files become. Null: as root their owner's in the image, otherwise the user's who restores, but for groups that he may give.</summary>
+    /// <summary>Whose the files become. Null: as root their owner's in the image, otherwise the user's who restores, but for groups that he
+    /// may give.</summary>
     public RestoreOwnership? Ownership { get; init; }
 
     /// <summary>
-    /// Whether the image may come from a stranger: no owners, no set-user and set-group bits, no devices, no access control lists, none of the
-    /// attributes that give rights.
+    /// Whether the image may come from a stranger: no owners, no set-user and set-group bits, no devices, no access control lists, none of
+    /// the attributes that give rights.
     /// </summary>
     public bool IsUntrusted { get; init; }
 
@@ -76,7 +78,8 @@ public sealed record ImageRestoreResult(
     /// <summary>What the result lacks, as an error; null when everything that was asked for is there.</summary>
     public ImageException? Shortfall { get; init; }
 
-    /// <summary>Why content that was restored is in doubt (checksums that do not fit, parts of the disk that are not stored); null when nothing is known against it.</summary>
+    /// <summary>Why content that was restored is in doubt (checksums that do not fit, parts of the disk that are not stored); null when
+    /// nothing is known against it.</summary>
     public ImageException? Doubt { get; init; }
 }
 
@@ -103,7 +106,8 @@ public static class ImageRestore
         };
         foreach (ImagingWarning omission in tree.Omissions) observer.OnWarning(omission);
         TreeRestoreReport report = TreeRestorer.Restore(tree, options, HostPlatform.Current, observer, cancellation);
-        report = report with { Failed = report.Failed + tree.OmittedCount, Warnings = [.. tree.Omissions, .. report.Warnings] }; // what the volume itself has lost
+        // what the volume itself has lost
+        report = report with { Failed = report.Failed + tree.OmittedCount, Warnings = [.. tree.Omissions, .. report.Warnings] };
         image.CheckUnchanged();
         ImageException? doubt = doubts.Complete(tree, cancellation);
         IReadOnlyList<ImagingWarning> lost = recorder.Of(ImagingWarningKind.ContentLost);
@@ -117,7 +121,8 @@ public static class ImageRestore
     // One error a job: what is missing, and what is in doubt.
     private static ImageException? Join(ImageException? shortfall, ImageException? doubt) => shortfall is null || doubt is null
         ? shortfall ?? doubt
-        : new(ImageErrorId.RestoredInPart, $"{shortfall.Problem} {doubt.Problem}", shortfall.Path, remedy: shortfall.Remedy, innerException: doubt);
+        : new(ImageErrorId.RestoredInPart, $"{shortfall.Problem} {doubt.Problem}", shortfall.Path, remedy: shortfall.Remedy,
+            innerException: doubt);
 
     /// <summary>What a report says as an error; null when all is there.</summary>
     /// <param name="request">What was asked for.</param>
@@ -129,7 +134,8 @@ public static class ImageRestore
         {
             return new(
                 ImageErrorId.RestoredInPart,
-                $"{report.Failed} entries were not restored, or without their content{(report.Skipped > 0 ? ", and " + left : "")}; {report.Entries} were.",
+                $"{report.Failed} entries were not restored, or without their content{(report.Skipped > 0 ? ", and " + left : "")}; "
+                    + $"{report.Entries} were.",
                 request.Path, remedy: "The warnings name them, and the result has them in its property Warnings.");
         }
 

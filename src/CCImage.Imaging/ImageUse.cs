@@ -9,8 +9,8 @@ namespace CCImage;
 
 /// <summary>
 /// Whether somebody has an image open: another process by the lock that this program, macOS' disk images and Windows' sharing rules all
-/// set; on macOS by the system's own list of attached images, since many a share has no locks; on Linux by the kernel's table of locks, where those
-/// of servers and emulators are, and as a loop device, which sets none.
+/// set; on macOS by the system's own list of attached images, since many a share has no locks; on Linux by the kernel's table of locks,
+/// where those of servers and emulators are, and as a loop device, which sets none.
 /// </summary>
 internal static class ImageUse
 {
@@ -27,7 +27,8 @@ internal static class ImageUse
     public static bool? Ask(string path)
     {
         string file = LockFileOf(path);
-        if (LinuxFileUse.IsLoopDevice(file) || LinuxFileUse.IsLocked(file) || FindAttached(path, MaximumAgeMilliseconds) is not null) return true;
+        if (LinuxFileUse.IsLoopDevice(file) || LinuxFileUse.IsLocked(file) || FindAttached(path, MaximumAgeMilliseconds) is not null)
+            return true;
         try
         {
             // The lock is given back at once.
@@ -49,17 +50,20 @@ internal static class ImageUse
         if (LinuxFileUse.IsLoopDevice(path))
         {
             throw new ImageException(
-                ImageErrorId.ImageInUse, "The image is in use as a loop device.", path, remedy: "Unmount it (losetup -l lists the devices, losetup -d frees one), and try again.");
+                ImageErrorId.ImageInUse, "The image is in use as a loop device.", path,
+                remedy: "Unmount it (losetup -l lists the devices, losetup -d frees one), and try again.");
         }
 
         if (LinuxFileUse.IsLocked(LockFileOf(path)))
         {
             throw new ImageException(
-                ImageErrorId.ImageInUse, "Another process holds a lock on the image.", path, remedy: "See who it is (lslocks), for example a Mac that has it open over a share, and try again.");
+                ImageErrorId.ImageInUse, "Another process holds a lock on the image.", path,
+                remedy: "See who it is (lslocks), for example a Mac that has it open over a share, and try again.");
         }
 
         if (FindAttached(path, 0) is { } attached)
-            throw new ImageException(ImageErrorId.ImageInUse, $"The image is attached as {attached.Device}.", path, remedy: "Dismount-BackupImage detaches it.");
+            throw new ImageException(
+                ImageErrorId.ImageInUse, $"The image is attached as {attached.Device}.", path, remedy: "Dismount-BackupImage detaches it.");
     }
 
     private static string LockFileOf(string path) => Directory.Exists(path) ? SparseBundleStorage.LockFileOf(path) : path;

@@ -29,13 +29,14 @@ public sealed record ImageVerificationRequest(string Path)
 /// <param name="IsSound">Whether nothing is wrong, after the repair if one was made.</param>
 /// <param name="Findings">All findings, in the order of checking; of the image as it is now.</param>
 /// <param name="Repaired">What was mended, a sentence each.</param>
-public sealed record ImageVerificationResult(string Path, bool IsSound, IReadOnlyList<ImageFinding> Findings, IReadOnlyList<string> Repaired);
+public sealed record ImageVerificationResult(
+    string Path, bool IsSound, IReadOnlyList<ImageFinding> Findings, IReadOnlyList<string> Repaired);
 
 /// <summary>
 /// Verifies an image from the outside inwards: encryption header, container, partition map, file systems.
 /// <para>
-/// The rule of repair: only when nothing at all is damaged, only what is graded repairable, from the outside inwards, and then everything is
-/// verified again. Where data are damaged, what looks like a stale copy may be what a rescue needs.
+/// The rule of repair: only when nothing at all is damaged, only what is graded repairable, from the outside inwards, and then everything
+/// is verified again. Where data are damaged, what looks like a stale copy may be what a rescue needs.
 /// </para>
 /// </summary>
 public static class ImageVerification
@@ -45,8 +46,8 @@ public static class ImageVerification
     /// <param name="observer">Hears of progress.</param>
     /// <param name="cancellation">Ends it; a repair between two steps.</param>
     /// <exception cref="ImageException">
-    /// The image cannot be judged at all: not found, in use, of no or an unknown format, locked, the wrong passphrase, unreadable. An image that
-    /// is too damaged to be opened is no error but a finding.
+    /// The image cannot be judged at all: not found, in use, of no or an unknown format, locked, the wrong passphrase, unreadable. An image
+    /// that is too damaged to be opened is no error but a finding.
     /// </exception>
     public static ImageVerificationResult Run(ImageVerificationRequest request, IImagingObserver observer, CancellationToken cancellation)
     {
@@ -60,7 +61,9 @@ public static class ImageVerification
             {
                 repaired = Repair(request, cancellation);
                 if (repaired.Count > 0) findings = Verify(request, observer, cancellation);
-                if (!findings.IsSound) findings.Note("Repair", "Not everything could be mended: the image cannot be written to, or the repair did not hold.", remedy: "Make a new image from its source.");
+                if (!findings.IsSound)
+                    findings.Note("Repair", "Not everything could be mended: the image cannot be written to, or the repair did not hold.",
+                        remedy: "Make a new image from its source.");
             }
 
             return new(request.Path, findings.IsSound, findings.ToList(), repaired);
@@ -78,7 +81,8 @@ public static class ImageVerification
         try
         {
             CheckOutside(request.Path, findings, cancellation);
-            using ImageContainer container = ImageContainer.Open(request.Path, request.Passphrase, writable: false, cancellation: cancellation);
+            using ImageContainer container =
+                ImageContainer.Open(request.Path, request.Passphrase, writable: false, cancellation: cancellation);
             using ReadingStop.Scope scope = container.Stop.By(cancellation);
             stage = "Container";
             if (container.Udif is { } udif) new UdifChecker(udif).Check(findings, observer, cancellation, request.LeavesChecksums);
@@ -148,9 +152,11 @@ public static class ImageVerification
     private static void Add(ConditionFault fault, ImageFindings findings)
     {
         findings.Add(fault.Grade, fault.Check, fault.Message, fault.Place, fault.Remedy);
-        foreach (UnstoredFile file in fault.Files) findings.Add(fault.Grade, fault.Check, $"{file.Path}: {file.Bytes} bytes are not stored.", file.Path, null);
+        foreach (UnstoredFile file in fault.Files)
+            findings.Add(fault.Grade, fault.Check, $"{file.Path}: {file.Bytes} bytes are not stored.", file.Path, null);
         if (fault.FileCount > fault.Files.Count)
-            findings.Add(fault.Grade, fault.Check, $"{fault.FileCount - fault.Files.Count} further files are not stored in whole.", null, null);
+            findings.Add(
+                fault.Grade, fault.Check, $"{fault.FileCount - fault.Files.Count} further files are not stored in whole.", null, null);
     }
 
     private static List<string> Repair(ImageVerificationRequest request, CancellationToken cancellation)
@@ -160,7 +166,8 @@ public static class ImageVerification
         if (kind == ContainerKind.SparseBundle && new SparseBundleChecker(request.Path).Repair() is { } mended) repaired.Add(mended);
         if (!CanWrite(request)) return repaired;
         RepairPartitions();
-        using DiskImage image = DiskImage.Open(request.Path, request.Passphrase, writable: true, cancellation); // once more: by the map as it is now
+        // once more: by the map as it is now
+        using DiskImage image = DiskImage.Open(request.Path, request.Passphrase, writable: true, cancellation);
         foreach (DiskImage.FoundVolume volume in image.Volumes.Where(v => v.Fault is null))
         {
             cancellation.ThrowIfCancellationRequested();

@@ -5,12 +5,13 @@ using CCImage.Sources;
 namespace CCImage;
 
 /// <summary>
-/// What speaks against content that a restore reads, although it can be read: parts of the disk that are not stored, and checksums that do not fit. A checksum covers
-/// a whole partition, so its verdict comes when everything was read.
+/// What speaks against content that a restore reads, although it can be read: parts of the disk that are not stored, and checksums that do
+/// not fit. A checksum covers a whole partition, so its verdict comes when everything was read.
 /// </summary>
 internal sealed class RestoreDoubts
 {
-    /// <summary>With a selection, so much more than that was read is read to compare checksums; they cover far more than one file.</summary>
+    /// <summary>With a selection, so much more than that was read is read to compare checksums; they cover far more than one
+    /// file.</summary>
     private const long MostExtraBytes = 1L << 30;
 
     private readonly DiskImage _image;
@@ -26,7 +27,8 @@ internal sealed class RestoreDoubts
     /// <param name="request">What is restored.</param>
     /// <param name="observer">Hears of it.</param>
     /// <param name="cancellation">Ends it.</param>
-    public static RestoreDoubts Begin(DiskImage image, ImageRestoreRequest request, IImagingObserver observer, CancellationToken cancellation)
+    public static RestoreDoubts Begin(
+        DiskImage image, ImageRestoreRequest request, IImagingObserver observer, CancellationToken cancellation)
     {
         SourceDamage damage = SourceDamage.Begin(image, request.Choice, observer, cancellation);
         damage.Warn(readsFiles: true);
@@ -43,7 +45,8 @@ internal sealed class RestoreDoubts
         if (mismatch is not null || _damage.Sentences.Count == 0) return mismatch;
         return new ImageException(
             ImageErrorId.RestoredInPart, _damage.Sentences[0], _image.Path,
-            remedy: _damage.NamesFiles ? "The warnings name the files. Compare them with another copy." : "Compare what was restored with another copy.");
+            remedy: _damage.NamesFiles ? "The warnings name the files. Compare them with another copy."
+            : "Compare what was restored with another copy.");
     }
 
     private ImageException? CompareChecksums(SourceTree tree, CancellationToken cancellation)
@@ -52,7 +55,8 @@ internal sealed class RestoreDoubts
         if (!_request.Choice.IsEverything && _image.Checksums.RemainingBytes > MostExtraBytes)
         {
             _observer.OnWarning(new(
-                ImagingWarningKind.Advice, _image.Path, "The image's checksums were not compared: they cover whole partitions, and only a part was read. Test-BackupImage compares them."));
+                ImagingWarningKind.Advice, _image.Path, "The image's checksums were not compared: they cover whole partitions, and only a "
+                    + "part was read. Test-BackupImage compares them."));
             return null;
         }
 
@@ -60,13 +64,16 @@ internal sealed class RestoreDoubts
         foreach (StoredChecksumFault fault in _image.VerifyStoredChecksums(_observer, cancellation))
         {
             if (Concerns(fault)) worst = worst is null || fault.LengthBytes > worst.LengthBytes ? fault : worst;
-            else _observer.OnWarning(new(ImagingWarningKind.Advice, _image.Path, $"{fault.Place}: {fault.Message} It does not concern the files that were restored."));
+            else _observer.OnWarning(
+                new(ImagingWarningKind.Advice, _image.Path,
+                $"{fault.Place}: {fault.Message} It does not concern the files that were restored."));
         }
 
         if (worst is null) return null;
         string files = NameFiles(tree, cancellation);
         return new ImageException(
-            ImageErrorId.ChecksumMismatch, $"{worst.Message} Any of the files that were restored may be wrong: {files}.", _image.Path, worst.Place,
+            ImageErrorId.ChecksumMismatch, $"{worst.Message} Any of the files that were restored may be wrong: {files}.", _image.Path,
+            worst.Place,
             "Compare the files with another copy; Test-BackupImage -Detailed tells what else is damaged.");
     }
 
@@ -78,7 +85,9 @@ internal sealed class RestoreDoubts
     private string NameFiles(SourceTree tree, CancellationToken cancellation)
     {
         var selection = new RestoreSelection(tree, _request.Choice, cancellation);
-        SourceEntry[] first = [.. tree.Enumerate().Where(e => e.Kind == EntryKind.File && e.Size > 0 && selection.IsTaken(e)).Take(ImageCondition.MostNamed + 1)];
+        SourceEntry[] first =
+            [.. tree.Enumerate().Where(e => e.Kind == EntryKind.File && e.Size > 0 && selection.IsTaken(e))
+                .Take(ImageCondition.MostNamed + 1)];
         string names = string.Join(", ", first.Take(ImageCondition.MostNamed).Select(tree.DisplayPath));
         return first.Length > ImageCondition.MostNamed ? names + ", …" : names;
     }

@@ -5,13 +5,14 @@ using CCImage.Storage;
 namespace CCImage;
 
 /// <summary>
-/// What is wrong with the content of an image that is being read by a job: told, refused or recorded, but never taken over in silence. Begun before the disk
-/// is read, completed after it.
+/// What is wrong with the content of an image that is being read by a job: told, refused or recorded, but never taken over in silence.
+/// Begun before the disk is read, completed after it.
 /// </summary>
 internal sealed class SourceDamage
 {
     private const string RemedyAllow =
-        "Restore the image from another copy; Test-BackupImage -Detailed tells what else is damaged. -AllowDamaged takes over what is left.";
+        "Restore the image from another copy; Test-BackupImage -Detailed tells what else is damaged. "
+        + "-AllowDamaged takes over what is left.";
 
     private readonly DiskImage _image;
     private readonly IImagingObserver _observer;
@@ -73,9 +74,12 @@ internal sealed class SourceDamage
 
             if (fault.IsCut && readsFiles) continue;
             foreach (UnstoredFile file in fault.Files)
-                _observer.OnWarning(new(ImagingWarningKind.ContentLost, file.Path, $"{file.Bytes} bytes of it are not stored in the image."));
+                _observer.OnWarning(
+                    new(ImagingWarningKind.ContentLost, file.Path, $"{file.Bytes} bytes of it are not stored in the image."));
             if (fault.FileCount > fault.Files.Count)
-                _observer.OnWarning(new(ImagingWarningKind.ContentLost, null, $"{fault.FileCount - fault.Files.Count} further files are not stored in whole."));
+                _observer.OnWarning(
+                    new(ImagingWarningKind.ContentLost, null,
+                    $"{fault.FileCount - fault.Files.Count} further files are not stored in whole."));
         }
     }
 
@@ -107,7 +111,8 @@ internal sealed class SourceDamage
     /// <summary>What a chunk that cannot be decoded is to a job that compares checksums: data that do not fit them.</summary>
     /// <param name="e">What reading threw.</param>
     /// <returns>The error to throw in its place, or null where the image stores no checksums.</returns>
-    public ImageException? AsMismatch(ImageException e) => _image.Container.Udif is null || e.Id is not (ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch)
+    public ImageException? AsMismatch(ImageException e) =>
+        _image.Container.Udif is null || e.Id is not (ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch)
         ? null
         : new(ImageErrorId.ChecksumMismatch, e.Problem, e.Path ?? _image.Path, e.Place, RemedyAllow, e);
 

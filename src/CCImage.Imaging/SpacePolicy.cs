@@ -1,8 +1,8 @@
 namespace CCImage;
 
 /// <summary>
-/// When space on the disk under an image decides: the rules of Bombich's article "Backing up to a disk image", with its numbers (decimal, as
-/// macOS counts) as defaults.
+/// When space on the disk under an image decides: the rules of Bombich's article "Backing up to a disk image", with its numbers (decimal,
+/// as macOS counts) as defaults.
 /// </summary>
 public sealed record SpacePolicy
 {
@@ -30,13 +30,14 @@ public sealed record SpacePolicy
     public bool ShouldCompact(long capacityBytes, long freeBytes) =>
         freeBytes < CompactBelowFreeBytes || freeBytes < capacityBytes * CompactBelowFreeShare;
 
-    /// <summary>The capacity of a new image that grows: what is free on the disk under it, for the source has to fit into that anyway.</summary>
+    /// <summary>The capacity of a new image that grows: what is free on the disk under it, for the source has to fit into that
+    /// anyway.</summary>
     /// <param name="freeBytes">Bytes free there.</param>
     public static long DefaultCapacity(long freeBytes) => freeBytes;
 
     /// <summary>
-    /// Whether an image that grows may lie on the startup disk: a system whose disk is full is not stable. An image that cannot grow (a read/write
-    /// one that is preallocated) always may.
+    /// Whether an image that grows may lie on the startup disk: a system whose disk is full is not stable. An image that cannot grow (a
+    /// read/write one that is preallocated) always may.
     /// </summary>
     /// <param name="freeBytes">Bytes free on the startup disk.</param>
     /// <param name="sourceBytes">Bytes that the source holds.</param>

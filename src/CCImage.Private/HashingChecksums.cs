@@ -9,7 +9,8 @@ namespace CCImage.Private;
 internal sealed class HashingChecksums : IExternalChecksums
 {
     // ECMA-182's polynomial, reflected, begun and ended with all bits inverted; the package's own Ecma182 is not.
-    private static readonly Crc64ParameterSet s_xz = Crc64ParameterSet.Create(0x42F0_E1EB_A9EA_3693, ulong.MaxValue, ulong.MaxValue, reflectValues: true);
+    private static readonly Crc64ParameterSet s_xz =
+        Crc64ParameterSet.Create(0x42F0_E1EB_A9EA_3693, ulong.MaxValue, ulong.MaxValue, reflectValues: true);
 
     /// <inheritdoc/>
     public uint Crc32(ReadOnlySpan<byte> bytes) => PackageCrc32.HashToUInt32(bytes);

@@ -17,7 +17,8 @@ internal sealed class SerilogLog : IExternalLog
         _logger.Dispose();
         _logger = new LoggerConfiguration()
             .MinimumLevel.Is(LevelOf(level))
-            .WriteTo.File(new CompactJsonFormatter(), path, rollingInterval: RollingInterval.Day, retainedFileCountLimit: days, shared: true)
+            .WriteTo.File(
+                new CompactJsonFormatter(), path, rollingInterval: RollingInterval.Day, retainedFileCountLimit: days, shared: true)
             .CreateLogger();
     }
 

@@ -12,7 +12,8 @@ internal sealed class SharpZipLibCodecs : IExternalCodecs
     public int CompressBzip2(ReadOnlySpan<byte> source, Span<byte> destination, int level)
     {
         using var sink = new MemoryStream(source.Length);
-        using (var compressor = new BZip2OutputStream(sink, level) { IsStreamOwner = false }) compressor.Write(source.ToArray(), 0, source.Length);
+        using (var compressor = new BZip2OutputStream(sink, level) { IsStreamOwner = false })
+            compressor.Write(source.ToArray(), 0, source.Length);
         if (sink.Length > destination.Length) return 0;
         sink.GetBuffer().AsSpan(0, (int)sink.Length).CopyTo(destination);
         return (int)sink.Length;
@@ -36,7 +37,8 @@ internal sealed class SharpZipLibCodecs : IExternalCodecs
 
             if (decompressor.ReadByte() >= 0) throw new InvalidDataException("The bzip2 stream holds more bytes than it should.");
         }
-        catch (Exception e) when (e is BZip2Exception or EndOfStreamException or IndexOutOfRangeException or OverflowException or NullReferenceException)
+        catch (Exception e) when (
+            e is BZip2Exception or EndOfStreamException or IndexOutOfRangeException or OverflowException or NullReferenceException)
         {
             // A damaged stream leads the package out of its own tables' bounds as well, or to a block it never read.
             throw new InvalidDataException("The bzip2 stream is damaged.", e);

@@ -52,7 +52,8 @@ internal sealed class Bench(string folder, string? only)
             if (!File.Exists(disk)) RunSelf("new", "ReadWrite", "-", smaller, disk);
         }
 
-        // That peer takes a bare volume only, and crashes on a disk with a partition map. A fork of it writes bzip2, which is no peer for zlib.
+        // That peer takes a bare volume only, and crashes on a disk with a partition map. A fork of it writes bzip2, which is no peer for
+        // zlib.
         string volume = Path.Combine(folder, "volume.img");
         if (only is null or "convert-dmg") CopyVolume(disk, volume);
         Warm(volume);
@@ -69,7 +70,8 @@ internal sealed class Bench(string folder, string? only)
         Import();
 
         Console.WriteLine();
-        Console.WriteLine("| work | peer | ours s | peer s | ratio | target | ours MB | peer MB | our peak MB | our cpu s | peer cpu s | our job s |");
+        Console.WriteLine(
+            "| work | peer | ours s | peer s | ratio | target | ours MB | peer MB | our peak MB | our cpu s | peer cpu s | our job s |");
         Console.WriteLine("|---|---|---|---|---|---|---|---|---|---|---|---|");
         foreach (string row in _rows) Console.WriteLine(row);
         Directory.Delete(output, true);
@@ -90,7 +92,8 @@ internal sealed class Bench(string folder, string? only)
     private static void Warm(string path)
     {
         byte[] buffer = new byte[1 << 20];
-        IEnumerable<string> files = Directory.Exists(path) ? Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories) : File.Exists(path) ? [path] : [];
+        IEnumerable<string> files = Directory.Exists(path) ? Directory.EnumerateFiles(path, "*", SearchOption.AllDirectories)
+            : File.Exists(path) ? [path] : [];
         foreach (string file in files)
         {
             using FileStream stream = File.OpenRead(file);
@@ -116,20 +119,27 @@ internal sealed class Bench(string folder, string? only)
         Measurement? p = Median(other);
         _rows.Add(string.Create(
             CultureInfo.InvariantCulture,
-            $"| {work} | {peer}{(p is null ? " (absent)" : "")} | {m?.Seconds:F2} | {p?.Seconds:F2} | {(m?.Seconds / p?.Seconds):F2} | {target} | {m?.OutputBytes / 1e6:F1} | {p?.OutputBytes / 1e6:F1} | {m?.PeakBytes / 1e6:F0} | {m?.ProcessorSeconds:F2} | {p?.ProcessorSeconds:F2} | {m?.JobSeconds:F2} |"));
+            $"| {work} | {peer}{(p is null ? " (absent)" : "")} | {m?.Seconds:F2} | {p?.Seconds:F2} | {(m?.Seconds / p?.Seconds):F2} | "
+                + $"{target} | {m?.OutputBytes / 1e6:F1} | {p?.OutputBytes / 1e6:F1} | {m?.PeakBytes / 1e6:F0} | {m?.ProcessorSeconds:F2} "
+                + $"| {p?.ProcessorSeconds:F2} | {m?.JobSeconds:F2} |"));
         Console.WriteLine(_rows[^1]);
     }
 
     // What is decoded is written to the medium by both: ours flush what they make, so "sync" stands behind the peers.
     private void CompareReading(string disk, string output)
     {
-        string zlib = Path.Combine(output, "disk-udzo.dmg"), lzfse = Path.Combine(output, "disk-ulfo.dmg"), raw = Path.Combine(output, "disk-udro.dmg");
+        string zlib = Path.Combine(output, "disk-udzo.dmg"), lzfse = Path.Combine(output, "disk-ulfo.dmg"),
+            raw = Path.Combine(output, "disk-udro.dmg");
         if (only is null or "decode") RunSelf("convert", "ReadOnlyZlib", "-", disk, zlib);
-        Func<Measurement?> qemu = Shell($"qemu-img convert -f dmg -O raw '{zlib}' '{output}/q.img' 2>&1 && sync '{output}/q.img'", Path.Combine(output, "q.img"), "qemu-img");
+        Func<Measurement?> qemu =
+            Shell($"qemu-img convert -f dmg -O raw '{zlib}' '{output}/q.img' 2>&1 && sync '{output}/q.img'", Path.Combine(output, "q.img"),
+                "qemu-img");
         Compare("decode", "UDZO -> UDRO, free space kept", "qemu-img convert, sync", "<= 1/1.8",
             Ours("restore-disk", zlib, Path.Combine(output, "d.dmg")), qemu);
-        Compare("decode", "UDZO -> UDRO, in a session", "qemu-img convert, sync", "<= 1/1.8", InSession("restore-disk", zlib, Path.Combine(output, "d.dmg")), qemu);
-        Compare("decode", "UDZO -> raw (core)", "qemu-img convert, sync", "<= 1/1.8", Ours("raw", zlib, Path.Combine(output, "d.img")), qemu);
+        Compare("decode", "UDZO -> UDRO, in a session", "qemu-img convert, sync", "<= 1/1.8",
+            InSession("restore-disk", zlib, Path.Combine(output, "d.dmg")), qemu);
+        Compare("decode", "UDZO -> raw (core)", "qemu-img convert, sync", "<= 1/1.8", Ours("raw", zlib, Path.Combine(output, "d.img")),
+            qemu);
         Compare("decode", "UDZO -> raw (core)", "7zz x -tdmg, sync", "<= 1/1.8",
             Ours("raw", zlib, Path.Combine(output, "d.img")),
             Shell($"7zz x -tdmg -y '-o{output}/7' '{zlib}' && sync '{output}'/7/*", Path.Combine(output, "7"), "7zz"));
@@ -146,12 +156,14 @@ internal sealed class Bench(string folder, string? only)
 
         Compare("lzfse", "ULFO -> raw (core)", "lzfse -decode, sync", "<= 1/1.5",
             Ours("raw", lzfse, Path.Combine(output, "d.img")),
-            Shell($"lzfse -decode -i '{lzfse}.lzfse' -o '{output}/l.img' && sync '{output}/l.img'", Path.Combine(output, "l.img"), "lzfse"));
+            Shell($"lzfse -decode -i '{lzfse}.lzfse' -o '{output}/l.img' && sync '{output}/l.img'", Path.Combine(output, "l.img"),
+            "lzfse"));
 
         if (only is null or "test") RunSelf("convert", "ReadOnly", "-", disk, raw);
         Warm(raw);
         Compare("test", "Test-BackupImage of UDRO", "cat > /dev/null", "", Tests(raw), Shell($"cat '{raw}' > /dev/null", null, "cat"));
-        Compare("test", "Test-BackupImage of UDRO, in a session", "cat > /dev/null", "<= 1/0.7", InSession("test", raw), Shell($"cat '{raw}' > /dev/null", null, "cat"));
+        Compare("test", "Test-BackupImage of UDRO, in a session", "cat > /dev/null", "<= 1/0.7", InSession("test", raw),
+            Shell($"cat '{raw}' > /dev/null", null, "cat"));
         foreach (string path in new[] { zlib, lzfse, lzfse + ".lzfse", raw }) File.Delete(path);
     }
 
@@ -169,7 +181,8 @@ internal sealed class Bench(string folder, string? only)
     private void CompareSpace(string output)
     {
         if (only is not null and not "space") return;
-        string bundle = Path.Combine(output, "space.sparsebundle"), source = Path.Combine(output, "holes"), empty = Directory.CreateDirectory(Path.Combine(output, "empty")).FullName;
+        string bundle = Path.Combine(output, "space.sparsebundle"), source = Path.Combine(output, "holes"),
+            empty = Directory.CreateDirectory(Path.Combine(output, "empty")).FullName;
         Limit("Compress-BackupImage, 1 TB, 100 GB stored, half free", "job < 10", _ =>
         {
             if (Directory.Exists(bundle)) Directory.Delete(bundle, true);
@@ -197,7 +210,8 @@ internal sealed class Bench(string folder, string? only)
         Measurement m = Median([.. Enumerable.Range(0, Rounds).Select(measure)])!;
         _rows.Add(string.Create(
             CultureInfo.InvariantCulture,
-            $"| {work} | a limit | {m.Seconds:F2} | | | {target} | | | {m.PeakBytes / 1e6:F0} | {m.ProcessorSeconds:F2} | | {m.JobSeconds:F2} |"));
+            $"| {work} | a limit | {m.Seconds:F2} | | | {target} | | | {m.PeakBytes / 1e6:F0} | {m.ProcessorSeconds:F2} | | "
+                + $"{m.JobSeconds:F2} |"));
         Console.WriteLine(_rows[^1]);
     }
 
@@ -208,17 +222,20 @@ internal sealed class Bench(string folder, string? only)
         foreach (string bits in new[] { "128", "256" })
         {
             string ours = Capture(Environment.ProcessPath!, "--job", "layer", bits);
-            string peer = OnPath("openssl") ? Capture("openssl", "speed", "-evp", $"aes-{bits}-cbc", "-bytes", "1048576", "-seconds", "2", "-mr") : "";
+            string peer = OnPath("openssl")
+                ? Capture("openssl", "speed", "-evp", $"aes-{bits}-cbc", "-bytes", "1048576", "-seconds", "2", "-mr") : "";
             string peerRate = peer.Split('\n').LastOrDefault(l => l.StartsWith("+F:", StringComparison.Ordinal))?.Split(':')[^1] ?? "";
             double? peerMegabytes = double.TryParse(peerRate, CultureInfo.InvariantCulture, out double rate) ? rate / 1e6 : null;
-            _rows.Add(string.Create(CultureInfo.InvariantCulture, $"| encrypted layer, AES-{bits}, MB/s | openssl speed aes-{bits}-cbc | {ours.Trim()} | {peerMegabytes:F0} | | encrypt >= 1.0, decrypt >= 1.5 | | | | | | |"));
+            _rows.Add(string.Create(CultureInfo.InvariantCulture, $"| encrypted layer, AES-{bits}, MB/s | openssl speed aes-{bits}-cbc | "
+                + $"{ours.Trim()} | {peerMegabytes:F0} | | encrypt >= 1.0, decrypt >= 1.5 | | | | | | |"));
             Console.WriteLine(_rows[^1]);
         }
     }
 
     private static string Capture(string program, params string[] arguments)
     {
-        using Process process = Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        using Process process =
+            Process.Start(new ProcessStartInfo(program, arguments) { RedirectStandardOutput = true, RedirectStandardError = true })!;
         Task<string> error = process.StandardError.ReadToEndAsync();
         string text = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
@@ -240,7 +257,8 @@ internal sealed class Bench(string folder, string? only)
         }
 
         (Measurement b, Measurement w) = (Median(bare)!, Median(with)!);
-        _rows.Add(string.Create(CultureInfo.InvariantCulture, $"| Import-Module | empty pwsh | {w.Seconds:F3} | {b.Seconds:F3} | +{(w.Seconds - b.Seconds) * 1000:F0} ms | < 150 ms more | | | | | | |"));
+        _rows.Add(string.Create(CultureInfo.InvariantCulture, $"| Import-Module | empty pwsh | {w.Seconds:F3} | {b.Seconds:F3} | "
+            + $"+{(w.Seconds - b.Seconds) * 1000:F0} ms | < 150 ms more | | | | | | |"));
     }
 
     private static Func<Measurement?> Ours(params string[] job) => () =>
@@ -282,10 +300,12 @@ internal sealed class Bench(string folder, string? only)
         string text = process.StandardOutput.ReadToEnd();
         process.WaitForExit();
         double seconds = clock.Elapsed.TotalSeconds;
-        if (process.ExitCode != 0) throw new InvalidOperationException($"{program} {string.Join(' ', arguments)} exited with {process.ExitCode}.");
+        if (process.ExitCode != 0)
+            throw new InvalidOperationException($"{program} {string.Join(' ', arguments)} exited with {process.ExitCode}.");
         string[] words = text.Split((char[]?)null, StringSplitOptions.RemoveEmptyEntries);
         if (words is [var peak, var processor, var job] && long.TryParse(peak, CultureInfo.InvariantCulture, out long bytes))
-            return new(seconds, 0, bytes, double.Parse(processor, CultureInfo.InvariantCulture), double.Parse(job, CultureInfo.InvariantCulture));
+            return new(seconds, 0, bytes, double.Parse(processor, CultureInfo.InvariantCulture),
+                double.Parse(job, CultureInfo.InvariantCulture));
         return new(seconds, 0, 0, words.Length == 4 ? words.Sum(MinutesAndSeconds) : 0, 0);
     }
 
@@ -296,7 +316,8 @@ internal sealed class Bench(string folder, string? only)
         return (60 * double.Parse(parts[0], CultureInfo.InvariantCulture)) + double.Parse(parts[1], CultureInfo.InvariantCulture);
     }
 
-    private static Measurement? Median(List<Measurement> list) => list.Count == 0 ? null : list.OrderBy(m => m.Seconds).ElementAt(list.Count / 2);
+    private static Measurement? Median(List<Measurement> list) =>
+        list.Count == 0 ? null : list.OrderBy(m => m.Seconds).ElementAt(list.Count / 2);
 
     private static bool OnPath(string tool) =>
         (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator).Any(f => File.Exists(Path.Combine(f, tool)));
@@ -312,7 +333,8 @@ internal sealed class Bench(string folder, string? only)
     }
 
     private static long SizeOf(string path) =>
-        File.Exists(path) ? new FileInfo(path).Length : new DirectoryInfo(path).EnumerateFiles("*", SearchOption.AllDirectories).Sum(f => f.Length);
+        File.Exists(path) ? new FileInfo(path).Length
+            : new DirectoryInfo(path).EnumerateFiles("*", SearchOption.AllDirectories).Sum(f => f.Length);
 
     private static void Delete(string path)
     {

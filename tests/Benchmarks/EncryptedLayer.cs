@@ -15,7 +15,9 @@ internal static class EncryptedLayer
     {
         const int Bytes = 64 << 20, Piece = 1 << 20, DataOffset = 4096;
         using var storage = new EncryptedStorage(
-            new MemoryStorage(DataOffset + Bytes), new BlockCipher(new DiskKeys(RandomNumberGenerator.GetBytes(keyBits / 8), RandomNumberGenerator.GetBytes(20)), 512), DataOffset, Bytes);
+            new MemoryStorage(DataOffset + Bytes),
+            new BlockCipher(new DiskKeys(RandomNumberGenerator.GetBytes(keyBits / 8), RandomNumberGenerator.GetBytes(20)), 512), DataOffset,
+            Bytes);
         byte[] piece = RandomNumberGenerator.GetBytes(Piece);
         double encrypting = Best(at => storage.Write(at, piece)), decrypting = Best(at => storage.Read(at, piece));
         Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{encrypting:F0} / {decrypting:F0}"));

@@ -6,8 +6,8 @@ using CCImage.Sources;
 namespace CCImage.Benchmarks;
 
 /// <summary>
-/// What a session does first with an image that somebody sent. It prints how it ended, the highest memory, the processor time, and how much of it a stop
-/// took (-1 where it was over before): whoever started the process judges them.
+/// What a session does first with an image that somebody sent. It prints how it ended, the highest memory, the processor time, and how much
+/// of it a stop took (-1 where it was over before): whoever started the process judges them.
 /// </summary>
 internal static class HostileJob
 {
@@ -55,10 +55,12 @@ internal static class HostileJob
                 DiskImage.Inspect(image, null, cancellation);
                 return "Done";
             case "judge":
-                return ImageVerification.Run(new ImageVerificationRequest(image), SilentObserver.Instance, cancellation).IsSound ? "Sound" : "Unsound";
+                return ImageVerification.Run(new ImageVerificationRequest(image), SilentObserver.Instance, cancellation).IsSound ? "Sound"
+                    : "Unsound";
             case "convert":
                 ImageConversion.Run(
-                    new ImageConversionRequest { Path = image, DestinationPath = image + ".converted", Format = BackupImageFormat.ReadOnlyZlib, Overwrite = true },
+                    new ImageConversionRequest { Path = image, DestinationPath = image + ".converted",
+                    Format = BackupImageFormat.ReadOnlyZlib, Overwrite = true },
                     SilentObserver.Instance, cancellation);
                 return "Done";
             default:

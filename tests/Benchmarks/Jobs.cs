@@ -54,7 +54,8 @@ internal static class Jobs
         double seconds = clock.Elapsed.TotalSeconds;
         using Process self = Process.GetCurrentProcess();
         if (arguments[0] != "layer")
-            Console.WriteLine(string.Create(CultureInfo.InvariantCulture, $"{self.PeakWorkingSet64} {self.TotalProcessorTime.TotalSeconds} {seconds}"));
+            Console.WriteLine(
+                string.Create(CultureInfo.InvariantCulture, $"{self.PeakWorkingSet64} {self.TotalProcessorTime.TotalSeconds} {seconds}"));
         return 0;
     }
 
@@ -66,7 +67,8 @@ internal static class Jobs
                 EncryptedLayer.Measure(int.Parse(keyBits, CultureInfo.InvariantCulture));
                 return 0;
             case ["passphrase", var image, var from, var to]:
-                using (Passphrase old = Secret(from), fresh = Secret(to)) ImagePassphrase.Change(image, old, fresh, SilentObserver.Instance, CancellationToken.None);
+                using (Passphrase old = Secret(from), fresh = Secret(to))
+                    ImagePassphrase.Change(image, old, fresh, SilentObserver.Instance, CancellationToken.None);
                 break;
             case ["encrypted", var format, var source, var destination]:
                 using (Passphrase passphrase = Secret("benchmark"))
@@ -87,7 +89,8 @@ internal static class Jobs
                 using (var creation = ImageCreation.Prepare(
                     new ImageRecipe
                     {
-                        SourcePath = source, Path = destination, Format = Enum.Parse<BackupImageFormat>(format), Overwrite = true, CompressionLevel = ParseLevel(level),
+                        SourcePath = source, Path = destination, Format = Enum.Parse<BackupImageFormat>(format), Overwrite = true,
+                            CompressionLevel = ParseLevel(level),
                     },
                     SilentObserver.Instance,
                     s_stop.Token))
@@ -100,7 +103,8 @@ internal static class Jobs
                 ImageConversion.Run(
                     new ImageConversionRequest
                     {
-                        Path = source, DestinationPath = destination, Format = Enum.Parse<BackupImageFormat>(format), Overwrite = true, CompressionLevel = ParseLevel(level),
+                        Path = source, DestinationPath = destination, Format = Enum.Parse<BackupImageFormat>(format), Overwrite = true,
+                            CompressionLevel = ParseLevel(level),
                     },
                     SilentObserver.Instance,
                     CancellationToken.None);
@@ -109,7 +113,8 @@ internal static class Jobs
                 ImageConversion.Run(
                     new ImageConversionRequest
                     {
-                        Path = source, DestinationPath = destination, Format = BackupImageFormat.ReadOnly, Overwrite = true, KeepFreeSpace = true,
+                        Path = source, DestinationPath = destination, Format = BackupImageFormat.ReadOnly, Overwrite = true,
+                            KeepFreeSpace = true,
                     },
                     SilentObserver.Instance,
                     CancellationToken.None);
@@ -118,10 +123,12 @@ internal static class Jobs
                 WriteRaw(source, destination);
                 break;
             case ["test", var image]:
-                if (!ImageVerification.Run(new ImageVerificationRequest(image), SilentObserver.Instance, CancellationToken.None).IsSound) return 1;
+                if (!ImageVerification.Run(new ImageVerificationRequest(image), SilentObserver.Instance, CancellationToken.None).IsSound)
+                    return 1;
                 break;
             case ["restore", var image, var destination]:
-                ImageRestore.Run(new ImageRestoreRequest { Path = image, DestinationPath = destination }, SilentObserver.Instance, s_stop.Token);
+                ImageRestore.Run(
+                    new ImageRestoreRequest { Path = image, DestinationPath = destination }, SilentObserver.Instance, s_stop.Token);
                 break;
             case ["inspect", var image]:
                 DiskImage.Inspect(image);
@@ -133,7 +140,8 @@ internal static class Jobs
                 using (var creation = ImageCreation.Prepare(
                     new ImageRecipe
                     {
-                        SourcePath = source, Path = destination, Format = BackupImageFormat.SparseBundle, Overwrite = true, SizeBytes = long.Parse(size, CultureInfo.InvariantCulture),
+                        SourcePath = source, Path = destination, Format = BackupImageFormat.SparseBundle, Overwrite = true,
+                            SizeBytes = long.Parse(size, CultureInfo.InvariantCulture),
                     },
                     SilentObserver.Instance,
                     CancellationToken.None))
@@ -150,7 +158,8 @@ internal static class Jobs
                 break;
             case ["resize", var image, var size]:
                 ImageResize.Run(
-                    new ImageResizeRequest(image) { SizeBytes = long.Parse(size, CultureInfo.InvariantCulture) }, SilentObserver.Instance, CancellationToken.None);
+                    new ImageResizeRequest(image) { SizeBytes = long.Parse(size, CultureInfo.InvariantCulture) }, SilentObserver.Instance,
+                    CancellationToken.None);
                 break;
             default:
                 Console.Error.WriteLine("Unknown job.");

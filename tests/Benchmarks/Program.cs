@@ -7,6 +7,7 @@ if (args is ["--job", ..]) return Jobs.Run(args[1..]);
 
 int only = Array.IndexOf(args, "--only");
 string folder = Path.GetFullPath(
-    args.Where((a, i) => !a.StartsWith('-') && (only < 0 || i != only + 1)).FirstOrDefault() ?? Path.Combine(Path.GetTempPath(), "ccimage-bench"));
+    args.Where((a, i) => !a.StartsWith('-') && (only < 0 || i != only + 1)).FirstOrDefault()
+        ?? Path.Combine(Path.GetTempPath(), "ccimage-bench"));
 var bench = new Bench(folder, only >= 0 ? args[only + 1] : null);
 return bench.Run();

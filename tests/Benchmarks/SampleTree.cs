@@ -2,7 +2,8 @@ using System.Text;
 
 namespace CCImage.Benchmarks;
 
-/// <summary>The tree the benchmarks back up: half of its bytes text-like, half random, many small files and some large ones; always the same.</summary>
+/// <summary>The tree the benchmarks back up: half of its bytes text-like, half random, many small files and some large ones; always the
+/// same.</summary>
 internal static class SampleTree
 {
     /// <summary>Makes the tree, unless it is there already.</summary>
@@ -21,7 +22,8 @@ internal static class SampleTree
         for (int i = 0; i < files; i++)
         {
             // One file in twenty is large and carries four fifths of the bytes: folders of people look like that.
-            long size = i == files - 1 ? remaining : i % 20 == 0 ? mean * 16 * random.Next(50, 150) / 100 : mean / 5 * random.Next(20, 180) / 100;
+            long size = i == files - 1 ? remaining : i % 20 == 0 ? mean * 16 * random.Next(50, 150) / 100
+                : mean / 5 * random.Next(20, 180) / 100;
             size = Math.Clamp(size, 0, remaining);
             remaining -= size;
             string directory = Path.Combine(folder, $"folder {i / 1000:D2}", $"{i / 50 % 20:D2}");
@@ -49,7 +51,11 @@ internal static class SampleTree
     // Words drawn with falling frequency, as in prose.
     private static byte[] MakeText(Random random, int length)
     {
-        string[] words = [.. Enumerable.Range(0, 20_000).Select(_ => new string([.. Enumerable.Range(0, random.Next(2, 11)).Select(_ => (char)('a' + (random.Next(26) * random.Next(26) / 26)))]))];
+        string[] words =
+            [.. Enumerable.Range(0, 20_000)
+                .Select(_ =>
+                new string([
+                    .. Enumerable.Range(0, random.Next(2, 11)).Select(_ => (char)('a' + (random.Next(26) * random.Next(26) / 26)))]))];
         var text = new StringBuilder(length + 16);
         while (text.Length < length)
         {

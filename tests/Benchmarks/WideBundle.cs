@@ -18,7 +18,8 @@ internal static class WideBundle
     public static void Make(string source, string path)
     {
         using (var creation = ImageCreation.Prepare(
-            new ImageRecipe { SourcePath = source, Path = path, Format = BackupImageFormat.SparseBundle, SizeBytes = Capacity, BandSizeBytes = BandSize, Overwrite = true },
+            new ImageRecipe { SourcePath = source, Path = path, Format = BackupImageFormat.SparseBundle, SizeBytes = Capacity,
+            BandSizeBytes = BandSize, Overwrite = true },
             SilentObserver.Instance,
             CancellationToken.None))
         {
@@ -47,7 +48,8 @@ internal static class WideBundle
         }
 
         using (var creation = ImageCreation.Prepare(
-            new ImageRecipe { SourcePath = source, Path = path, Format = BackupImageFormat.SparseBundle, SizeBytes = 1_000_000_000_000, Overwrite = true },
+            new ImageRecipe { SourcePath = source, Path = path, Format = BackupImageFormat.SparseBundle, SizeBytes = 1_000_000_000_000,
+            Overwrite = true },
             SilentObserver.Instance,
             CancellationToken.None))
         {
@@ -57,7 +59,8 @@ internal static class WideBundle
         long bandSize = DiskImage.Inspect(path).BandSizeBytes!.Value;
         for (long i = 0; i < 2 * used / bandSize; i++)
         {
-            using FileStream stream = new(Path.Combine(path, "bands", i.ToString("x", CultureInfo.InvariantCulture)), FileMode.OpenOrCreate);
+            using FileStream stream =
+                new(Path.Combine(path, "bands", i.ToString("x", CultureInfo.InvariantCulture)), FileMode.OpenOrCreate);
             if (stream.Length < bandSize) stream.SetLength(bandSize);
         }
     }

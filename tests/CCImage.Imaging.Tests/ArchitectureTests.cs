@@ -7,7 +7,8 @@ using System.Runtime.InteropServices;
 
 namespace CCImage.Tests;
 
-/// <summary>The direction of dependencies, read from the compiled assembly: signatures, fields, and every token in every method body.</summary>
+/// <summary>The direction of dependencies, read from the compiled assembly: signatures, fields, and every token in every method
+/// body.</summary>
 public class ArchitectureTests
 {
     // A namespace may name those of its own row and of the rows below.
@@ -34,8 +35,8 @@ public class ArchitectureTests
         ("CCImage.Containers", "CCImage.Partitions"),
     ];
 
-    // The words that all rows share: values without behaviour, and the one exception. Every other type of the root namespace is a job or its
-    // result, and every other type of Sources belongs to its row.
+    // The words that all rows share: values without behaviour, and the one exception. Every other type of the root namespace is a job or
+    // its result, and every other type of Sources belongs to its row.
     private static readonly HashSet<string> Vocabulary =
     [
         "CCImage.BackupImageFormat", "CCImage.BackupImageEncryption", "CCImage.BackupImagePartition", "CCImage.BackupImageVolume",
@@ -64,7 +65,9 @@ public class ArchitectureTests
     public void Every_namespace_has_its_row()
     {
         using var file = new PEReader(File.OpenRead(typeof(DiskImage).Assembly.Location));
-        string[] homeless = [.. new TypeGraph(file).Types.Where(t => RowOf(t.Namespace) < 0 && !IsCompilers(t.Name)).Select(t => $"{t.Namespace}.{t.Name}").Distinct()];
+        string[] homeless =
+            [.. new TypeGraph(file).Types.Where(t => RowOf(t.Namespace) < 0 && !IsCompilers(t.Name)).Select(t => $"{t.Namespace}.{t.Name}")
+                .Distinct()];
         Assert.True(homeless.Length == 0, string.Join(Environment.NewLine, homeless));
     }
 
@@ -72,11 +75,14 @@ public class ArchitectureTests
     public void The_core_references_the_base_class_library_only()
     {
         string framework = RuntimeEnvironment.GetRuntimeDirectory();
-        string[] foreign = [.. typeof(DiskImage).Assembly.GetReferencedAssemblies().Select(a => a.Name!).Where(name => !File.Exists(Path.Combine(framework, name + ".dll")))];
+        string[] foreign =
+            [.. typeof(DiskImage).Assembly.GetReferencedAssemblies().Select(a => a.Name!)
+                .Where(name => !File.Exists(Path.Combine(framework, name + ".dll")))];
         Assert.True(foreign.Length == 0, string.Join(", ", foreign));
     }
 
-    private static bool IsCompilers(string name) => name.StartsWith('<') || name is "EmbeddedAttribute" or "NullableAttribute" or "NullableContextAttribute" or "RefSafetyRulesAttribute";
+    private static bool IsCompilers(string name) => name.StartsWith('<') || name is "EmbeddedAttribute" or "NullableAttribute"
+        or "NullableContextAttribute" or "RefSafetyRulesAttribute";
 
     private static int RowOf(string name) => Array.FindIndex(Rows, row => row.Contains(Folder(name)));
 
@@ -91,7 +97,8 @@ public class ArchitectureTests
     /// <summary>Which of an assembly's own types name which others.</summary>
     private sealed class TypeGraph
     {
-        private static readonly Dictionary<ushort, OpCode> OpCodesByValue = typeof(OpCodes).GetFields(BindingFlags.Public | BindingFlags.Static)
+        private static readonly Dictionary<ushort,
+            OpCode> OpCodesByValue = typeof(OpCodes).GetFields(BindingFlags.Public | BindingFlags.Static)
             .Select(field => (OpCode)field.GetValue(null)!).ToDictionary(code => unchecked((ushort)code.Value));
 
         private readonly MetadataReader _metadata;
@@ -127,8 +134,10 @@ public class ArchitectureTests
         private void Collect(TypeDefinition type)
         {
             Add(type.BaseType);
-            foreach (InterfaceImplementationHandle handle in type.GetInterfaceImplementations()) Add(_metadata.GetInterfaceImplementation(handle).Interface);
-            foreach (FieldDefinitionHandle handle in type.GetFields()) _metadata.GetFieldDefinition(handle).DecodeSignature(_collector, null);
+            foreach (InterfaceImplementationHandle handle in type.GetInterfaceImplementations())
+                Add(_metadata.GetInterfaceImplementation(handle).Interface);
+            foreach (FieldDefinitionHandle handle in type.GetFields())
+                _metadata.GetFieldDefinition(handle).DecodeSignature(_collector, null);
             foreach (MethodDefinitionHandle handle in type.GetMethods())
             {
                 MethodDefinition method = _metadata.GetMethodDefinition(handle);
@@ -212,7 +221,8 @@ public class ArchitectureTests
             return 0;
         }
 
-        public int GetTypeFromSpecification(MetadataReader reader, object? genericContext, TypeSpecificationHandle handle, byte rawTypeKind) =>
+        public int GetTypeFromSpecification(
+            MetadataReader reader, object? genericContext, TypeSpecificationHandle handle, byte rawTypeKind) =>
             metadata.GetTypeSpecification(handle).DecodeSignature(this, genericContext);
 
         public int GetTypeFromReference(MetadataReader reader, TypeReferenceHandle handle, byte rawTypeKind) => 0;

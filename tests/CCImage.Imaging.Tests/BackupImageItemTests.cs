@@ -12,14 +12,16 @@ public class BackupImageItemTests
     [InlineData(EntryKind.SymbolicLink, 0b111_111_111u, "lrwxrwxrwx")]
     [InlineData(EntryKind.Fifo, 0u, "p---------")]
     [InlineData(EntryKind.BlockDevice, 0b110_110_000u, "brw-rw----")]
-    public void Modes_are_written_as_ls_does(EntryKind kind, uint mode, string expected) => Assert.Equal(expected, BackupImageItem.FormatMode(kind, mode));
+    public void Modes_are_written_as_ls_does(EntryKind kind, uint mode, string expected) =>
+        Assert.Equal(expected, BackupImageItem.FormatMode(kind, mode));
 
     [Fact]
     public void An_entry_is_described_with_its_place_and_times()
     {
         var root = new SourceEntry { Name = "", Kind = EntryKind.Directory };
         var folder = new SourceEntry { Name = "a", Kind = EntryKind.Directory };
-        var file = new SourceEntry { Name = "b:c", Kind = EntryKind.File, Size = 7, ModifyTime = UnixTime.FromSeconds(1_000_000_000), ResourceForkSize = 3 };
+        var file = new SourceEntry { Name = "b:c", Kind = EntryKind.File, Size = 7, ModifyTime = UnixTime.FromSeconds(1_000_000_000),
+            ResourceForkSize = 3 };
         root.Add(folder);
         folder.Add(file);
 

@@ -13,7 +13,7 @@ public sealed class ConversionPumpTests
     [InlineData(1)]
     [InlineData(2)]
     [InlineData(7)]
-    public void TheDiskArrivesInOrderOnceAndWithoutItsHoles(int workers)
+    public void The_disk_arrives_in_order_once_and_without_its_holes(int workers)
     {
         for (int seed = 0; seed < 30; seed++)
         {
@@ -21,7 +21,8 @@ public sealed class ConversionPumpTests
             var source = new PatchworkSource(random, pieces: 60);
             var writer = new RecordingWriter
             {
-                Splits = [.. Enumerable.Range(0, random.Next(6)).Select(_ => random.NextInt64(1, source.Length / 512) * 512).Distinct().Order()],
+                Splits = [.. Enumerable.Range(0, random.Next(6)).Select(_ => random.NextInt64(1, source.Length / 512) * 512).Distinct()
+                    .Order()],
                 Gap = 1 << random.Next(9, 20),
                 Scatter = true,
             };
@@ -52,23 +53,25 @@ public sealed class ConversionPumpTests
     }
 
     [Fact]
-    public void HolesAreNeverReadAndStayWhole()
+    public void Holes_are_never_read_and_stay_whole()
     {
         const long Large = 1L << 45;
-        var source = new HoleSource(new(0, 8192, ExtentKind.Data), new(8192, Large, ExtentKind.Unused), new(8192 + Large, 4096, ExtentKind.Data),
+        var source =
+            new HoleSource(new(0, 8192, ExtentKind.Data), new(8192, Large, ExtentKind.Unused), new(8192 + Large, 4096, ExtentKind.Data),
             new(12288 + Large, Large, ExtentKind.Zero), new(12288 + (2 * Large), 512, ExtentKind.Data));
         var writer = new RecordingWriter { Splits = [12288 + Large + 512] };
         ConversionPump.Run(source, writer, "", SilentObserver.Instance, CancellationToken.None, 2);
         Assert.Equal(
             [
                 new(0, 8192, ExtentKind.Data), new(8192, Large, ExtentKind.Unused), new(8192 + Large, 4096, ExtentKind.Data),
-                new(12288 + Large, 512, ExtentKind.Zero), new(12800 + Large, Large - 512, ExtentKind.Zero), new(12288 + (2 * Large), 512, ExtentKind.Data),
+                new(12288 + Large, 512, ExtentKind.Zero), new(12800 + Large, Large - 512, ExtentKind.Zero),
+                new(12288 + (2 * Large), 512, ExtentKind.Data),
             ],
             writer.Pieces);
     }
 
     [Fact]
-    public void DataThatIsAllZerosArrivesAsZero()
+    public void Data_that_is_all_zeros_arrives_as_zero()
     {
         byte[] disk = new byte[3 * Chunk];
         disk[Chunk - 1] = 1;
@@ -79,10 +82,11 @@ public sealed class ConversionPumpTests
     }
 
     [Fact]
-    public void ShortGapsBecomeDataUnlessTheyAreAllBetweenTwoSplits()
+    public void Short_gaps_become_data_unless_they_are_all_between_two_splits()
     {
         var source = new HoleSource(
-            new(0, 4096, ExtentKind.Data), new(4096, 2048, ExtentKind.Unused), new(6144, 2048, ExtentKind.Data), new(8192, 2048, ExtentKind.Unused))
+            new(0, 4096, ExtentKind.Data), new(4096, 2048, ExtentKind.Unused), new(6144, 2048, ExtentKind.Data),
+            new(8192, 2048, ExtentKind.Unused))
         { MayReadHoles = true };
         var writer = new RecordingWriter { Splits = [8192], Gap = 4096 };
         ConversionPump.Run(source, writer, "", SilentObserver.Instance, CancellationToken.None, 2);
@@ -90,10 +94,11 @@ public sealed class ConversionPumpTests
     }
 
     [Fact]
-    public void BoundariesThatAreNotOnSectorsAreMadeSo()
+    public void Boundaries_that_are_not_on_sectors_are_made_so()
     {
         var source = new HoleSource(
-            new(0, 1000, ExtentKind.Data), new(1000, 5000, ExtentKind.Zero), new(6000, 200, ExtentKind.Data), new(6200, 100, ExtentKind.Unused), new(6300, 356, ExtentKind.Data))
+            new(0, 1000, ExtentKind.Data), new(1000, 5000, ExtentKind.Zero), new(6000, 200, ExtentKind.Data),
+            new(6200, 100, ExtentKind.Unused), new(6300, 356, ExtentKind.Data))
         { MayReadHoles = true };
         var writer = new RecordingWriter();
         ConversionPump.Run(source, writer, "", SilentObserver.Instance, CancellationToken.None, 2);
@@ -101,7 +106,7 @@ public sealed class ConversionPumpTests
     }
 
     [Fact]
-    public void AnEmptyDiskIsCompleteAtOnce()
+    public void An_empty_disk_is_complete_at_once()
     {
         var writer = new RecordingWriter();
         ConversionPump.Run(new ZeroStorage(0), writer, "", SilentObserver.Instance, CancellationToken.None);
@@ -115,7 +120,7 @@ public sealed class ConversionPumpTests
     [InlineData("append")]
     [InlineData("extents")]
     [InlineData("complete")]
-    public void TheFirstFailureComesOutAsItIsAndEverythingStops(string where)
+    public void The_first_failure_comes_out_as_it_is_and_everything_stops(string where)
     {
         for (int at = 1; at < 40; at += 6)
         {
@@ -125,7 +130,8 @@ public sealed class ConversionPumpTests
                 Interlocked.Increment(ref running);
                 try
                 {
-                    if (here == where && Interlocked.Decrement(ref left) <= 0) throw new ImageException(ImageErrorId.SourceUnreadable, "Broken in " + here + ".");
+                    if (here == where && Interlocked.Decrement(ref left) <= 0)
+                        throw new ImageException(ImageErrorId.SourceUnreadable, "Broken in " + here + ".");
                 }
                 finally
                 {
@@ -133,10 +139,14 @@ public sealed class ConversionPumpTests
                 }
             }
 
-            var source = new HoleSource([.. Enumerable.Range(0, 50).Select(i => new StorageExtent(i * (long)Chunk, Chunk, ExtentKind.Data))]) { Visit = Fail };
+            var source =
+                new HoleSource(
+                    [.. Enumerable.Range(0, 50).Select(i => new StorageExtent(i * (long)Chunk, Chunk, ExtentKind.Data))]) { Visit = Fail };
             var writer = new RecordingWriter { Visit = Fail };
             if (where is "complete" or "extents") left = 1;
-            var failure = Assert.Throws<ImageException>(() => ConversionPump.Run(source, writer, "", SilentObserver.Instance, CancellationToken.None, 3));
+            var failure =
+                Assert.Throws<ImageException>(
+                    () => ConversionPump.Run(source, writer, "", SilentObserver.Instance, CancellationToken.None, 3));
             Assert.Equal("Broken in " + where + ".", failure.Problem);
             Assert.False(writer.IsComplete);
             Assert.Equal(0, running);
@@ -150,7 +160,7 @@ public sealed class ConversionPumpTests
     [InlineData("read")]
     [InlineData("encode")]
     [InlineData("append")]
-    public void CancellingStopsSoonAndCompletesNothing(string where)
+    public void Cancelling_stops_soon_and_completes_nothing(string where)
     {
         for (int at = 1; at < 60; at += 7)
         {
@@ -161,9 +171,13 @@ public sealed class ConversionPumpTests
                 if (here == where && Interlocked.Decrement(ref left) == 0) cancellation.Cancel();
             }
 
-            var source = new HoleSource([.. Enumerable.Range(0, 60).Select(i => new StorageExtent(i * (long)Chunk, Chunk, ExtentKind.Data))]) { Visit = Cancel };
+            var source =
+                new HoleSource(
+                    [.. Enumerable.Range(0, 60).Select(i => new StorageExtent(i * (long)Chunk, Chunk, ExtentKind.Data))]) { Visit =
+                    Cancel };
             var writer = new RecordingWriter { Visit = Cancel };
-            Assert.ThrowsAny<OperationCanceledException>(() => ConversionPump.Run(source, writer, "", SilentObserver.Instance, cancellation.Token, 3));
+            Assert.ThrowsAny<OperationCanceledException>(
+                () => ConversionPump.Run(source, writer, "", SilentObserver.Instance, cancellation.Token, 3));
             Assert.False(writer.IsComplete);
             Assert.InRange(writer.Pieces.Count, 0, 60);
         }
@@ -175,7 +189,7 @@ public sealed class ConversionPumpTests
     }
 
     [Fact]
-    public void CancellingWakesThoseWhoWaitForAChunk()
+    public void Cancelling_wakes_those_who_wait_for_a_chunk()
     {
         // The first piece hangs in the source until it is cancelled: the others run out of chunks and wait.
         using var cancellation = new CancellationTokenSource();
@@ -184,10 +198,13 @@ public sealed class ConversionPumpTests
             if (offset == 0) cancellation.Token.WaitHandle.WaitOne();
         }
 
-        var source = new HoleSource([.. Enumerable.Range(0, 100).Select(i => new StorageExtent(i * (long)Chunk, Chunk, ExtentKind.Data))]) { VisitRead = Hang };
+        var source =
+            new HoleSource(
+                [.. Enumerable.Range(0, 100).Select(i => new StorageExtent(i * (long)Chunk, Chunk, ExtentKind.Data))]) { VisitRead = Hang };
         var writer = new RecordingWriter();
 
-        // From a thread of its own: a timer's callback waits for the thread pool, which the tests beside this one may keep busy for seconds.
+        // From a thread of its own: a timer's callback waits for the thread pool, which the tests beside this one may keep busy for
+        // seconds.
         var canceller = new Thread(() =>
         {
             Thread.Sleep(200);
@@ -195,7 +212,8 @@ public sealed class ConversionPumpTests
         });
         var watch = Stopwatch.StartNew();
         canceller.Start();
-        Assert.ThrowsAny<OperationCanceledException>(() => ConversionPump.Run(source, writer, "", SilentObserver.Instance, cancellation.Token, 4));
+        Assert.ThrowsAny<OperationCanceledException>(
+            () => ConversionPump.Run(source, writer, "", SilentObserver.Instance, cancellation.Token, 4));
         canceller.Join();
         Assert.InRange(watch.ElapsedMilliseconds, 150, 5000);
 
@@ -204,7 +222,7 @@ public sealed class ConversionPumpTests
     }
 
     [Fact]
-    public void ASlowFirstPieceDoesNotMakeMemoryGrow()
+    public void A_slow_first_piece_does_not_make_memory_grow()
     {
         int first = 1;
         void Hang(string here)
@@ -277,11 +295,13 @@ public sealed class ConversionPumpTests
         {
             Visit("extents");
             return extents.Where(e => e.Offset < offset + length && e.End > offset)
-                .Select(e => new StorageExtent(Math.Max(e.Offset, offset), Math.Min(e.End, offset + length) - Math.Max(e.Offset, offset), e.Kind));
+                .Select(e =>
+                    new StorageExtent(Math.Max(e.Offset, offset), Math.Min(e.End, offset + length) - Math.Max(e.Offset, offset), e.Kind));
         }
     }
 
-    /// <summary>Random extents of every kind; holes read as zeros, but only where the extent is shorter than the writer cares for.</summary>
+    /// <summary>Random extents of every kind; holes read as zeros, but only where the extent is shorter than the writer cares
+    /// for.</summary>
     private sealed class PatchworkSource : BlockStorage
     {
         private readonly List<StorageExtent> _extents = [];
@@ -297,7 +317,8 @@ public sealed class ConversionPumpTests
             }
 
             Content = new byte[at];
-            foreach (StorageExtent e in _extents.Where(e => e.Kind == ExtentKind.Data)) random.NextBytes(Content.AsSpan((int)e.Offset, (int)e.Length));
+            foreach (StorageExtent e in _extents.Where(e => e.Kind == ExtentKind.Data))
+                random.NextBytes(Content.AsSpan((int)e.Offset, (int)e.Length));
         }
 
         public byte[] Content { get; }
@@ -308,7 +329,8 @@ public sealed class ConversionPumpTests
 
         protected override IEnumerable<StorageExtent> GetExtentsCore(long offset, long length) =>
             _extents.Where(e => e.Offset < offset + length && e.End > offset)
-                .Select(e => new StorageExtent(Math.Max(e.Offset, offset), Math.Min(e.End, offset + length) - Math.Max(e.Offset, offset), e.Kind));
+                .Select(e =>
+                    new StorageExtent(Math.Max(e.Offset, offset), Math.Min(e.End, offset + length) - Math.Max(e.Offset, offset), e.Kind));
     }
 
     private sealed class RecordingWriter : ImageWriter
@@ -363,7 +385,8 @@ public sealed class ConversionPumpTests
             MostAppending = Math.Max(MostAppending, Interlocked.Increment(ref _appending));
             Visit("append");
             Assert.Equal(unchecked((uint)chunk.Offset), chunk.PlainChecksum);
-            if (chunk.Kind == ExtentKind.Data && chunk.Offset < 1 << 30) _disk.Write(chunk.Offset, chunk.Plain.AsSpan(0, (int)chunk.Length));
+            if (chunk.Kind == ExtentKind.Data && chunk.Offset < 1 << 30)
+                _disk.Write(chunk.Offset, chunk.Plain.AsSpan(0, (int)chunk.Length));
             Chunks.Add(chunk);
             Pieces.Add(new(chunk.Offset, chunk.Length, chunk.Kind));
             Interlocked.Decrement(ref _appending);

@@ -49,7 +49,8 @@ internal abstract class DirectoryDecorator(HostDirectory inner) : HostDirectory
 
     public override void Rename(string name, string newName) => inner.Rename(name, newName);
 
-    public override SafeFileHandle OpenLocked(string name, bool writable, bool exclusive, out HostStat stat) => inner.OpenLocked(name, writable, exclusive, out stat);
+    public override SafeFileHandle OpenLocked(string name, bool writable, bool exclusive, out HostStat stat) =>
+        inner.OpenLocked(name, writable, exclusive, out stat);
 
     public override SafeFileHandle CreateLocked(string name, uint mode, long preallocate) => inner.CreateLocked(name, mode, preallocate);
 
@@ -59,9 +60,11 @@ internal abstract class DirectoryDecorator(HostDirectory inner) : HostDirectory
 
     public override void MoveTo(string name, HostDirectory folder, string newName) => inner.MoveTo(name, folder, newName);
 
-    public override FileSystemCalls.RenameOutcome MoveToFree(string name, HostDirectory folder, string newName) => inner.MoveToFree(name, folder, newName);
+    public override FileSystemCalls.RenameOutcome MoveToFree(string name, HostDirectory folder, string newName) =>
+        inner.MoveToFree(name, folder, newName);
 
-    public override FileSystemCalls.RenameOutcome Exchange(string name, HostDirectory folder, string other) => inner.Exchange(name, folder, other);
+    public override FileSystemCalls.RenameOutcome Exchange(string name, HostDirectory folder, string other) =>
+        inner.Exchange(name, folder, other);
 
     public override void Flush() => inner.Flush();
 
@@ -71,7 +74,8 @@ internal abstract class DirectoryDecorator(HostDirectory inner) : HostDirectory
 
     public override void SetTimes(HostNode node, in HostStat stat) => inner.SetTimes(node, stat);
 
-    public override void SetAttribute(HostNode node, string attribute, ReadOnlySpan<byte> value) => inner.SetAttribute(node, attribute, value);
+    public override void SetAttribute(HostNode node, string attribute, ReadOnlySpan<byte> value) =>
+        inner.SetAttribute(node, attribute, value);
 
     public override bool IsAccessList(string attribute) => inner.IsAccessList(attribute);
 

@@ -18,7 +18,7 @@ public sealed partial class DiskImageTests : IDisposable
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [CorpusFact]
-    public void EveryImageIsDescribedAsTheInventorySays()
+    public void Every_image_is_described_as_the_inventory_says()
     {
         int checkedVolumes = 0;
         foreach (CorpusImage sample in CorpusImage.All.Where(IsReadable))
@@ -47,15 +47,18 @@ public sealed partial class DiskImageTests : IDisposable
             Assert.Equal((sample.File, expected.Count), (sample.File, volumes.Length));
             for (int i = 0; i < expected.Count; i++, checkedVolumes++)
             {
-                long[] n = [.. expected[i].Groups.Values.Skip(1).Select(g => long.Parse(g.Value, System.Globalization.CultureInfo.InvariantCulture))];
+                long[] n = [.. expected[i].Groups.Values.Skip(1)
+                    .Select(g => long.Parse(g.Value, System.Globalization.CultureInfo.InvariantCulture))];
                 Assert.Equal(
                     (sample.File, n[0] * n[1], n[0] * n[2], n[3], n[4], sample.Contents.Contains("journaled", StringComparison.Ordinal)),
-                    (sample.File, volumes[i].CapacityBytes, volumes[i].FreeBytes, volumes[i].FileCount, volumes[i].FolderCount, volumes[i].IsJournaled));
+                    (sample.File, volumes[i].CapacityBytes, volumes[i].FreeBytes, volumes[i].FileCount, volumes[i].FolderCount,
+                    volumes[i].IsJournaled));
             }
 
             foreach ((string word, VolumeKind kind) in new[]
             {
-                ("APFS container", VolumeKind.Apfs), ("FAT12", VolumeKind.Fat12), ("FAT16", VolumeKind.Fat16), ("FAT32", VolumeKind.Fat32), ("exFAT", VolumeKind.ExFat), ("HFS (classic)", VolumeKind.Hfs),
+                ("APFS container", VolumeKind.Apfs), ("FAT12", VolumeKind.Fat12), ("FAT16", VolumeKind.Fat16), ("FAT32", VolumeKind.Fat32),
+                    ("exFAT", VolumeKind.ExFat), ("HFS (classic)", VolumeKind.Hfs),
             })
             {
                 if (sample.Contents.Contains(word, StringComparison.Ordinal)) Assert.Contains(facts.Volumes, v => v.Kind == kind);
@@ -66,7 +69,7 @@ public sealed partial class DiskImageTests : IDisposable
     }
 
     [CorpusFact]
-    public void EveryVolumeHoldsWhatSevenZipRead()
+    public void Every_volume_holds_what_seven_zip_read()
     {
         var trees = new Dictionary<string, int>();
         foreach (CorpusImage sample in CorpusImage.All.Where(IsReadable))
@@ -78,19 +81,21 @@ public sealed partial class DiskImageTests : IDisposable
                 if (found.Volume is HfsPlusVolume volume) HfsPlusReaderTests.AssertFreeSpace(volume, sample.File);
                 if (!found.Volume.HasReadableTree(0)) continue;
                 using SourceTree tree = image.ReadTree(found.Number, default);
-                CorpusManifest? expected = File.Exists(CorpusManifest.PathOf(name)) ? CorpusManifest.Read(name).FirstOrDefault(m => m.Offset == found.OffsetBytes && m.Type.Length > 0) : null;
+                CorpusManifest? expected = File.Exists(CorpusManifest.PathOf(name))
+                    ? CorpusManifest.Read(name).FirstOrDefault(m => m.Offset == found.OffsetBytes && m.Type.Length > 0) : null;
                 if (expected is null) continue;
                 HfsPlusReaderTests.AssertHoldsTheManifest(tree, name, expected);
                 trees[expected.Type] = trees.GetValueOrDefault(expected.Type) + 1;
             }
         }
 
-        Assert.Equal("APFS 14, FAT 18, HFS 29", $"APFS {trees.GetValueOrDefault("APFS")}, FAT {trees.GetValueOrDefault("FAT")}, HFS {trees.GetValueOrDefault("HFS")}");
+        Assert.Equal("APFS 14, FAT 18, HFS 29",
+            $"APFS {trees.GetValueOrDefault("APFS")}, FAT {trees.GetValueOrDefault("FAT")}, HFS {trees.GetValueOrDefault("HFS")}");
     }
 
     // 7-Zip reads no exFAT: names are The Sleuth Kit's.
     [CorpusFact]
-    public void TheExFatVolumeHoldsWhatIsListed()
+    public void The_ex_FAT_volume_holds_what_is_listed()
     {
         const string name = "chocol4te__sparsebundle-utils/gpt-exfat.sparsebundle";
         using DiskImage image = Open(CorpusImage.All.Single(s => s.File == name));
@@ -99,34 +104,39 @@ public sealed partial class DiskImageTests : IDisposable
         [
             .. from line in File.ReadLines(CorpusManifest.PathOf(name))
                let path = line.Split(":\t")
-               where path.Length == 2 && line.StartsWith("   tsk ", StringComparison.Ordinal) && !path[1].StartsWith('$') && !path[1].EndsWith("(Volume Label Entry)", StringComparison.Ordinal)
+               where path.Length == 2 && line.StartsWith("   tsk ", StringComparison.Ordinal) && !path[1].StartsWith('$')
+                   && !path[1].EndsWith("(Volume Label Entry)", StringComparison.Ordinal)
                select path[1],
         ];
-        Assert.Equal(listed.Order(StringComparer.Ordinal), tree.Enumerate().Skip(1).Select(e => e.RelativePath).Order(StringComparer.Ordinal));
+        Assert.Equal(
+            listed.Order(StringComparer.Ordinal), tree.Enumerate().Skip(1).Select(e => e.RelativePath).Order(StringComparer.Ordinal));
         Assert.Equal((3, 1), (image.Describe().Volumes[0].FileCount, image.Describe().Volumes[0].FolderCount));
     }
 
     [CorpusFact]
-    public void EncryptedImagesAreDescribedWithoutTheirPassphrase()
+    public void Encrypted_images_are_described_without_their_passphrase()
     {
         foreach (CorpusImage sample in CorpusImage.All.Where(s => s.IsEncrypted && !s.File.StartsWith("tmc", StringComparison.Ordinal)))
         {
             BackupImage facts = DiskImage.Inspect(sample.FullPath);
             Assert.Equal((sample.File, true, null, 0), (sample.File, facts.IsLocked, facts.PartitionScheme, facts.Volumes.Count));
             Assert.Equal((sample.File, IsAes256(sample.File)), (sample.File, facts.Encryption == BackupImageEncryption.Aes256));
-            Assert.Equal((sample.File, Directory.Exists(sample.FullPath) ? BackupImageFormat.SparseBundle : null), (sample.File, facts.Format));
+            Assert.Equal(
+                (sample.File, Directory.Exists(sample.FullPath) ? BackupImageFormat.SparseBundle : null), (sample.File, facts.Format));
             if (Directory.Exists(sample.FullPath)) Assert.Equal((sample.File, sample.CapacityBytes), (sample.File, facts.CapacityBytes));
             ImageException error = Assert.Throws<ImageException>(() => DiskImage.Open(sample.FullPath));
             Assert.Equal((sample.File, ImageErrorId.PassphraseRequired, sample.FullPath), (sample.File, error.Id, error.Path));
             using Passphrase wrong = PassphraseOf("certainly not it");
-            if (sample.Passphrase.Length > 0) Assert.Equal(ImageErrorId.WrongPassphrase, Assert.Throws<ImageException>(() => DiskImage.Open(sample.FullPath, wrong)).Id);
+            if (sample.Passphrase.Length > 0)
+                Assert.Equal(ImageErrorId.WrongPassphrase, Assert.Throws<ImageException>(() => DiskImage.Open(sample.FullPath, wrong)).Id);
         }
     }
 
     [CorpusFact]
-    public void WhatIsNotSupportedIsRefusedWithItsPath()
+    public void What_is_not_supported_is_refused_with_its_path()
     {
-        foreach (CorpusImage sample in CorpusImage.All.Where(s => s.File.StartsWith("tmc", StringComparison.Ordinal) || s.File.Contains("asif", StringComparison.Ordinal)))
+        foreach (CorpusImage sample in CorpusImage.All.Where(
+            s => s.File.StartsWith("tmc", StringComparison.Ordinal) || s.File.Contains("asif", StringComparison.Ordinal)))
         {
             string path = sample.Materialise(_folder);
             foreach (Action open in new Action[] { () => DiskImage.Open(path), () => DiskImage.Inspect(path) })
@@ -138,7 +148,7 @@ public sealed partial class DiskImageTests : IDisposable
     }
 
     [Fact]
-    public void WhatIsNoImageIsRefused()
+    public void What_is_no_image_is_refused()
     {
         string path = Path.Combine(_folder, "zeros");
         Assert.Equal(ImageErrorId.ImageNotFound, Assert.Throws<ImageException>(() => DiskImage.Open(path)).Id);
@@ -150,7 +160,7 @@ public sealed partial class DiskImageTests : IDisposable
     }
 
     [CorpusFact]
-    public void AVolumeIsChosenByItsNumber()
+    public void A_volume_is_chosen_by_its_number()
     {
         using DiskImage image = Open(CorpusImage.All.Single(s => s.File.EndsWith("etcher-test.img.gz", StringComparison.Ordinal)));
         Assert.Equal(2, image.Describe().Volumes.Count);
@@ -166,7 +176,7 @@ public sealed partial class DiskImageTests : IDisposable
     }
 
     [CorpusFact]
-    public void FreeExtentsAreCountedFromTheStartOfTheDisk()
+    public void Free_extents_are_counted_from_the_start_of_the_disk()
     {
         using DiskImage image = Open(CorpusImage.All.Single(s => s.File == "autopkg__autopkg/Test.dmg"));
         StorageExtent[] inVolume = [.. HfsPlusReaderTests.OpenOnly(image.Disk).GetFreeExtents()];
@@ -175,7 +185,7 @@ public sealed partial class DiskImageTests : IDisposable
     }
 
     [CorpusFact]
-    public void ADamagedVolumeIsListedAndItsTreeRefused()
+    public void A_damaged_volume_is_listed_and_its_tree_refused()
     {
         string path = Path.Combine(_folder, "damaged.dmg");
         File.Copy(Path.Combine(CorpusLocation.Folder!, "balena-io__etcher/raw.img"), path);
@@ -199,7 +209,7 @@ public sealed partial class DiskImageTests : IDisposable
 
     // A partition of the firmware beside a Mac's volume: its files must never pass for those of the Mac's.
     [OracleFact("mkfs.fat")]
-    public void AMacsVolumeIsMeantEvenWhenItIsDamaged()
+    public void A_Macs_volume_is_meant_even_when_it_is_damaged()
     {
         const int sector = 512, fatSectors = 4096;
         using VolumeFile hfs = VolumeFile.Write([TestTree.File("of the Mac")]);
@@ -216,7 +226,8 @@ public sealed partial class DiskImageTests : IDisposable
         File.WriteAllBytes(path, disk);
         using (DiskImage image = DiskImage.Open(path))
         using (SourceTree tree = image.ReadTree(null, default)) Assert.Equal("of the Mac", Assert.Single(tree.Root.Children).Name);
-        foreach (int header in new[] { ((1 + fatSectors) * sector) + 1024, disk.Length - 1024 }) disk.AsSpan(header + 40, 4).Fill(3); // the block size of both headers
+        // the block size of both headers
+        foreach (int header in new[] { ((1 + fatSectors) * sector) + 1024, disk.Length - 1024 }) disk.AsSpan(header + 40, 4).Fill(3);
         File.WriteAllBytes(path, disk);
         using (DiskImage image = DiskImage.Open(path))
         {
@@ -244,7 +255,8 @@ public sealed partial class DiskImageTests : IDisposable
 
     // Word 6 of the headers, read with other tools.
     private static bool IsAes256(string file) =>
-        file.Contains("aes256", StringComparison.Ordinal) || file is "openwall__john-samples/RO-openwall.dmg" or "openwall__john-samples/openwall.dmg";
+        file.Contains("aes256", StringComparison.Ordinal) || file is "openwall__john-samples/RO-openwall.dmg"
+            or "openwall__john-samples/openwall.dmg";
 
     private static BackupImageFormat FormatOf(CorpusImage sample) => sample.Container.Split(" > ")[^1] switch
     {

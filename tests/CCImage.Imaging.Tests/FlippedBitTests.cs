@@ -8,8 +8,8 @@ using CCImage.Tests.Encryption;
 namespace CCImage.Tests;
 
 /// <summary>
-/// One flipped bit in every region of a small image of each kind, encrypted or not: where a checksum covers it, the image is not sound; elsewhere
-/// the answer is findings or a typed error. APFS, exFAT, FAT and the metadata of HFS+ have such tests beside their readers.
+/// One flipped bit in every region of a small image of each kind, encrypted or not: where a checksum covers it, the image is not sound;
+/// elsewhere the answer is findings or a typed error. APFS, exFAT, FAT and the metadata of HFS+ have such tests beside their readers.
 /// </summary>
 public sealed class FlippedBitTests : IDisposable
 {
@@ -21,7 +21,8 @@ public sealed class FlippedBitTests : IDisposable
     private readonly Random _random = new(6);
 
     public static TheoryData<BackupImageFormat, BackupImageEncryption> ReadOnlyKinds => Kinds(
-        BackupImageFormat.ReadOnly, BackupImageFormat.ReadOnlyZlib, BackupImageFormat.ReadOnlyLzfse, BackupImageFormat.ReadOnlyLzma, BackupImageFormat.ReadOnlyBzip2);
+        BackupImageFormat.ReadOnly, BackupImageFormat.ReadOnlyZlib, BackupImageFormat.ReadOnlyLzfse, BackupImageFormat.ReadOnlyLzma,
+        BackupImageFormat.ReadOnlyBzip2);
 
     public static TheoryData<BackupImageFormat, BackupImageEncryption> WritableKinds => Kinds(
         BackupImageFormat.ReadWrite, BackupImageFormat.Sparse, BackupImageFormat.SparseBundle);
@@ -34,19 +35,20 @@ public sealed class FlippedBitTests : IDisposable
 
     [Theory]
     [MemberData(nameof(ReadOnlyKinds))]
-    public void AReadOnlyImageIsCoveredByItsChecksums(BackupImageFormat format, BackupImageEncryption encryption)
+    public void A_read_only_image_is_covered_by_its_checksums(BackupImageFormat format, BackupImageEncryption encryption)
     {
         string image = Make(format, encryption);
         (long fork, long length, long trailer) = Regions(image, out long data);
         foreach (long place in Places(data + fork, length, 30)) AssertFound(image, place);
         if (encryption != BackupImageEncryption.None) return; // a bit of the ciphertext is many of the trailer
-        foreach (long place in (long[])[trailer + 88, trailer + 91, trailer + 360, trailer + 363]) AssertFound(image, place); // the checksums themselves
+        // the checksums themselves
+        foreach (long place in (long[])[trailer + 88, trailer + 91, trailer + 360, trailer + 363]) AssertFound(image, place);
         foreach (long place in Places(data + fork + length, trailer + Sector - fork - length, 40)) IsSoundWithFlip(image, place);
     }
 
     [Theory]
     [MemberData(nameof(WritableKinds))]
-    public void ChecksumsOfTheDiskCoverTheirRegions(BackupImageFormat format, BackupImageEncryption encryption)
+    public void Checksums_of_the_disk_cover_their_regions(BackupImageFormat format, BackupImageEncryption encryption)
     {
         string image = Make(format, encryption);
         long length, volume, journal;
@@ -57,7 +59,8 @@ public sealed class FlippedBitTests : IDisposable
         }
 
         // Both headers, both arrays of entries, and what the checksum of the journal's header covers.
-        (long At, int Size)[] covered = [(Sector, 92), (length - Sector, 92), (2 * Sector, 128 * 128), (length - (33 * Sector), 128 * 128), (journal, 44)];
+        (long At, int Size)[] covered =
+            [(Sector, 92), (length - Sector, 92), (2 * Sector, 128 * 128), (length - (33 * Sector), 128 * 128), (journal, 44)];
         foreach ((long at, int size) in covered)
             foreach (long place in Places(at, size, 8)) AssertFound(image, place, onDisk: true);
         foreach (long place in Places(0, Sector, 16)) IsSoundWithFlip(image, place, onDisk: true);
@@ -66,7 +69,7 @@ public sealed class FlippedBitTests : IDisposable
     }
 
     [Fact]
-    public void EveryByteOfABundlesListsIsReadWithoutHarm()
+    public void Every_byte_of_a_bundles_lists_is_read_without_harm()
     {
         string image = Make(BackupImageFormat.SparseBundle, BackupImageEncryption.None);
         int notSound = 0;
@@ -84,22 +87,25 @@ public sealed class FlippedBitTests : IDisposable
     [Theory]
     [InlineData(BackupImageFormat.ReadOnlyZlib)]
     [InlineData(BackupImageFormat.SparseBundle)]
-    public void AnEncryptedHeaderIsReadWithoutHarm(BackupImageFormat format)
+    public void An_encrypted_header_is_read_without_harm(BackupImageFormat format)
     {
-        string image = Make(format, BackupImageEncryption.Aes256), file = format == BackupImageFormat.SparseBundle ? Path.Combine(image, SparseBundleStorage.TokenName) : image;
+        string image = Make(format, BackupImageEncryption.Aes256), file = format == BackupImageFormat.SparseBundle
+            ? Path.Combine(image, SparseBundleStorage.TokenName) : image;
         byte[] header = File.ReadAllBytes(file);
-        int wrapped = (int)BinaryPrimitives.ReadInt64BigEndian(header.AsSpan(80)), end = (int)EncryptionHeader.Read(new MemoryStorage(header)).HeaderEnd;
+        int wrapped = (int)BinaryPrimitives.ReadInt64BigEndian(header.AsSpan(80)),
+            end = (int)EncryptionHeader.Read(new MemoryStorage(header)).HeaderEnd;
         Assert.InRange(end, wrapped + 100, header.Length);
         for (int place = 0; place < wrapped; place += 3) IsSoundWithFlip(image, place, file: file);
 
-        // Salt, IV and wrapped keys: the marker behind the keys proves some of them, the rest shows on the disk. Not the last block, which is padding.
+        // Salt, IV and wrapped keys: the marker behind the keys proves some of them, the rest shows on the disk. Not the last block, which
+        // is padding.
         foreach ((int at, int size) in ((int, int)[])[(wrapped + 16, 20), (wrapped + 52, 8), (end - 64, 56)])
             foreach (long place in Places(at, size, 10)) AssertFound(image, place, file: file);
     }
 
     // Written by nobody today: what Apple's tools made has to do.
     [CorpusFact]
-    public void AnAdcImageIsCoveredByItsChecksums()
+    public void An_ADC_image_is_covered_by_its_checksums()
     {
         string image = CopyOf("jhermsmeier__node-udif/compression-adc.dmg");
         (long fork, long length, _) = Regions(image, out long data);
@@ -108,7 +114,7 @@ public sealed class FlippedBitTests : IDisposable
     }
 
     [CorpusFact]
-    public void AnEncryptedHeaderOfVersionOneIsReadWithoutHarm()
+    public void An_encrypted_header_of_version_one_is_read_without_harm()
     {
         string image = CopyOf("openwall__john-samples/testimage.AES-128.64k.header_v1.dmg");
         int headerSize = System.Runtime.CompilerServices.Unsafe.SizeOf<EncryptionTrailerV1>();
@@ -136,7 +142,8 @@ public sealed class FlippedBitTests : IDisposable
     {
         var kinds = new TheoryData<BackupImageFormat, BackupImageEncryption>();
         foreach (BackupImageFormat format in formats)
-            foreach (BackupImageEncryption encryption in (BackupImageEncryption[])[BackupImageEncryption.None, BackupImageEncryption.Aes128]) kinds.Add(format, encryption);
+            foreach (BackupImageEncryption encryption in (
+                BackupImageEncryption[])[BackupImageEncryption.None, BackupImageEncryption.Aes128]) kinds.Add(format, encryption);
         return kinds;
     }
 
@@ -144,7 +151,8 @@ public sealed class FlippedBitTests : IDisposable
     {
         byte[] header = new byte[Sector], info = new byte[Sector];
         disk.Read(volume + 1024, header);
-        long block = BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(12)), blockSize = BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(40));
+        long block = BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(12)),
+            blockSize = BinaryPrimitives.ReadUInt32BigEndian(header.AsSpan(40));
         disk.Read(volume + (block * blockSize), info);
         return (long)BinaryPrimitives.ReadUInt64BigEndian(info.AsSpan(36));
     }
@@ -158,7 +166,8 @@ public sealed class FlippedBitTests : IDisposable
         File.WriteAllBytes(Path.Combine(source, "random"), content);
         File.WriteAllText(Path.Combine(source, "text"), string.Join('\n', Enumerable.Range(0, 2000)));
         var recipe = new ImageRecipe { SourcePath = source, Path = plain, Format = BackupImageFormat.ReadWrite };
-        using (ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None)) creation.Run(CancellationToken.None);
+        using (ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None))
+            creation.Run(CancellationToken.None);
         EncryptedImages.Write(plain, image, format, encryption, Secret);
         Assert.True(Verify(image).IsSound);
         return image;
@@ -169,7 +178,8 @@ public sealed class FlippedBitTests : IDisposable
     {
         using ImageContainer container = ImageContainer.Open(image, _passphrase, writable: false);
         data = container.Encryption == BackupImageEncryption.None ? 0 : EncryptionHeader.Read(container.File!).DataOffset;
-        return ((long)(ulong)container.Udif!.Trailer.DataForkOffset, (long)(ulong)container.Udif.Trailer.DataForkLength, container.Udif.File.Length - Sector);
+        return ((long)(ulong)container.Udif!.Trailer.DataForkOffset, (long)(ulong)container.Udif.Trailer.DataForkLength,
+            container.Udif.File.Length - Sector);
     }
 
     // The first and the last byte and some between.
@@ -177,7 +187,8 @@ public sealed class FlippedBitTests : IDisposable
         [at, at + length - 1, .. Enumerable.Range(0, count).Select(_ => at + _random.NextInt64(length))];
 
     private void AssertFound(string image, long place, bool onDisk = false, string? file = null) =>
-        Assert.False(IsSoundWithFlip(image, place, onDisk, file), $"byte {place} of {(onDisk ? "the disk" : Path.GetFileName(file ?? image))}");
+        Assert.False(
+            IsSoundWithFlip(image, place, onDisk, file), $"byte {place} of {(onDisk ? "the disk" : Path.GetFileName(file ?? image))}");
 
     // A typed error instead of findings is as good as "not sound".
     private bool IsSoundWithFlip(string image, long place, bool onDisk = false, string? file = null)

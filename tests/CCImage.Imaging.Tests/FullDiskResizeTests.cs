@@ -20,26 +20,30 @@ public sealed class FullDiskResizeTests : IDisposable
     }
 
     [LinuxRootFact("tmpfs")]
-    public void ARawImageThatGrowsHasAllFilesWhereverTheDiskEnds() => Try(BackupImageFormat.ReadWrite, 300L << 20, scatter: false);
+    public void A_raw_image_that_grows_has_all_files_wherever_the_disk_ends() =>
+        Try(BackupImageFormat.ReadWrite, 300L << 20, scatter: false);
 
     [LinuxRootFact("tmpfs")]
-    public void ASparseImageThatGrowsHasAllFilesWhereverTheDiskEnds() => Try(BackupImageFormat.Sparse, 300L << 20, scatter: false);
+    public void A_sparse_image_that_grows_has_all_files_wherever_the_disk_ends() =>
+        Try(BackupImageFormat.Sparse, 300L << 20, scatter: false);
 
     [LinuxRootFact("tmpfs")]
-    public void ABundleThatGrowsHasAllFilesWhereverTheDiskEnds() => Try(BackupImageFormat.SparseBundle, 300L << 20, scatter: false);
+    public void A_bundle_that_grows_has_all_files_wherever_the_disk_ends() =>
+        Try(BackupImageFormat.SparseBundle, 300L << 20, scatter: false);
 
     [LinuxRootFact("tmpfs")]
-    public void ASparseImageThatShrinksHasAllFilesWhereverTheDiskEnds() => Try(BackupImageFormat.Sparse, null, scatter: true);
+    public void A_sparse_image_that_shrinks_has_all_files_wherever_the_disk_ends() => Try(BackupImageFormat.Sparse, null, scatter: true);
 
     [LinuxRootFact("tmpfs")]
-    public void ABundleThatShrinksHasAllFilesWhereverTheDiskEnds() => Try(BackupImageFormat.SparseBundle, null, scatter: true);
+    public void A_bundle_that_shrinks_has_all_files_wherever_the_disk_ends() => Try(BackupImageFormat.SparseBundle, null, scatter: true);
 
     // Fewer free pages, and ever more, until it succeeds.
     private void Try(BackupImageFormat format, long? size, bool scatter)
     {
         string original = Make(_folder, new() { Path = "", Format = format, SizeBytes = 12 << 20 });
         if (scatter) Scatter(original, null, 5, 8);
-        if (format != BackupImageFormat.ReadWrite) ImageCompaction.Run(new(original), SilentObserver.Instance, CancellationToken.None); // so that what moves needs room
+        // so that what moves needs room
+        if (format != BackupImageFormat.ReadWrite) ImageCompaction.Run(new(original), SilentObserver.Instance, CancellationToken.None);
         string[] files = FilesOf(original, null);
         string small = _folder["small"], image = Path.Combine(small, "image");
         Directory.CreateDirectory(small);
@@ -65,7 +69,8 @@ public sealed class FullDiskResizeTests : IDisposable
             Assert.Equal(files, FilesOf(image, null));
             ImageVerificationResult found = ImageVerification.Run(new(image), SilentObserver.Instance, CancellationToken.None);
             Assert.DoesNotContain(found.Findings, f => f.Grade == ImageFindingGrade.Damaged);
-            Assert.True(found.IsSound || failure.Remedy!.Contains("Test-BackupImage -Repair", StringComparison.Ordinal), $"{pages}: {failure}\n{string.Join('\n', found.Findings)}");
+            Assert.True(found.IsSound || failure.Remedy!.Contains("Test-BackupImage -Repair", StringComparison.Ordinal),
+                $"{pages}: {failure}\n{string.Join('\n', found.Findings)}");
 
             // With room, either of what the error says finishes it.
             File.Delete(Path.Combine(small, "filler"));

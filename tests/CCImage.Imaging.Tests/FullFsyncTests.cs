@@ -41,7 +41,8 @@ public sealed class FullFsyncTests
     [Fact]
     public void A_bundle_is_warned_of_or_refused_only_where_the_answer_is_no()
     {
-        foreach ((string type, string outcome, bool warns) in (ReadOnlySpan<(string, string, bool)>)[("smbfs", "refused", true), ("smbfs", "took", false), ("cifs", "flushed", false)])
+        foreach ((string type, string outcome, bool warns) in (
+            ReadOnlySpan<(string, string, bool)>)[("smbfs", "refused", true), ("smbfs", "took", false), ("cifs", "flushed", false)])
         {
             FullFsyncReport report = FullFsync.Judge("/share/a.sparsebundle", Volume(type), Outcome(outcome), type == "smbfs");
             var observer = new RecordingObserver();
@@ -60,7 +61,8 @@ public sealed class FullFsyncTests
         FullFsyncReport here = FullFsync.Ask(folder.Path);
         Assert.Equal(("fsync", null), (here.Method, here.Error));
         Assert.Contains(here.Support, new[] { FullFsyncSupport.Equivalent, FullFsyncSupport.NotDeterminable });
-        Assert.Equal(here.FileSystemType is "ext3" or "ext4" or "xfs" or "btrfs" or "f2fs" or "zfs", here.Support == FullFsyncSupport.Equivalent);
+        Assert.Equal(
+            here.FileSystemType is "ext3" or "ext4" or "xfs" or "btrfs" or "f2fs" or "zfs", here.Support == FullFsyncSupport.Equivalent);
         Assert.Empty(Directory.GetFileSystemEntries(folder.Path));
 
         FullFsyncReport memory = FullFsync.Ask("/dev/shm");
@@ -73,8 +75,10 @@ public sealed class FullFsyncTests
 
     private static HostVolume Volume(string type) => new()
     {
-        MountPoint = "/mount", FileSystemType = type, Protocol = HostVolume.NetworkProtocol(type), IsNetwork = HostVolume.NetworkProtocol(type) is not null,
+        MountPoint = "/mount", FileSystemType = type, Protocol = HostVolume.NetworkProtocol(type),
+            IsNetwork = HostVolume.NetworkProtocol(type) is not null,
     };
 
-    private static FullFlush Outcome(string name) => name switch { "took" => s_took, "refused" => s_refused, "flushed" => s_flushed, _ => s_closed };
+    private static FullFlush Outcome(string name) =>
+        name switch { "took" => s_took, "refused" => s_refused, "flushed" => s_flushed, _ => s_closed };
 }

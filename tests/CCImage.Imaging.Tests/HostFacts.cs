@@ -10,7 +10,8 @@ public sealed class LinuxFactAttribute : FactAttribute
     }
 }
 
-/// <summary>A fact about Linux that needs the rights of root, and perhaps a driver of a file system; skipped elsewhere and without them.</summary>
+/// <summary>A fact about Linux that needs the rights of root, and perhaps a driver of a file system; skipped elsewhere and without
+/// them.</summary>
 public sealed class LinuxRootFactAttribute : FactAttribute
 {
     /// <summary>Decides at discovery.</summary>
@@ -18,7 +19,8 @@ public sealed class LinuxRootFactAttribute : FactAttribute
     public LinuxRootFactAttribute(string? fileSystem = null)
     {
         if (!OperatingSystem.IsLinux() || !Environment.IsPrivilegedProcess) Skip = "Needs root on Linux.";
-        else if (fileSystem is not null && !File.ReadLines("/proc/filesystems").Any(l => l.EndsWith("\t" + fileSystem, StringComparison.Ordinal)))
+        else if (fileSystem is not null
+            && !File.ReadLines("/proc/filesystems").Any(l => l.EndsWith("\t" + fileSystem, StringComparison.Ordinal)))
             Skip = $"This kernel has no {fileSystem}.";
     }
 }

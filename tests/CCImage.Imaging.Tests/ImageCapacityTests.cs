@@ -27,7 +27,7 @@ public sealed class ImageCapacityTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Kinds))]
-    public void CapacityChangesAndWhatWasCutOffDoesNotComeBack(BackupImageFormat format, BackupImageEncryption encryption)
+    public void Capacity_changes_and_what_was_cut_off_does_not_come_back(BackupImageFormat format, BackupImageEncryption encryption)
     {
         using Passphrase? passphrase = encryption == BackupImageEncryption.None ? null : MakePassphrase();
         string image = Make(format, encryption, passphrase);
@@ -66,7 +66,7 @@ public sealed class ImageCapacityTests : IDisposable
     }
 
     [Fact]
-    public void BandsThatAKilledResizeLeftBehindTheEndDoNotComeBack()
+    public void Bands_that_a_killed_resize_left_behind_the_end_do_not_come_back()
     {
         string image = Make(BackupImageFormat.SparseBundle, BackupImageEncryption.None, null);
         File.WriteAllBytes(Path.Combine(image, "bands", "4"), TestTree.Noise(1 << 20, 1));
@@ -87,7 +87,8 @@ public sealed class ImageCapacityTests : IDisposable
             Path = image, Format = format, SizeBytes = 2 << 20, Encryption = encryption, Passphrase = passphrase,
             BandSizeBytes = format == BackupImageFormat.SparseBundle ? 1 << 20 : null,
         };
-        using (ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None)) creation.Run(CancellationToken.None);
+        using (ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None))
+            creation.Run(CancellationToken.None);
         using ImageContainer container = ImageContainer.Open(image, passphrase, writable: true);
         container.SetCapacity(Capacity);
         return image;

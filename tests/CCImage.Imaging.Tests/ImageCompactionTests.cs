@@ -12,8 +12,8 @@ namespace CCImage.Tests;
 using static TestImage;
 
 /// <summary>
-/// Whole images compacted, of every file system at hand: what is used stays to the byte, what is free goes, and a second time nothing is left
-/// to do. "Deleting" is noise in the free space, which is all that a deleted file leaves.
+/// Whole images compacted, of every file system at hand: what is used stays to the byte, what is free goes, and a second time nothing is
+/// left to do. "Deleting" is noise in the free space, which is all that a deleted file leaves.
 /// </summary>
 public sealed class ImageCompactionTests : IDisposable
 {
@@ -33,7 +33,7 @@ public sealed class ImageCompactionTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Kinds))]
-    public void FreeSpaceGoesAndFilesStay(BackupImageFormat format, BackupImageEncryption encryption, bool hasMaps)
+    public void Free_space_goes_and_files_stay(BackupImageFormat format, BackupImageEncryption encryption, bool hasMaps)
     {
         using Passphrase? secret = encryption == BackupImageEncryption.None ? null : Secrets.Of("correct horse");
         string image = Make(format, encryption, secret);
@@ -73,7 +73,7 @@ public sealed class ImageCompactionTests : IDisposable
     }
 
     [CorpusFact]
-    public void DisksOfAppleAndOthersKeepEveryByteThatIsUsed()
+    public void Disks_of_Apple_and_others_keep_every_byte_that_is_used()
     {
         var seen = new HashSet<string>();
         foreach (CorpusImage row in CorpusImage.All.Where(r => r.CapacityBytes is > 0 and <= 128 << 20))
@@ -102,7 +102,8 @@ public sealed class ImageCompactionTests : IDisposable
                     Dirty(image, null, seen.Count, 0.6);
                     byte[] used = UsedOf(image, null);
                     ImageCompactionResult result = Run(new(image), null);
-                    Assert.True(result.ReclaimedBytes > 0 || result.Reason == CompactionReason.FreeSpaceIsScattered, $"{row.File}: {result}");
+                    Assert.True(
+                        result.ReclaimedBytes > 0 || result.Reason == CompactionReason.FreeSpaceIsScattered, $"{row.File}: {result}");
                     Assert.True(used.SequenceEqual(UsedOf(image, null)), row.File);
                     ImageCompactionResult again = Run(new(image), null);
                     Assert.True(again is { ReclaimedBytes: 0, BandsRemoved: 0, BandsMoved: 0 }, $"{row.File}: {again}");
@@ -112,11 +113,12 @@ public sealed class ImageCompactionTests : IDisposable
             }
         }
 
-        foreach (string kind in (string[])["Apfs", "HfsPlus", "ExFat", "Fat16", "Fat12", "Gpt", "Apple", "Mbr", "None"]) Assert.Contains(seen, s => s.Contains(kind, StringComparison.Ordinal));
+        foreach (string kind in (string[])["Apfs", "HfsPlus", "ExFat", "Fat16", "Fat12", "Gpt", "Apple", "Mbr", "None"])
+            Assert.Contains(seen, s => s.Contains(kind, StringComparison.Ordinal));
     }
 
     [OracleFact("mkfs.exfat", "fsck.exfat", "mkfs.fat", "fsck.fat")]
-    public void ForeignVolumesStayCleanForTheirOwnCheckers()
+    public void Foreign_volumes_stay_clean_for_their_own_checkers()
     {
         foreach (string kind in (string[])["exfat", "fat"])
         {
@@ -143,7 +145,7 @@ public sealed class ImageCompactionTests : IDisposable
     [Theory]
     [InlineData(false)]
     [InlineData(true)]
-    public void CancelledAtEveryBandABundleIsWhole(bool hasMaps)
+    public void Cancelled_at_every_band_a_bundle_is_whole(bool hasMaps)
     {
         string image = Make(BackupImageFormat.SparseBundle, BackupImageEncryption.None, null);
         if (hasMaps) AddMaps(image);
@@ -184,7 +186,7 @@ public sealed class ImageCompactionTests : IDisposable
     }
 
     [Fact]
-    public void TheReasonIsSaid()
+    public void The_reason_is_said()
     {
         string bundle = Make(BackupImageFormat.SparseBundle, BackupImageEncryption.None, null);
         Assert.Equal(CompactionReason.NothingFree, Run(new(bundle), null).Reason);
@@ -198,8 +200,10 @@ public sealed class ImageCompactionTests : IDisposable
         Assert.Equal(CompactionReason.FreeSpaceIsScattered, scattered.Reason);
         Assert.InRange(scattered.KeptBytes, 1, 4 * Band);
 
-        Assert.Equal(CompactionReason.FixedSizeFormat, Run(new(Make(BackupImageFormat.ReadWrite, BackupImageEncryption.None, null)), null).Reason);
-        Assert.Equal(CompactionReason.ReadOnlyFormat, Run(new(Make(BackupImageFormat.ReadOnlyZlib, BackupImageEncryption.None, null)), null).Reason);
+        Assert.Equal(
+            CompactionReason.FixedSizeFormat, Run(new(Make(BackupImageFormat.ReadWrite, BackupImageEncryption.None, null)), null).Reason);
+        Assert.Equal(
+            CompactionReason.ReadOnlyFormat, Run(new(Make(BackupImageFormat.ReadOnlyZlib, BackupImageEncryption.None, null)), null).Reason);
 
         string unknown = _folder["unknown.sparsebundle"];
         using (var noise = new MemoryStorage(TestTree.Noise(3 * Band, 1))) Copy(noise, unknown, isBundle: true);
@@ -207,7 +211,7 @@ public sealed class ImageCompactionTests : IDisposable
     }
 
     [Fact]
-    public void AVolumeThatWasNotUnmountedKeepsEverything()
+    public void A_volume_that_was_not_unmounted_keeps_everything()
     {
         string image = Make(BackupImageFormat.SparseBundle, BackupImageEncryption.None, null);
         Dirty(image, null, 1, 1);
@@ -228,7 +232,7 @@ public sealed class ImageCompactionTests : IDisposable
 
     // The counts of header and bitmap agree; only what the files use tells that a block of one is called free.
     [Fact]
-    public void AUsedBlockThatTheBitmapCallsFreeIsNotGivenBack()
+    public void A_used_block_that_the_bitmap_calls_free_is_not_given_back()
     {
         string image = Make(BackupImageFormat.SparseBundle, BackupImageEncryption.None, null);
         Dirty(image, null, 1, 1);
@@ -252,7 +256,7 @@ public sealed class ImageCompactionTests : IDisposable
     }
 
     [Fact]
-    public void ABundleIsCompactedWithoutReadingIt()
+    public void A_bundle_is_compacted_without_reading_it()
     {
         string image = Make(BackupImageFormat.SparseBundle, BackupImageEncryption.None, null);
         Dirty(image, null, 5, 0.5);
@@ -261,7 +265,8 @@ public sealed class ImageCompactionTests : IDisposable
         var bands = new List<CountingStorage>();
         using (SparseBundleStorage bundle = SparseBundleStorage.Open(image, writable: true, Count))
         {
-            Assert.True(bundle.Compact(free, _ => { }, CancellationToken.None) is { BandsRemoved: > 0, BytesPunched: > 0 } || !OperatingSystem.IsLinux());
+            Assert.True(bundle.Compact(free, _ => { }, CancellationToken.None) is { BandsRemoved: > 0, BytesPunched: > 0 }
+                || !OperatingSystem.IsLinux());
             Assert.Equal(0, bands.Sum(b => b.Reads));
             bundle.Read(0, new byte[512]);
             Assert.Equal(1, bands.Sum(b => b.Reads));
@@ -276,7 +281,7 @@ public sealed class ImageCompactionTests : IDisposable
     }
 
     [Fact]
-    public void AnImageInUseIsRefused()
+    public void An_image_in_use_is_refused()
     {
         foreach (BackupImageFormat format in new[] { BackupImageFormat.Sparse, BackupImageFormat.SparseBundle })
         {
@@ -287,7 +292,7 @@ public sealed class ImageCompactionTests : IDisposable
     }
 
     [RamfsFact]
-    public void OnAHostWithoutHolesOnlyBandsAndTailsGo()
+    public void On_a_host_without_holes_only_bands_and_tails_go()
     {
         string mount = _folder["ramfs"];
         Directory.CreateDirectory(mount);
@@ -340,7 +345,8 @@ public sealed class ImageCompactionTests : IDisposable
         string folder = Directory.CreateDirectory(Path.Combine(image, "mapped")).FullName;
         byte[] map = new byte[Band / 4096 / 8];
         Array.Fill(map, (byte)0xFF);
-        foreach (string band in Directory.GetFiles(Path.Combine(image, "bands"))) File.WriteAllBytes(Path.Combine(folder, Path.GetFileName(band)), map);
+        foreach (string band in Directory.GetFiles(Path.Combine(image, "bands")))
+            File.WriteAllBytes(Path.Combine(folder, Path.GetFileName(band)), map);
     }
 
     private static Dictionary<long, byte[]> MapsOf(string image) =>
@@ -403,7 +409,8 @@ public sealed class ImageCompactionTests : IDisposable
     }
 
     private string Make(BackupImageFormat format, BackupImageEncryption encryption, Passphrase? secret) =>
-        TestImage.Make(_folder, new() { Path = "", Format = format, SizeBytes = 24 << 20, Encryption = encryption, Passphrase = secret }, 9, 300_000);
+        TestImage.Make(
+            _folder, new() { Path = "", Format = format, SizeBytes = 24 << 20, Encryption = encryption, Passphrase = secret }, 9, 300_000);
 }
 
 /// <summary>A test that mounts a file system without holes.</summary>

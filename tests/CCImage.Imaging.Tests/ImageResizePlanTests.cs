@@ -17,7 +17,7 @@ public sealed class ImageResizePlanTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Kinds))]
-    public void APlanSaysWhatHappensAndChangesNothing(BackupImageFormat format, BackupImageEncryption encryption)
+    public void A_plan_says_what_happens_and_changes_nothing(BackupImageFormat format, BackupImageEncryption encryption)
     {
         using Passphrase? passphrase = encryption == BackupImageEncryption.None ? null : Secrets.Of("correct horse");
         string image = Make(format, encryption, passphrase);
@@ -25,7 +25,8 @@ public sealed class ImageResizePlanTests : IDisposable
         string[] files = FilesOf(image, passphrase);
         BackupImage first = DiskImage.Inspect(image, passphrase);
         long capacity = first.CapacityBytes!.Value, middle = (first.MinimumSizeBytes!.Value + capacity) / 1024 * 512;
-        foreach (ImageResizeRequest request in (ImageResizeRequest[])[new(image) { SizeBytes = capacity + (5 << 20) }, new(image) { SizeBytes = middle }, new(image) { ToMinimumSize = true }])
+        foreach (ImageResizeRequest request in (ImageResizeRequest[])[
+            new(image) { SizeBytes = capacity + (5 << 20) }, new(image) { SizeBytes = middle }, new(image) { ToMinimumSize = true }])
         {
             string[] before = HostFilesOf(image);
             ImageResizeResult plan = Run(request with { EstimateOnly = true }, passphrase);
@@ -34,7 +35,8 @@ public sealed class ImageResizePlanTests : IDisposable
             Assert.Equal(request.SizeBytes ?? DiskImage.Inspect(image, passphrase).MinimumSizeBytes, plan.CapacityBytesAfter);
             ImageResizeResult result = Run(request, passphrase);
             if (!request.ToMinimumSize) Assert.Equal(plan with { IsEstimate = false }, result);
-            else Assert.InRange(result.CapacityBytesAfter, capacity / 10, plan.CapacityBytesAfter); // what has moved is smaller, and the plan did not read it
+            // what has moved is smaller, and the plan did not read it
+            else Assert.InRange(result.CapacityBytesAfter, capacity / 10, plan.CapacityBytesAfter);
             if (request.SizeBytes > capacity) Assert.Equal(0, plan.BytesMoved);
             else Assert.InRange(plan.BytesMoved, 4096, capacity);
             Assert.NotEqual(before, HostFilesOf(image));
@@ -43,17 +45,20 @@ public sealed class ImageResizePlanTests : IDisposable
     }
 
     [Fact]
-    public void APlanFailsWhereTheResizeDoes()
+    public void A_plan_fails_where_the_resize_does()
     {
-        foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.Sparse, BackupImageFormat.SparseBundle, BackupImageFormat.ReadWrite])
+        foreach (BackupImageFormat format in (
+            BackupImageFormat[])[BackupImageFormat.Sparse, BackupImageFormat.SparseBundle, BackupImageFormat.ReadWrite])
         {
             string image = Make(format);
             Assert.Equal(ImageErrorId.CapacityTooSmall, FailureOf(new(image) { SizeBytes = 512 }));
             Assert.Equal(ImageErrorId.InvalidArgument, FailureOf(new(image) { SizeBytes = 512, ToMinimumSize = true }));
-            if (format == BackupImageFormat.Sparse) Assert.Equal(ImageErrorId.InvalidArgument, FailureOf(new(image) { SizeBytes = 1L << 52 }));
+            if (format == BackupImageFormat.Sparse)
+                Assert.Equal(ImageErrorId.InvalidArgument, FailureOf(new(image) { SizeBytes = 1L << 52 }));
             if (!OperatingSystem.IsLinux()) continue; // elsewhere only opening for writing tells
             using DiskImage open = DiskImage.Open(image);
-            Assert.Equal(ImageErrorId.ImageInUse, Assert.Throws<ImageException>(() => Run(new(image) { EstimateOnly = true, SizeBytes = 64 << 20 }, null)).Id);
+            Assert.Equal(ImageErrorId.ImageInUse,
+                Assert.Throws<ImageException>(() => Run(new(image) { EstimateOnly = true, SizeBytes = 64 << 20 }, null)).Id);
         }
 
         string bundle = Make(BackupImageFormat.SparseBundle);
@@ -65,7 +70,7 @@ public sealed class ImageResizePlanTests : IDisposable
 
     // Nothing is moved, the volume stays as it is; the sentence is the same.
     [OracleFact("mkfs.fat")]
-    public void APlanHasTheAdviceOfTheResize()
+    public void A_plan_has_the_advice_of_the_resize()
     {
         string image = _folder["fat"];
         using (FileStream file = File.Create(image)) file.SetLength(4 << 20);
@@ -81,7 +86,7 @@ public sealed class ImageResizePlanTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Kinds))]
-    public void CancelledWhileFilesMoveTheImageIsAsItWas(BackupImageFormat format, BackupImageEncryption encryption)
+    public void Cancelled_while_files_move_the_image_is_as_it_was(BackupImageFormat format, BackupImageEncryption encryption)
     {
         using Passphrase? passphrase = encryption == BackupImageEncryption.None ? null : Secrets.Of("correct horse");
         string image = Make(format, encryption, passphrase);
@@ -101,7 +106,8 @@ public sealed class ImageResizePlanTests : IDisposable
             };
             try
             {
-                ImageResizeResult result = ImageResize.Run(new(image) { Passphrase = passphrase, ToMinimumSize = true }, observer, cancellation.Token);
+                ImageResizeResult result =
+                    ImageResize.Run(new(image) { Passphrase = passphrase, ToMinimumSize = true }, observer, cancellation.Token);
                 Assert.True(step > 4);
                 AssertProgress(observer, result);
                 break;
@@ -109,7 +115,8 @@ public sealed class ImageResizePlanTests : IDisposable
             catch (OperationCanceledException)
             {
                 BackupImage now = DiskImage.Inspect(image, passphrase);
-                Assert.Equal((before.CapacityBytes, before.UsedBytes, before.MinimumSizeBytes), (now.CapacityBytes, now.UsedBytes, now.MinimumSizeBytes));
+                Assert.Equal((before.CapacityBytes, before.UsedBytes, before.MinimumSizeBytes),
+                    (now.CapacityBytes, now.UsedBytes, now.MinimumSizeBytes));
                 Assert.Equal(files, FilesOf(image, passphrase));
                 AssertSound(image, passphrase);
             }
@@ -137,6 +144,8 @@ public sealed class ImageResizePlanTests : IDisposable
     private static ImageResizeResult Run(ImageResizeRequest request, Passphrase? passphrase) =>
         ImageResize.Run(request with { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
 
-    private string Make(BackupImageFormat format, BackupImageEncryption encryption = BackupImageEncryption.None, Passphrase? passphrase = null) =>
-        TestImage.Make(_folder, new() { Path = "", Format = format, SizeBytes = 12 << 20, Encryption = encryption, Passphrase = passphrase });
+    private string Make(
+        BackupImageFormat format, BackupImageEncryption encryption = BackupImageEncryption.None, Passphrase? passphrase = null) =>
+        TestImage.Make(
+            _folder, new() { Path = "", Format = format, SizeBytes = 12 << 20, Encryption = encryption, Passphrase = passphrase });
 }

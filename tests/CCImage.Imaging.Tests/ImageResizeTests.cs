@@ -23,24 +23,30 @@ public sealed class ImageResizeTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Kinds))]
-    public void ImagesGrowAndShrinkWithTheirFiles(BackupImageFormat format, BackupImageEncryption encryption)
+    public void Images_grow_and_shrink_with_their_files(BackupImageFormat format, BackupImageEncryption encryption)
     {
         using Passphrase? passphrase = encryption == BackupImageEncryption.None ? null : Secrets.Of("correct horse");
         string image = Make(format, encryption, passphrase);
         string[] files = FilesOf(image, passphrase);
         long first = DiskImage.Inspect(image, passphrase).CapacityBytes!.Value;
-        long[] sizes = format == BackupImageFormat.ReadWrite ? [first + 512, first + (20 << 12), 30 << 20, first] : [first + 512, 1008 * Band, 1009 * Band, (1009 * Band) + 512, 3 * Bitmap, first + Band];
+        long[] sizes = format == BackupImageFormat.ReadWrite ? [first + 512, first + (20 << 12), 30 << 20, first]
+            : [first + 512, 1008 * Band, 1009 * Band, (1009 * Band) + 512, 3 * Bitmap, first + Band];
         if (encryption != BackupImageEncryption.None) sizes = [sizes[2]]; // every opening derives keys, slowly
         foreach (long size in sizes) Resize(new(image) { SizeBytes = size }, size);
-        long least = Assert.Throws<ImageException>(() => Resize(new(image) { SizeBytes = 512 }, 512)) is { Id: ImageErrorId.CapacityTooSmall } e ? NumberIn(e.Message) : 0;
+        long least =
+            Assert.Throws<ImageException>(() => Resize(new(image) { SizeBytes = 512 }, 512)) is { Id: ImageErrorId.CapacityTooSmall } e
+                ? NumberIn(e.Message) : 0;
         Assert.Equal(least, DiskImage.Inspect(image, passphrase).MinimumSizeBytes);
-        Assert.Equal(ImageErrorId.CapacityTooSmall, Assert.Throws<ImageException>(() => Resize(new(image) { SizeBytes = least - 512 }, 0)).Id);
+        Assert.Equal(
+            ImageErrorId.CapacityTooSmall, Assert.Throws<ImageException>(() => Resize(new(image) { SizeBytes = least - 512 }, 0)).Id);
         least = ResizeToMinimum(least);
         Resize(new(image) { SizeBytes = least + Band }, least + Band);
 
         long ResizeToMinimum(long most)
         {
-            long reached = ImageResize.Run(new(image) { Passphrase = passphrase, ToMinimumSize = true }, SilentObserver.Instance, CancellationToken.None).CapacityBytesAfter;
+            long reached =
+                ImageResize.Run(new(image) { Passphrase = passphrase, ToMinimumSize = true }, SilentObserver.Instance,
+                    CancellationToken.None).CapacityBytesAfter;
             Assert.InRange(reached, most / 2, most);
             AssertUnchanged(new(image) { Passphrase = passphrase, ToMinimumSize = true }, reached, passphrase);
             return reached;
@@ -48,7 +54,8 @@ public sealed class ImageResizeTests : IDisposable
 
         void Resize(ImageResizeRequest request, long expected)
         {
-            ImageResizeResult result = ImageResize.Run(request with { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
+            ImageResizeResult result =
+                ImageResize.Run(request with { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
             Assert.Equal((expected, true, null), (result.CapacityBytesAfter, result.VolumeResized, result.Advice));
             Assert.Equal(expected, DiskImage.Inspect(image, passphrase).CapacityBytes);
             Assert.Equal(files, FilesOf(image, passphrase));
@@ -58,7 +65,7 @@ public sealed class ImageResizeTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Kinds))]
-    public void FilesThatAreInTheWayMove(BackupImageFormat format, BackupImageEncryption encryption)
+    public void Files_that_are_in_the_way_move(BackupImageFormat format, BackupImageEncryption encryption)
     {
         using Passphrase? passphrase = encryption == BackupImageEncryption.None ? null : Secrets.Of("correct horse");
         string image = Make(format, encryption, passphrase);
@@ -69,11 +76,15 @@ public sealed class ImageResizeTests : IDisposable
         Assert.True(least < before.CapacityBytes / 2, $"{least} of {before.CapacityBytes}");
         Assert.Equal(
             ImageErrorId.CapacityTooSmall,
-            Assert.Throws<ImageException>(() => ImageResize.Run(new(image) { Passphrase = passphrase, SizeBytes = least - 512 }, SilentObserver.Instance, CancellationToken.None)).Id);
-        foreach (ImageResizeRequest request in (ImageResizeRequest[])[new(image) { SizeBytes = middle }, new(image) { ToMinimumSize = true }])
+            Assert.Throws<ImageException>(
+                () => ImageResize.Run(
+                new(image) { Passphrase = passphrase, SizeBytes = least - 512 }, SilentObserver.Instance, CancellationToken.None)).Id);
+        foreach (ImageResizeRequest request in (
+            ImageResizeRequest[])[new(image) { SizeBytes = middle }, new(image) { ToMinimumSize = true }])
         {
             long? expected = request.SizeBytes ?? DiskImage.Inspect(image, passphrase).MinimumSizeBytes;
-            ImageResizeResult result = ImageResize.Run(request with { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
+            ImageResizeResult result =
+                ImageResize.Run(request with { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
             if (request.ToMinimumSize)
             {
                 expected = result.CapacityBytesAfter;
@@ -86,12 +97,13 @@ public sealed class ImageResizeTests : IDisposable
             AssertSound(image, passphrase);
         }
 
-        if (format == BackupImageFormat.ReadWrite && encryption == BackupImageEncryption.None && Oracle.Find("fsck_hfs") is not null && Oracle.Find("sgdisk") is not null) AssertForeign(image);
+        if (format == BackupImageFormat.ReadWrite && encryption == BackupImageEncryption.None && Oracle.Find("fsck_hfs") is not null
+            && Oracle.Find("sgdisk") is not null) AssertForeign(image);
     }
 
     [Theory]
     [MemberData(nameof(Kinds))]
-    public void ASizeThatTheImageHasChangesNothing(BackupImageFormat format, BackupImageEncryption encryption)
+    public void A_size_that_the_image_has_changes_nothing(BackupImageFormat format, BackupImageEncryption encryption)
     {
         using Passphrase? passphrase = encryption == BackupImageEncryption.None ? null : Secrets.Of("correct horse");
         string image = Make(format, encryption, passphrase);
@@ -109,16 +121,18 @@ public sealed class ImageResizeTests : IDisposable
         AssertUnchanged(new(image) { SizeBytes = capacity + Band, Passphrase = passphrase }, capacity + Band, passphrase);
         AssertSound(image, passphrase);
 
-        ImageResizeResult Resize(long size) => ImageResize.Run(new(image) { SizeBytes = size, Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
+        ImageResizeResult Resize(long size) =>
+            ImageResize.Run(new(image) { SizeBytes = size, Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
     }
 
     [Fact]
-    public void BandsAndAListThatAnInterruptedResizeLeftAreNoSizeThatTheImageHas()
+    public void Bands_and_a_list_that_an_interrupted_resize_left_are_no_size_that_the_image_has()
     {
         string image = Make(BackupImageFormat.SparseBundle);
         long capacity = DiskImage.Inspect(image).CapacityBytes!.Value;
         string behind = Path.Combine(image, "bands", "ff"), copy = Path.Combine(image, "Info.bckup");
-        foreach (Action leave in (Action[])[() => File.WriteAllBytes(behind, new byte[512]), () => File.WriteAllText(copy, "old"), () => File.Delete(copy)])
+        foreach (Action leave in (
+            Action[])[() => File.WriteAllBytes(behind, new byte[512]), () => File.WriteAllText(copy, "old"), () => File.Delete(copy)])
         {
             leave();
             Assert.False(ImageResize.Run(new(image) { SizeBytes = capacity }, SilentObserver.Instance, CancellationToken.None).IsUnchanged);
@@ -130,18 +144,21 @@ public sealed class ImageResizeTests : IDisposable
 
     // The files of the other file system may lie anywhere.
     [Fact]
-    public void AHybridDiscKeepsItsSize()
+    public void A_hybrid_disc_keeps_its_size()
     {
         string image = Make(BackupImageFormat.ReadWrite);
         using (DiskImage disk = DiskImage.Open(image, null, writable: true)) disk.Disk.Write(32769, "CD001"u8);
-        Assert.Equal(ImageErrorId.UnsupportedFormat, Assert.Throws<ImageException>(() => ImageResize.Run(new(image) { ToMinimumSize = true }, SilentObserver.Instance, CancellationToken.None)).Id);
+        Assert.Equal(
+            ImageErrorId.UnsupportedFormat,
+            Assert.Throws<ImageException>(
+            () => ImageResize.Run(new(image) { ToMinimumSize = true }, SilentObserver.Instance, CancellationToken.None)).Id);
         Assert.Null(DiskImage.Inspect(image).MinimumSizeBytes);
     }
 
     [Theory]
     [InlineData(SpacePolicy.LargeImageBytes, false)]
     [InlineData(SpacePolicy.LargeImageBytes + 512, true)]
-    public void AboveFourTerabytesItIsAskedWhetherAnImageIsTheRightFit(long size, bool isSaid)
+    public void Above_four_terabytes_it_is_asked_whether_an_image_is_the_right_fit(long size, bool isSaid)
     {
         string image = Make(BackupImageFormat.SparseBundle);
         var observer = new RecordingObserver();
@@ -152,11 +169,12 @@ public sealed class ImageResizeTests : IDisposable
     [OracleTheory("fsck_hfs", "sgdisk")]
     [InlineData(ImageFileSystem.HfsPlus)]
     [InlineData(ImageFileSystem.HfsPlusCaseSensitive)]
-    public void ForeignCheckersHaveNoComplaint(ImageFileSystem fileSystem)
+    public void Foreign_checkers_have_no_complaint(ImageFileSystem fileSystem)
     {
         string image = Make(BackupImageFormat.ReadWrite, fileSystem: fileSystem);
         string[] files = FilesOf(image, null);
-        foreach (long size in (long[])[Bitmap + (80 * 512), Bitmap + (96 * 512), Bitmap + (120 * 512), (2 * Bitmap) + 66_048, (2 * Bitmap) + 512 - (1 << 20)])
+        foreach (long size in (
+            long[])[Bitmap + (80 * 512), Bitmap + (96 * 512), Bitmap + (120 * 512), (2 * Bitmap) + 66_048, (2 * Bitmap) + 512 - (1 << 20)])
         {
             try
             {
@@ -183,7 +201,7 @@ public sealed class ImageResizeTests : IDisposable
     [InlineData(12L << 20, (12L << 20) + 4096)]
     [InlineData(12L << 20, 136L << 20)]
     [InlineData(16L << 20, 12L << 20)]
-    public void CutAtEveryWriteTheImageHasAllFiles(long from, long to)
+    public void Cut_at_every_write_the_image_has_all_files(long from, long to)
     {
         string image = Make(BackupImageFormat.ReadWrite, size: from);
         string[] files = FilesOf(image, null);
@@ -240,12 +258,14 @@ public sealed class ImageResizeTests : IDisposable
     {
         string[] before = HostFilesOf(request.Path);
         ImageResizeResult result = ImageResize.Run(request, SilentObserver.Instance, CancellationToken.None);
-        Assert.Equal((true, capacity, capacity, 0L), (result.IsUnchanged, result.CapacityBytesBefore, result.CapacityBytesAfter, result.BytesMoved));
+        Assert.Equal(
+            (true, capacity, capacity, 0L), (result.IsUnchanged, result.CapacityBytesBefore, result.CapacityBytesAfter, result.BytesMoved));
         Assert.Equal(before, HostFilesOf(request.Path));
         if (request.ToMinimumSize) Assert.Equal(capacity, DiskImage.Inspect(request.Path, passphrase).MinimumSizeBytes);
     }
 
-    private static long NumberIn(string message) => long.Parse(message.Split(" now is ")[1].Split(' ')[0], System.Globalization.CultureInfo.InvariantCulture);
+    private static long NumberIn(string message) =>
+        long.Parse(message.Split(" now is ")[1].Split(' ')[0], System.Globalization.CultureInfo.InvariantCulture);
 
     private void AssertForeign(string image)
     {
@@ -275,17 +295,22 @@ public sealed class ImageResizeTests : IDisposable
     }
 
     private string Make(
-        BackupImageFormat format, BackupImageEncryption encryption = BackupImageEncryption.None, Passphrase? passphrase = null, ImageFileSystem fileSystem = default, long size = 12 << 20) =>
-        TestImage.Make(_folder, new() { Path = "", Format = format, SizeBytes = size, Encryption = encryption, Passphrase = passphrase, FileSystem = fileSystem });
+        BackupImageFormat format, BackupImageEncryption encryption = BackupImageEncryption.None, Passphrase? passphrase = null,
+            ImageFileSystem fileSystem = default, long size = 12 << 20) =>
+        TestImage.Make(
+            _folder, new() { Path = "", Format = format, SizeBytes = size, Encryption = encryption, Passphrase = passphrase,
+            FileSystem = fileSystem });
 
     [CorpusFact]
-    public void AnApfsContainerGrowsWithItsImage()
+    public void An_APFS_container_grows_with_its_image()
     {
         CorpusImage sample = CorpusImage.All.Single(i => i.File == "deploymenttheory__go-apfs-v2/basic.img.gz");
         string plain = sample.Materialise(_folder.Path);
-        foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.ReadWrite, BackupImageFormat.Sparse, BackupImageFormat.SparseBundle])
+        foreach (BackupImageFormat format in (
+            BackupImageFormat[])[BackupImageFormat.ReadWrite, BackupImageFormat.Sparse, BackupImageFormat.SparseBundle])
         {
-            foreach (BackupImageEncryption encryption in (BackupImageEncryption[])[BackupImageEncryption.None, BackupImageEncryption.Aes128])
+            foreach (BackupImageEncryption encryption in (
+                BackupImageEncryption[])[BackupImageEncryption.None, BackupImageEncryption.Aes128])
             {
                 using Passphrase? passphrase = encryption == BackupImageEncryption.None ? null : Secrets.Of("correct horse");
                 string image = _folder[$"{format} {encryption}"];
@@ -298,7 +323,8 @@ public sealed class ImageResizeTests : IDisposable
                 BackupImage now = DiskImage.Inspect(image, passphrase);
                 Assert.InRange(now.Partitions![0].SizeBytes - now.Volumes![0].CapacityBytes, 0, 4095);
 
-                // To several chunks, with other checkpoint areas; what is larger still is said with the way out, and taken back as far as the container reaches.
+                // To several chunks, with other checkpoint areas; what is larger still is said with the way out, and taken back as far as
+                // the container reaches.
                 grown = Resize(1L << 30);
                 Assert.Equal((true, null), (grown.VolumeResized, grown.Advice));
                 AssertSound(image, passphrase);
@@ -315,7 +341,8 @@ public sealed class ImageResizeTests : IDisposable
                 Assert.Equal(now.Volumes![0], DiskImage.Inspect(image, passphrase).Volumes![0]);
 
                 ImageResizeResult Resize(long? size) => ImageResize.Run(
-                    new(image) { Passphrase = passphrase, SizeBytes = size, ToMinimumSize = size is null }, SilentObserver.Instance, CancellationToken.None);
+                    new(image) { Passphrase = passphrase, SizeBytes = size, ToMinimumSize = size is null }, SilentObserver.Instance,
+                    CancellationToken.None);
             }
         }
     }

@@ -74,7 +74,8 @@ public sealed partial class ImageUseTests : IDisposable
         {
             string path = Make(format), file = format == BackupImageFormat.Sparse ? path : Path.Combine(path, "token");
 
-            // lockf(3) makes a lock of fcntl's kind, which flock, by which images are opened here, does not meet; and the runtime would lock by both.
+            // lockf(3) makes a lock of fcntl's kind, which flock, by which images are opened here, does not meet; and the runtime would
+            // lock by both.
             using (var handle = new SafeFileHandle(UnixCalls.Open(file, 2), ownsHandle: true))
             {
                 const int tryLock = 2;
@@ -103,7 +104,8 @@ public sealed partial class ImageUseTests : IDisposable
     [InlineData("1: -> POSIX  ADVISORY  WRITE 3570 fd:00:2531452 0 EOF", false)]
     [InlineData("", false)]
     public void Reads_the_table_of_locks(string line, bool expected) =>
-        Assert.Equal(expected, LinuxFileUse.IsLocked($"9: FLOCK  ADVISORY  WRITE 1 00:1f:7 0 EOF\n{line}\n", new((0xFDul << 32) | 0, 2531452)));
+        Assert.Equal(
+            expected, LinuxFileUse.IsLocked($"9: FLOCK  ADVISORY  WRITE 1 00:1f:7 0 EOF\n{line}\n", new((0xFDul << 32) | 0, 2531452)));
 
     [LibraryImport("libc", EntryPoint = "lockf", SetLastError = true)]
     private static partial int Lock(SafeFileHandle file, int command, long length);

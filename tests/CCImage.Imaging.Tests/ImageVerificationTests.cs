@@ -23,7 +23,7 @@ public sealed class ImageVerificationTests : IDisposable
     [InlineData(BackupImageFormat.ReadWrite)]
     [InlineData(BackupImageFormat.Sparse)]
     [InlineData(BackupImageFormat.SparseBundle)]
-    public void NewImagesAreSound(BackupImageFormat format)
+    public void New_images_are_sound(BackupImageFormat format)
     {
         string image = Make(format);
         ImageVerificationResult result = Verify(image);
@@ -37,12 +37,13 @@ public sealed class ImageVerificationTests : IDisposable
     [InlineData(BackupImageFormat.ReadOnly)]
     [InlineData(BackupImageFormat.ReadOnlyZlib)]
     [InlineData(BackupImageFormat.ReadOnlyLzfse)]
-    public void AFlippedBitOfAReadOnlyImageIsFound(BackupImageFormat format)
+    public void A_flipped_bit_of_a_read_only_image_is_found(BackupImageFormat format)
     {
         string image = Make(format);
         byte[] original = File.ReadAllBytes(image);
         int trailer = original.Length - 512;
-        int list = (int)BinaryPrimitives.ReadInt64BigEndian(original.AsSpan(trailer + 216)), fork = (int)BinaryPrimitives.ReadInt64BigEndian(original.AsSpan(trailer + 32));
+        int list = (int)BinaryPrimitives.ReadInt64BigEndian(original.AsSpan(trailer + 216)),
+            fork = (int)BinaryPrimitives.ReadInt64BigEndian(original.AsSpan(trailer + 32));
         Assert.True(fork > 10_000 && list >= fork);
         var random = new Random(5);
         for (int i = 0; i < 120; i++)
@@ -52,7 +53,8 @@ public sealed class ImageVerificationTests : IDisposable
         }
 
         // Values of the data fork's and the master checksum; everything else of the list and the trailer is covered by none.
-        foreach (int place in (int[])[trailer + 88, trailer + 91, trailer + 360, trailer + 363]) Assert.False(IsSoundWithFlip(image, place, 0), $"byte {place - trailer} of the trailer");
+        foreach (int place in (int[])[trailer + 88, trailer + 91, trailer + 360, trailer + 363])
+            Assert.False(IsSoundWithFlip(image, place, 0), $"byte {place - trailer} of the trailer");
         for (int place = list; place < original.Length; place += place < trailer ? 37 : 3) IsSoundWithFlip(image, place, random.Next(8));
         for (int place = trailer; place < original.Length; place += 4)
         {
@@ -69,7 +71,7 @@ public sealed class ImageVerificationTests : IDisposable
     [InlineData(-1, 20)] // backup header
     [InlineData(-33, 40)] // backup entries
     [InlineData(-1, 0)] // signature of the backup
-    public void ADamagedCopyOfTheGptIsMended(int sector, int offset)
+    public void A_damaged_copy_of_the_GPT_is_mended(int sector, int offset)
     {
         string image = Make(BackupImageFormat.ReadWrite);
         byte[] original = File.ReadAllBytes(image);
@@ -87,7 +89,7 @@ public sealed class ImageVerificationTests : IDisposable
     }
 
     [Fact]
-    public void BothCopiesOfTheGptDamagedAreNotMended()
+    public void Both_copies_of_the_GPT_damaged_are_not_mended()
     {
         string image = Make(BackupImageFormat.ReadWrite);
         Flip(image, Sector + 20, 0);
@@ -101,7 +103,7 @@ public sealed class ImageVerificationTests : IDisposable
     }
 
     [Fact]
-    public void NothingIsMendedWhereDataAreDamaged()
+    public void Nothing_is_mended_where_data_are_damaged()
     {
         string image = Make(BackupImageFormat.SparseBundle);
         File.Delete(Path.Combine(image, SparseBundleInfo.CopyName));
@@ -118,7 +120,7 @@ public sealed class ImageVerificationTests : IDisposable
     [InlineData(SparseBundleInfo.FileName, true)]
     [InlineData(SparseBundleInfo.CopyName, false)]
     [InlineData(SparseBundleInfo.CopyName, true)]
-    public void ThePropertyListOfABundleIsMendedFromItsCopy(string name, bool isMissing)
+    public void The_property_list_of_a_bundle_is_mended_from_its_copy(string name, bool isMissing)
     {
         string image = Make(BackupImageFormat.SparseBundle), list = Path.Combine(image, name);
         byte[] original = File.ReadAllBytes(list);
@@ -134,7 +136,7 @@ public sealed class ImageVerificationTests : IDisposable
     }
 
     [Fact]
-    public void WhatDoesNotBelongIntoABundleIsNoted()
+    public void What_does_not_belong_into_a_bundle_is_noted()
     {
         string image = Make(BackupImageFormat.SparseBundle);
         File.WriteAllText(Path.Combine(image, "bands", ".DS_Store"), "x");
@@ -150,7 +152,7 @@ public sealed class ImageVerificationTests : IDisposable
     }
 
     [Fact]
-    public void DamageOfASparseImageIsFound()
+    public void Damage_of_a_sparse_image_is_found()
     {
         string image = Make(BackupImageFormat.Sparse);
         byte[] original = File.ReadAllBytes(image);
@@ -189,7 +191,7 @@ public sealed class ImageVerificationTests : IDisposable
     }
 
     [Fact]
-    public void AVolumeThatEveryPartitionNamesIsJudgedOnce()
+    public void A_volume_that_every_partition_names_is_judged_once()
     {
         const int Entries = 16_384, Start = 2 + (Entries / 4), Tail = 8;
         byte[] volume = HfsPlusDamage.BaseOf(DamageBase.Ordinary), disk = new byte[(Start + Tail) * Sector + volume.Length];
@@ -206,7 +208,9 @@ public sealed class ImageVerificationTests : IDisposable
 
         Span<byte> header = disk.AsSpan(Sector, 92);
         "EFI PART"u8.CopyTo(header);
-        (int At, long Value)[] fields = [(8, 0x5C_0001_0000), (24, 1), (32, (disk.Length / Sector) - 1), (40, Start), (48, last), (72, 2), (80, Entries | (128L << 32))];
+        (int At, long Value)[] fields =
+            [(8, 0x5C_0001_0000), (24, 1), (32, (disk.Length / Sector) - 1), (40, Start), (48, last), (72, 2),
+                (80, Entries | (128L << 32))];
         foreach ((int at, long value) in fields) BinaryPrimitives.WriteInt64LittleEndian(header[at..], value);
         BinaryPrimitives.WriteUInt32LittleEndian(header[88..], CCImage.Checksums.Crc32.Of(entries));
         BinaryPrimitives.WriteUInt32LittleEndian(header[16..], CCImage.Partitions.Gpt.GptChecksum.OfHeader(header));
@@ -221,7 +225,7 @@ public sealed class ImageVerificationTests : IDisposable
     }
 
     [Fact]
-    public void WhatCannotBeJudgedIsThrown()
+    public void What_cannot_be_judged_is_thrown()
     {
         Assert.Equal(ImageErrorId.ImageNotFound, Assert.Throws<ImageException>(() => Verify(_folder["missing"])).Id);
         File.WriteAllText(_folder["text"], "This is no image.");
@@ -230,7 +234,7 @@ public sealed class ImageVerificationTests : IDisposable
     }
 
     [Fact]
-    public void AnImageInUseIsNotMended()
+    public void An_image_in_use_is_not_mended()
     {
         Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string image = Make(BackupImageFormat.ReadWrite);
@@ -240,7 +244,7 @@ public sealed class ImageVerificationTests : IDisposable
     }
 
     [CorpusFact]
-    public void LockedImagesAreThrownAndFlippedHeadersNeverCrash()
+    public void Locked_images_are_thrown_and_flipped_headers_never_crash()
     {
         CorpusImage sample = CorpusImage.All.Single(i => i.File.EndsWith("testimage.AES-128.64k.header_v2.dmg", StringComparison.Ordinal));
         string image = _folder["encrypted"];
@@ -257,7 +261,8 @@ public sealed class ImageVerificationTests : IDisposable
                 var findings = new ImageFindings(image);
                 EncryptionHeaderChecker.Check(new MemoryStorage(bytes), isToken, findings);
                 Assert.Single(findings.ToList());
-                if (place is 0 or 11 or 52 or 53 || (place is >= 56 and < 62 && !isToken)) Assert.False(findings.IsSound, $"byte {place}"); // signature, version, block size, sizes
+                // signature, version, block size, sizes
+                if (place is 0 or 11 or 52 or 53 || (place is >= 56 and < 62 && !isToken)) Assert.False(findings.IsSound, $"byte {place}");
             }
 
             bytes[place] = old;
@@ -265,7 +270,8 @@ public sealed class ImageVerificationTests : IDisposable
 
         File.WriteAllBytes(image, bytes[..^4096]);
         using Passphrase? passphrase = sample.OpenPassphrase();
-        ImageVerificationResult result = ImageVerification.Run(new(image) { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
+        ImageVerificationResult result =
+            ImageVerification.Run(new(image) { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
         Assert.Contains(result.Findings, f => f.Check == "Encryption header" && f.Grade == ImageFindingGrade.Damaged);
     }
 
@@ -312,7 +318,9 @@ public sealed class ImageVerificationTests : IDisposable
             File.WriteAllText(Path.Combine(source, $"text {i}"), string.Join('\n', Enumerable.Range(0, 2000)));
         }
 
-        var recipe = new ImageRecipe { SourcePath = source, Path = image, Format = format, SizeBytes = ImageOutput.IsReadOnly(format) ? null : 12 << 20 };
+        var recipe =
+            new ImageRecipe { SourcePath = source, Path = image, Format = format, SizeBytes = ImageOutput.IsReadOnly(format) ? null
+                : 12 << 20 };
         using ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None);
         creation.Run(CancellationToken.None);
         return image;

@@ -2,12 +2,14 @@ using System.Diagnostics;
 
 namespace CCImage.Tests;
 
-/// <summary>What every parser promises about malformed input: a typed error or a result, within 2 seconds and 100 MB, and nothing else.</summary>
+/// <summary>What every parser promises about malformed input: a typed error or a result, within 2 seconds and 100 MB, and nothing
+/// else.</summary>
 internal static class MalformedInput
 {
     private const long MostMemory = 100 << 20;
     private static readonly TimeSpan s_mostTime = TimeSpan.FromSeconds(2);
-    private static readonly ImageErrorId[] s_verdicts = [ImageErrorId.ImageDamaged, ImageErrorId.UnsupportedFormat, ImageErrorId.UnknownFormat];
+    private static readonly ImageErrorId[] s_verdicts =
+        [ImageErrorId.ImageDamaged, ImageErrorId.UnsupportedFormat, ImageErrorId.UnknownFormat];
 
     /// <summary>Reads, and holds the reader to its promise.</summary>
     /// <param name="read">Reads the malformed thing, on this thread; it may be asked to do so twice.</param>

@@ -14,8 +14,8 @@ internal static class Oracle
         "strace" => s_strace.Value,
         "mount.exfat-fuse" => File.Exists("/dev/fuse") && s_hasLoopDevices.Value ? FindExactly(tool) : null,
 
-        // macOS has both, for devices only: newfs_hfs puts /dev before every name, and fsck_hfs asks what it opened for the size of its blocks
-        // (newfs_hfs.c and fsck_hfs.c of Apple's hfs). There the tests of PowerShell check volumes on attached images.
+        // macOS has both, for devices only: newfs_hfs puts /dev before every name, and fsck_hfs asks what it opened for the size of its
+        // blocks (newfs_hfs.c and fsck_hfs.c of Apple's hfs). There the tests of PowerShell check volumes on attached images.
         "fsck_hfs" or "newfs_hfs" when OperatingSystem.IsMacOS() => null,
         _ => FindExactly(tool),
     };
@@ -53,7 +53,8 @@ internal static class Oracle
 
     private static string? FindExactly(string tool) =>
         (Environment.GetEnvironmentVariable("PATH") ?? "").Split(Path.PathSeparator, StringSplitOptions.RemoveEmptyEntries)
-            .SelectMany(folder => OperatingSystem.IsWindows() ? [Path.Combine(folder, tool + ".exe")] : new[] { Path.Combine(folder, tool) })
+            .SelectMany(
+                folder => OperatingSystem.IsWindows() ? [Path.Combine(folder, tool + ".exe")] : new[] { Path.Combine(folder, tool) })
             .FirstOrDefault(File.Exists);
 
     /// <summary>Runs a program to its end.</summary>

@@ -1,15 +1,18 @@
 namespace CCImage.Tests;
 
-/// <summary>What a test finds out only while it runs that it needs: without it the test is skipped, with the reason, and never counts as passed.</summary>
+/// <summary>What a test finds out only while it runs that it needs: without it the test is skipped, with the reason, and never counts as
+/// passed.</summary>
 internal static class Require
 {
-    /// <summary>The reason of a test about modes, links and renames of Unix. (The compiler has to see the condition where it is used.)</summary>
+    /// <summary>The reason of a test about modes, links and renames of Unix. (The compiler has to see the condition where it is
+    /// used.)</summary>
     public const string UnixOnly = "Unix only.";
 
     /// <summary>Skips the test unless a condition holds.</summary>
     /// <param name="condition">The condition.</param>
     /// <param name="reason">Why the test cannot run without it.</param>
-    public static void That([System.Diagnostics.CodeAnalysis.DoesNotReturnIf(false)] bool condition, string reason) => Assert.SkipUnless(condition, reason);
+    public static void That([System.Diagnostics.CodeAnalysis.DoesNotReturnIf(false)] bool condition, string reason) =>
+        Assert.SkipUnless(condition, reason);
 
     /// <summary>Needs Linux.</summary>
     public static void Linux() => That(OperatingSystem.IsLinux(), "Linux only.");

@@ -11,8 +11,8 @@ using CCImage.Tests.Encryption;
 namespace CCImage.Tests;
 
 /// <summary>
-/// Damage that structures do not show: data that do not fit the checksums, bands that are gone, ends that were cut. Every job that reads an image says it, and
-/// what is taken over in spite of it is called so.
+/// Damage that structures do not show: data that do not fit the checksums, bands that are gone, ends that were cut. Every job that reads an
+/// image says it, and what is taken over in spite of it is called so.
 /// </summary>
 public sealed class StoredContentTests : IDisposable
 {
@@ -28,7 +28,8 @@ public sealed class StoredContentTests : IDisposable
     [InlineData(BackupImageFormat.ReadOnlyBzip2)]
     public void A_changed_read_only_image_is_not_converted_and_its_restore_ends_with_an_error(BackupImageFormat format)
     {
-        string image = TestImage.Make(_folder, new ImageRecipe { SourcePath = "", Path = "", Format = format }, files: 6, fileSize: 700_000);
+        string image =
+            TestImage.Make(_folder, new ImageRecipe { SourcePath = "", Path = "", Format = format }, files: 6, fileSize: 700_000);
         foreach (int length in (int[])[1, 100])
         {
             byte[] original = File.ReadAllBytes(image);
@@ -42,7 +43,8 @@ public sealed class StoredContentTests : IDisposable
             Assert.Equal((ImageErrorId.ChecksumMismatch, image), (refusal.Id, refusal.Path));
             Assert.Empty(Directory.GetFiles(_folder.Path, "converted*"));
             ImageRestoreResult restored = Restore(image);
-            Assert.True(restored.Doubt is { Id: ImageErrorId.ChecksumMismatch } || restored.Warnings.Any(w => w.Kind == ImagingWarningKind.SourceSkipped), $"{restored}");
+            Assert.True(restored.Doubt is { Id: ImageErrorId.ChecksumMismatch }
+                || restored.Warnings.Any(w => w.Kind == ImagingWarningKind.SourceSkipped), $"{restored}");
             Assert.NotNull(restored.Doubt);
 
             BackupImage converted = Convert(image, allow: true);
@@ -60,7 +62,10 @@ public sealed class StoredContentTests : IDisposable
     [Fact]
     public void Damage_in_free_space_that_a_conversion_does_not_read_is_found_all_the_same()
     {
-        string full = TestImage.Make(_folder, new ImageRecipe { SourcePath = "", Path = "", Format = BackupImageFormat.ReadWrite, SizeBytes = 12 << 20 }), image = _folder["whole"];
+        string full =
+            TestImage.Make(
+                _folder, new ImageRecipe { SourcePath = "", Path = "", Format = BackupImageFormat.ReadWrite, SizeBytes = 12 << 20 }),
+                image = _folder["whole"];
         using (DiskImage disk = DiskImage.Open(full, null, writable: true))
         {
             StorageExtent free = disk.GetFreeExtents().MaxBy(e => e.Length);
@@ -68,7 +73,8 @@ public sealed class StoredContentTests : IDisposable
         }
 
         ImageConversion.Run(
-            new() { Path = full, DestinationPath = image, Format = BackupImageFormat.ReadOnly, KeepFreeSpace = true }, SilentObserver.Instance, CancellationToken.None);
+            new() { Path = full, DestinationPath = image, Format = BackupImageFormat.ReadOnly, KeepFreeSpace = true },
+            SilentObserver.Instance, CancellationToken.None);
         long place = Find(image, TestTree.Noise(3 << 20, 9).AsSpan(1 << 20, 64).ToArray());
         using (FileStream file = File.Open(image, FileMode.Open))
         {
@@ -88,7 +94,8 @@ public sealed class StoredContentTests : IDisposable
     [InlineData(BackupImageFormat.ReadOnlyLzfse)]
     public void Checksums_computed_from_what_was_read_are_those_of_a_pass_of_their_own(BackupImageFormat format)
     {
-        string image = TestImage.Make(_folder, new ImageRecipe { SourcePath = "", Path = "", Format = format }, files: 8, fileSize: 900_000);
+        string image =
+            TestImage.Make(_folder, new ImageRecipe { SourcePath = "", Path = "", Format = format }, files: 8, fileSize: 900_000);
         var random = new Random(3);
         for (int round = 0; round < 6; round++)
         {
@@ -112,11 +119,13 @@ public sealed class StoredContentTests : IDisposable
     {
         foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.ReadOnly, BackupImageFormat.ReadOnlyZlib])
         {
-            string image = TestImage.Make(_folder, new ImageRecipe { SourcePath = "", Path = "", Format = format }, files: 8, fileSize: 900_000);
+            string image =
+                TestImage.Make(_folder, new ImageRecipe { SourcePath = "", Path = "", Format = format }, files: 8, fileSize: 900_000);
             using DiskImage disk = DiskImage.Open(image);
             disk.Checksums.Begin();
             byte[] piece = new byte[100_000];
-            for (long at = 0; at < disk.Disk.Length; at += piece.Length) disk.Disk.Read(at, piece.AsSpan(0, (int)Math.Min(piece.Length, disk.Disk.Length - at)));
+            for (long at = 0; at < disk.Disk.Length; at += piece.Length)
+                disk.Disk.Read(at, piece.AsSpan(0, (int)Math.Min(piece.Length, disk.Disk.Length - at)));
             Assert.InRange(disk.Checksums.RemainingBytes, 0, 8192); // shorter reads are not kept
             Assert.Empty(disk.VerifyStoredChecksums(SilentObserver.Instance, CancellationToken.None));
         }
@@ -170,20 +179,27 @@ public sealed class StoredContentTests : IDisposable
         Assert.Equal(ImageErrorId.RestoredInPart, restored.Doubt!.Id);
         Assert.Single(restored.Warnings, w => w.Kind == ImagingWarningKind.ContentLost && w.Path == "/noise");
         Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => Convert(image, secret: secret)).Id);
-        Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => ImageCompaction.Run(new(image) { Passphrase = secret }, SilentObserver.Instance, default)).Id);
+        Assert.Equal(
+            ImageErrorId.ImageDamaged,
+            Assert.Throws<ImageException>(() => ImageCompaction.Run(new(image) { Passphrase = secret }, SilentObserver.Instance, default))
+            .Id);
         Assert.NotNull(Convert(image, allow: true, secret: secret).Damage);
     }
 
     [Fact]
     public void A_band_whose_end_is_cut_is_damage()
     {
-        string image = TestImage.Make(_folder, new ImageRecipe { SourcePath = "", Path = "", Format = BackupImageFormat.SparseBundle, SizeBytes = 30 << 20 }, files: 4, fileSize: 2_000_000);
+        string image =
+            TestImage.Make(
+                _folder, new ImageRecipe { SourcePath = "", Path = "", Format = BackupImageFormat.SparseBundle, SizeBytes = 30 << 20 },
+                files: 4, fileSize: 2_000_000);
         string band = BandOf(image, null, "file 1", 1_000_000);
         foreach (int length in (int[])[0, 200_000, 524_288])
         {
             byte[] whole = File.ReadAllBytes(band);
             using (FileStream file = File.OpenWrite(band)) file.SetLength(length);
-            Assert.Contains(Verify(image).Findings, f => f is { Grade: ImageFindingGrade.Damaged, Check: "Stored blocks", Place: not null } && f.Place.StartsWith("/file", StringComparison.Ordinal));
+            Assert.Contains(Verify(image).Findings, f => f is { Grade: ImageFindingGrade.Damaged, Check: "Stored blocks", Place: not null }
+                && f.Place.StartsWith("/file", StringComparison.Ordinal));
             Assert.Equal(ImageErrorId.RestoredInPart, Restore(image).Doubt!.Id);
             File.WriteAllBytes(band, whole);
         }
@@ -194,7 +210,9 @@ public sealed class StoredContentTests : IDisposable
     [Fact]
     public void Zeros_that_are_written_to_a_bundle_with_a_record_join_it()
     {
-        string image = TestImage.Make(_folder, new ImageRecipe { SourcePath = "", Path = "", Format = BackupImageFormat.SparseBundle, SizeBytes = 30 << 20 });
+        string image =
+            TestImage.Make(
+                _folder, new ImageRecipe { SourcePath = "", Path = "", Format = BackupImageFormat.SparseBundle, SizeBytes = 30 << 20 });
         int before = Directory.GetFiles(Path.Combine(image, "bands")).Length;
         using (DiskImage disk = DiskImage.Open(image, null, writable: true))
         {
@@ -205,7 +223,8 @@ public sealed class StoredContentTests : IDisposable
         }
 
         Assert.Equal(File.ReadAllBytes(Path.Combine(image, "Info.plist")), File.ReadAllBytes(Path.Combine(image, "Info.bckup")));
-        using (DiskImage disk = DiskImage.Open(image)) Assert.Contains(new StorageExtent(20 << 20, (2 << 20) + 4096, ExtentKind.Zero), disk.Container.Bundle!.RecordedZeros!);
+        using (DiskImage disk = DiskImage.Open(image))
+            Assert.Contains(new StorageExtent(20 << 20, (2 << 20) + 4096, ExtentKind.Zero), disk.Container.Bundle!.RecordedZeros!);
         Assert.Equal(before, Directory.GetFiles(Path.Combine(image, "bands")).Length);
         TestImage.AssertSound(image);
     }
@@ -228,7 +247,8 @@ public sealed class StoredContentTests : IDisposable
         Assert.Contains(result.Findings, f => f is { Grade: ImageFindingGrade.Note, Place: "/zeros" });
         Assert.NotNull(Restore(image).Doubt);
         ImageException refusal = Assert.Throws<ImageException>(() => ImageConversion.Run(
-            new() { Path = image, DestinationPath = _folder["converted"], Format = BackupImageFormat.ReadOnly, DeleteSource = true }, SilentObserver.Instance, default));
+            new() { Path = image, DestinationPath = _folder["converted"], Format = BackupImageFormat.ReadOnly, DeleteSource = true },
+            SilentObserver.Instance, default));
         Assert.Equal(ImageErrorId.ImageDamaged, refusal.Id);
         Assert.True(Directory.Exists(image));
     }
@@ -238,7 +258,9 @@ public sealed class StoredContentTests : IDisposable
     [InlineData(BackupImageFormat.SparseBundle)]
     public void Bands_without_a_beginning_are_damage(BackupImageFormat format)
     {
-        string image = TestImage.Make(_folder, new ImageRecipe { SourcePath = "", Path = "", Format = format, SizeBytes = 30 << 20 }, files: 4, fileSize: 2_000_000);
+        string image =
+            TestImage.Make(_folder, new ImageRecipe { SourcePath = "", Path = "", Format = format, SizeBytes = 30 << 20 }, files: 4,
+                fileSize: 2_000_000);
         if (format == BackupImageFormat.SparseBundle)
         {
             File.Delete(Path.Combine(image, "bands", "0"));
@@ -251,13 +273,17 @@ public sealed class StoredContentTests : IDisposable
         }
 
         Assert.Contains(Verify(image).Findings, f => f is { Grade: ImageFindingGrade.Damaged, Check: "Content" });
-        var request = new ImageConversionRequest { Path = image, DestinationPath = _folder["converted"], Format = BackupImageFormat.ReadOnly, DeleteSource = true };
-        Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => ImageConversion.Run(request, SilentObserver.Instance, default)).Id);
+        var request =
+            new ImageConversionRequest { Path = image, DestinationPath = _folder["converted"], Format = BackupImageFormat.ReadOnly,
+                DeleteSource = true };
+        Assert.Equal(ImageErrorId.ImageDamaged,
+            Assert.Throws<ImageException>(() => ImageConversion.Run(request, SilentObserver.Instance, default)).Id);
         Assert.True(Path.Exists(image));
         Assert.False(Path.Exists(request.DestinationPath));
         Assert.False(DiskImage.Inspect(image).IsContentRecognised);
         Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => Restore(image)).Id);
-        Assert.Equal(ImageErrorId.InvalidArgument, Assert.Throws<ImageException>(() => ImageConversion.Check(request with { AllowDamaged = true })).Id);
+        Assert.Equal(ImageErrorId.InvalidArgument,
+            Assert.Throws<ImageException>(() => ImageConversion.Check(request with { AllowDamaged = true })).Id);
     }
 
     [Fact]
@@ -287,9 +313,12 @@ public sealed class StoredContentTests : IDisposable
     [Fact]
     public void A_bundle_without_its_folder_of_bands_is_damaged_and_no_error()
     {
-        string image = TestImage.Make(_folder, new ImageRecipe { SourcePath = "", Path = "", Format = BackupImageFormat.SparseBundle, SizeBytes = 30 << 20 });
+        string image =
+            TestImage.Make(
+                _folder, new ImageRecipe { SourcePath = "", Path = "", Format = BackupImageFormat.SparseBundle, SizeBytes = 30 << 20 });
         Directory.Delete(Path.Combine(image, "bands"), recursive: true);
-        Assert.Contains(Verify(image).Findings, f => f.Grade == ImageFindingGrade.Damaged && f.Message.Contains("bands", StringComparison.Ordinal));
+        Assert.Contains(
+            Verify(image).Findings, f => f.Grade == ImageFindingGrade.Damaged && f.Message.Contains("bands", StringComparison.Ordinal));
     }
 
     [Theory]
@@ -315,7 +344,8 @@ public sealed class StoredContentTests : IDisposable
         Assert.Contains($"{described.MissingBytes}", restored.Doubt.Message, StringComparison.Ordinal);
         ImageVerificationResult verified = Verify(image, secret);
         Assert.Contains(verified.Findings, f => f is { Grade: ImageFindingGrade.Damaged, Check: "Disk end" });
-        Assert.Single(verified.Findings, f => f is { Check: "Disk end", Place: not null } && f.Place.StartsWith("/file", StringComparison.Ordinal));
+        Assert.Single(
+            verified.Findings, f => f is { Check: "Disk end", Place: not null } && f.Place.StartsWith("/file", StringComparison.Ordinal));
         using (DiskImage disk = DiskImage.Open(image, secret)) Assert.NotNull(disk.GetCutShort());
 
         byte[] before = File.ReadAllBytes(image);
@@ -326,7 +356,8 @@ public sealed class StoredContentTests : IDisposable
         if (secret is not null)
         {
             using Passphrase other = Secrets.Of("other");
-            Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => ImagePassphrase.Change(image, secret, other, SilentObserver.Instance, default)).Id);
+            Assert.Equal(ImageErrorId.ImageDamaged,
+                Assert.Throws<ImageException>(() => ImagePassphrase.Change(image, secret, other, SilentObserver.Instance, default)).Id);
         }
 
         Assert.Equal(before, File.ReadAllBytes(image));
@@ -366,7 +397,8 @@ public sealed class StoredContentTests : IDisposable
         using DiskImage disk = DiskImage.Open(Path.Combine(CasesLocation.Folder!, "testimage.AES-256.64k.header_v1.dmg"), secret);
         byte[] bytes = new byte[disk.Disk.Length];
         disk.Disk.Read(0, bytes);
-        Assert.Equal("ed62f8f07e2ec193007cf4d9adb2861705ee6a79bdae6b8b245ff663fc35676c", System.Convert.ToHexStringLower(SHA256.HashData(bytes)));
+        Assert.Equal(
+            "ed62f8f07e2ec193007cf4d9adb2861705ee6a79bdae6b8b245ff663fc35676c", System.Convert.ToHexStringLower(SHA256.HashData(bytes)));
         Assert.Equal(BackupImageEncryption.Aes256, disk.Describe().Encryption);
     }
 
@@ -419,19 +451,22 @@ public sealed class StoredContentTests : IDisposable
     private static string BandOf(string image, Passphrase? secret, string name, int offset)
     {
         using DiskImage disk = DiskImage.Open(image, secret);
-        return Path.Combine(image, "bands", (PlaceOf(disk, name, offset) / TestImage.Band).ToString("x", System.Globalization.CultureInfo.InvariantCulture));
+        return Path.Combine(image, "bands",
+            (PlaceOf(disk, name, offset) / TestImage.Band).ToString("x", System.Globalization.CultureInfo.InvariantCulture));
     }
 
     private static long Find(string file, byte[] wanted) => File.ReadAllBytes(file).AsSpan().IndexOf(wanted);
 
     private ImageRestoreResult Restore(string image, Passphrase? secret = null) => ImageRestore.Run(
-        new() { Path = image, Passphrase = secret, DestinationPath = _folder[$"restored {Guid.NewGuid():N}"] }, SilentObserver.Instance, CancellationToken.None);
+        new() { Path = image, Passphrase = secret, DestinationPath = _folder[$"restored {Guid.NewGuid():N}"] }, SilentObserver.Instance,
+        CancellationToken.None);
 
     private BackupImage Convert(string image, bool allow = false, Passphrase? secret = null, RecordingObserver? observer = null)
     {
         var request = new ImageConversionRequest
         {
-            Path = image, Passphrase = secret, DestinationPath = _folder["converted"], Format = BackupImageFormat.ReadOnly, AllowDamaged = allow, Overwrite = true,
+            Path = image, Passphrase = secret, DestinationPath = _folder["converted"], Format = BackupImageFormat.ReadOnly,
+                AllowDamaged = allow, Overwrite = true,
         };
         return ImageConversion.Run(request, (IImagingObserver?)observer ?? SilentObserver.Instance, CancellationToken.None);
     }
@@ -440,7 +475,8 @@ public sealed class StoredContentTests : IDisposable
     {
         var recipe = new ImageRecipe
         {
-            SourcePath = _folder["Source"], Path = _folder["image"], Format = format, SizeBytes = 60 << 20, Encryption = encryption, Passphrase = secret, BandSizeBytes = bandSize,
+            SourcePath = _folder["Source"], Path = _folder["image"], Format = format, SizeBytes = 60 << 20, Encryption = encryption,
+                Passphrase = secret, BandSizeBytes = bandSize,
         };
         using ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None);
         creation.Run(CancellationToken.None);

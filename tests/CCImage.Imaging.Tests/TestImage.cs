@@ -24,7 +24,8 @@ internal static class TestImage
         string source = folder["Source"], image = folder[$"{recipe.Format}"];
         Directory.CreateDirectory(source);
         for (int i = 0; i < files; i++) File.WriteAllBytes(Path.Combine(source, $"file {i}"), TestTree.Noise(fileSize + i, i));
-        recipe = recipe with { SourcePath = source, Path = image, Overwrite = true, BandSizeBytes = recipe.Format == BackupImageFormat.SparseBundle ? Band : null };
+        recipe = recipe with { SourcePath = source, Path = image, Overwrite = true,
+            BandSizeBytes = recipe.Format == BackupImageFormat.SparseBundle ? Band : null };
         using ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None);
         creation.Run(CancellationToken.None);
         return image;
@@ -52,15 +53,18 @@ internal static class TestImage
     /// <summary>Our checkers find nothing, not even something to mend.</summary>
     public static void AssertSound(string image, Passphrase? passphrase = null)
     {
-        ImageVerificationResult result = ImageVerification.Run(new(image) { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
+        ImageVerificationResult result =
+            ImageVerification.Run(new(image) { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
         Assert.True(result.IsSound, string.Join('\n', result.Findings));
     }
 
     /// <summary>Every file that the image is made of as the host has it: name, time and content.</summary>
     public static string[] HostFilesOf(string image)
     {
-        string[] paths = Directory.Exists(image) ? [image, .. Directory.GetFileSystemEntries(image, "*", SearchOption.AllDirectories)] : [image];
-        return [.. paths.Order(StringComparer.Ordinal).Select(p => $"{p} {File.GetLastWriteTimeUtc(p):O} {(File.Exists(p) ? Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(p))) : "")}")];
+        string[] paths = Directory.Exists(image) ? [image, .. Directory.GetFileSystemEntries(image, "*", SearchOption.AllDirectories)]
+            : [image];
+        return [.. paths.Order(StringComparer.Ordinal).Select(p => $"{p} {File.GetLastWriteTimeUtc(p):O} "
+            + $"{(File.Exists(p) ? Convert.ToHexStringLower(SHA256.HashData(File.ReadAllBytes(p))) : "")}")];
     }
 
     private static string HashOf(SourceTree tree, SourceEntry entry)

@@ -5,8 +5,8 @@ using CCImage.Storage;
 namespace CCImage.Tests;
 
 /// <summary>
-/// A source tree built from literals: <c>new TestTree { Directory("sub", File("a", "text"), Link("l", "a")) }</c>. Contents are held in memory, or
-/// come from a function.
+/// A source tree built from literals: <c>new TestTree { Directory("sub", File("a", "text"), Link("l", "a")) }</c>. Contents are held in
+/// memory, or come from a function.
 /// </summary>
 internal sealed class TestTree : SourceTree, System.Collections.IEnumerable
 {
@@ -19,7 +19,8 @@ internal sealed class TestTree : SourceTree, System.Collections.IEnumerable
     /// <inheritdoc/>
     public override SourceEntry Root { get; } = new()
     {
-        Name = "", Kind = EntryKind.Directory, Mode = 0x1ED, UserId = 501, GroupId = 20, BirthTime = SomeTime, ModifyTime = SomeTime, ChangeTime = SomeTime, AccessTime = SomeTime,
+        Name = "", Kind = EntryKind.Directory, Mode = 0x1ED, UserId = 501, GroupId = 20, BirthTime = SomeTime, ModifyTime = SomeTime,
+            ChangeTime = SomeTime, AccessTime = SomeTime,
     };
 
     /// <summary>How often forks were opened.</summary>
@@ -70,18 +71,21 @@ internal sealed class TestTree : SourceTree, System.Collections.IEnumerable
     public static TestEntry File(string name, string text = "", Meta? meta = null) => File(name, Encoding.UTF8.GetBytes(text), meta);
 
     /// <summary>A file with bytes.</summary>
-    public static TestEntry File(string name, byte[] bytes, Meta? meta = null) => File(name, bytes.Length, () => new MemoryStorage(bytes), meta);
+    public static TestEntry File(string name, byte[] bytes, Meta? meta = null) =>
+        File(name, bytes.Length, () => new MemoryStorage(bytes), meta);
 
     /// <summary>A file whose content comes from a function.</summary>
     public static TestEntry File(string name, long size, Func<BlockStorage> open, Meta? meta = null) =>
-        new((meta ?? new Meta()).Make(name, EntryKind.File, size, null)) { Data = open, Resource = meta?.ResourceStorage, LazyAttributes = meta?.Lazy ?? [] };
+        new((meta ?? new Meta()).Make(name, EntryKind.File, size, null)) { Data = open, Resource = meta?.ResourceStorage,
+            LazyAttributes = meta?.Lazy ?? [] };
 
     /// <summary>A folder.</summary>
     public static TestEntry Directory(string name, params TestEntry[] children) => Directory(name, null, children);
 
     /// <summary>A folder with metadata.</summary>
     public static TestEntry Directory(string name, Meta? meta, params TestEntry[] children) =>
-        new((meta ?? new Meta { Mode = 0x1ED }).Make(name, EntryKind.Directory, 0, null)) { Children = children, LazyAttributes = meta?.Lazy ?? [] };
+        new((meta ?? new Meta { Mode = 0x1ED }).Make(name, EntryKind.Directory, 0, null)) { Children = children, LazyAttributes = meta?.Lazy
+            ?? [] };
 
     /// <summary>A symbolic link.</summary>
     public static TestEntry Link(string name, string target, Meta? meta = null) =>
@@ -143,7 +147,8 @@ internal sealed record Meta
 
     public Func<BlockStorage>? ResourceStorage => Resource is null ? null : () => new MemoryStorage(Resource);
 
-    public IReadOnlyList<(ExtendedAttribute, byte[])> Lazy => _lazy ??= [.. AttributesOnDemand.Select(a => (new ExtendedAttribute(a.Name, a.Value.Length, null), a.Value))];
+    public IReadOnlyList<(ExtendedAttribute, byte[])> Lazy =>
+        _lazy ??= [.. AttributesOnDemand.Select(a => (new ExtendedAttribute(a.Name, a.Value.Length, null), a.Value))];
 
     private IReadOnlyList<(ExtendedAttribute, byte[])>? _lazy;
 

@@ -23,7 +23,8 @@ internal class CodecTarget(BlockCodec codec) : FuzzTarget
     /// <inheritdoc/>
     public override (int At, int Length)[] Run(byte[] input)
     {
-        if (input.Length >= sizeof(ushort)) Decode(input.AsSpan(sizeof(ushort)), _block.AsSpan(0, BinaryPrimitives.ReadUInt16LittleEndian(input) * Unit));
+        if (input.Length >= sizeof(ushort))
+            Decode(input.AsSpan(sizeof(ushort)), _block.AsSpan(0, BinaryPrimitives.ReadUInt16LittleEndian(input) * Unit));
         return [];
     }
 
@@ -35,7 +36,8 @@ internal class CodecTarget(BlockCodec codec) : FuzzTarget
         byte[] sample = new byte[size];
         var random = new Random(kind);
         for (int i = 0; i < size; i++)
-            sample[i] = kind switch { 0 => 0, 1 => (byte)random.Next(256), 2 => (byte)((random.Next(4) + (i / 100)) & 0xFF), _ => "the quick brown fox "u8[((i * i / 50) + i) % 20] };
+            sample[i] = kind switch { 0 => 0, 1 => (byte)random.Next(256), 2 =>
+                (byte)((random.Next(4) + (i / 100)) & 0xFF), _ => "the quick brown fox "u8[((i * i / 50) + i) % 20] };
         return sample;
     }
 
@@ -63,11 +65,13 @@ internal sealed class XzTarget() : CodecTarget(new LzmaCodec())
         if (12 + header <= source.Length) Seal(source, 12, header - 4, 8 + header);
         long index = (BinaryPrimitives.ReadUInt32LittleEndian(source[^8..]) + 1L) * 4;
         Seal(source, source.Length - 8, 6, source.Length - 12);
-        if (index is >= 8 && index + 12 < source.Length) Seal(source, (int)(source.Length - 12 - index), (int)index - 4, source.Length - 16);
+        if (index is >= 8 && index + 12 < source.Length)
+            Seal(source, (int)(source.Length - 12 - index), (int)index - 4, source.Length - 16);
         base.Decode(source, block);
     }
 
-    private static void Seal(Span<byte> bytes, int at, int length, int checksum) => BinaryPrimitives.WriteUInt32LittleEndian(bytes[checksum..], Crc32.Of(bytes.Slice(at, length)));
+    private static void Seal(Span<byte> bytes, int at, int length, int checksum) =>
+        BinaryPrimitives.WriteUInt32LittleEndian(bytes[checksum..], Crc32.Of(bytes.Slice(at, length)));
 }
 
 /// <summary>What is inside of xz files, without their checksums.</summary>
@@ -94,9 +98,11 @@ internal sealed class PropertyListTarget : FuzzTarget
     /// <inheritdoc/>
     public override IReadOnlyList<byte[]> Words { get; } =
     [
-        .. "<dict>|</dict>|<array>|<array/>|<key>a</key>|<data>|</data>|<integer>0x7fffffffffffffff</integer>|<real>nan</real>|<date>2020-01-01T00:00:00Z</date>|&amp;|&#x10FFFF;|<![CDATA[|]]>|<true/>|<!--"
+        .. ("<dict>|</dict>|<array>|<array/>|<key>a</key>|<data>|</data>|<integer>0x7fffffffffffffff</integer>|<real>nan</real>|"
+            + "<date>2020-01-01T00:00:00Z</date>|&amp;|&#x10FFFF;|<![CDATA[|]]>|<true/>|<!--")
             .Split('|').Select(System.Text.Encoding.ASCII.GetBytes),
-        [0xD1, 1, 2], [0xA2, 1, 1], [0x5F, 0x13, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], [0x4F, 0x14], [0xEF, 0x12], [0x33], [0x80, 1], [0x6F, 0x10, 0xFF],
+        [0xD1, 1, 2], [0xA2, 1, 1], [0x5F, 0x13, 0x7F, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF], [0x4F, 0x14], [0xEF, 0x12], [0x33],
+            [0x80, 1], [0x6F, 0x10, 0xFF],
     ];
 
     /// <inheritdoc/>

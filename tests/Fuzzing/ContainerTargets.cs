@@ -16,7 +16,8 @@ internal sealed class UdifTarget : FuzzTarget
     public override IReadOnlyList<byte[]> Words { get; } =
     [
         .. "koly|mish|<data>|</data>|<dict>|blkx|plst|<key>|</key>".Split('|').Select(Encoding.ASCII.GetBytes),
-        [0x80, 0, 0, 4], [0x80, 0, 0, 5], [0x80, 0, 0, 6], [0x80, 0, 0, 7], [0x80, 0, 0, 8], [0x7F, 0xFF, 0xFF, 0xFE], [0xFF, 0xFF, 0xFF, 0xFF],
+        [0x80, 0, 0, 4], [0x80, 0, 0, 5], [0x80, 0, 0, 6], [0x80, 0, 0, 7], [0x80, 0, 0, 8], [0x7F, 0xFF, 0xFF, 0xFE],
+            [0xFF, 0xFF, 0xFF, 0xFF],
     ];
 
     /// <inheritdoc/>
@@ -71,7 +72,8 @@ internal sealed class SparseImageTarget : FuzzTarget
 internal sealed class SparseBundleTarget : FuzzTarget
 {
     private static readonly byte[] s_cut = "\n--8<--\n"u8.ToArray();
-    private static readonly string[] s_names = [SparseBundleInfo.FileName, SparseBundleInfo.CopyName, SparseBundleStorage.TokenName, "bands/0", "bands/1", "mapped/0"];
+    private static readonly string[] s_names =
+        [SparseBundleInfo.FileName, SparseBundleInfo.CopyName, SparseBundleStorage.TokenName, "bands/0", "bands/1", "mapped/0"];
 
     private readonly string _folder = Directory.CreateTempSubdirectory("ccimage-fuzz-").FullName;
 
@@ -79,16 +81,20 @@ internal sealed class SparseBundleTarget : FuzzTarget
 
     /// <inheritdoc/>
     public override IReadOnlyList<byte[]> Words { get; } =
-        [s_cut, .. "size|band-size|<integer>|</integer>|<key>|diskimage-bundle-type|bundle-backingstore-version|encrcdsa".Split('|').Select(Encoding.ASCII.GetBytes)];
+        [s_cut, .. "size|band-size|<integer>|</integer>|<key>|diskimage-bundle-type|bundle-backingstore-version|encrcdsa".Split('|')
+            .Select(Encoding.ASCII.GetBytes)];
 
     /// <inheritdoc/>
     public override IEnumerable<byte[]> Seeds()
     {
-        byte[] list = new SparseBundleInfo(4 << 20, 1 << 20, 1).ToPropertyList(), large = new SparseBundleInfo(10L << 40, 8 << 20, 1).ToPropertyList();
-        byte[] band = new byte[9000], map = new byte[32], token = EncryptionHeaderWriter.Create(256, EncryptedTarget.Passphrase, 2, out DiskKeys keys);
+        byte[] list = new SparseBundleInfo(4 << 20, 1 << 20, 1).ToPropertyList(),
+            large = new SparseBundleInfo(10L << 40, 8 << 20, 1).ToPropertyList();
+        byte[] band = new byte[9000], map = new byte[32],
+            token = EncryptionHeaderWriter.Create(256, EncryptedTarget.Passphrase, 2, out DiskKeys keys);
         keys.Dispose();
         map.AsSpan().Fill(0xAA);
-        return [Join(list, list, [], band, band), Join(list, [], []), Join(list, list, [], band, band, map), Join(large, list, [], band), Join(list, list, token[..2000], band, band, map)];
+        return [Join(list, list, [], band, band), Join(list, [], []), Join(list, list, [], band, band, map), Join(large, list, [], band),
+            Join(list, list, token[..2000], band, band, map)];
     }
 
     /// <inheritdoc/>
@@ -147,7 +153,8 @@ internal sealed class EncryptedTarget : FuzzTarget
         for (int i = 0, at = 76; i < Math.Min(100, (uint)header.KeyEntryCount) && at + 20 <= bytes.Length; i++, at += 20)
         {
             ulong offset = Binary.Layout.Read<KeyEntryV2>(bytes.AsSpan(at)).Offset;
-            if (offset >= (ulong)bytes.Length - 12 || System.Buffers.Binary.BinaryPrimitives.ReadUInt32BigEndian(bytes.AsSpan((int)offset + 8)) > MostRounds) return true;
+            if (offset >= (ulong)bytes.Length - 12
+                || System.Buffers.Binary.BinaryPrimitives.ReadUInt32BigEndian(bytes.AsSpan((int)offset + 8)) > MostRounds) return true;
         }
 
         return header.Signature != EncryptionHeaderV2.SignatureValue; // version 1 always asks for 1,000

@@ -49,7 +49,8 @@ internal static class DiskReading
 
         if (covered != disk.Length / PartitionTable.SectorSize) throw new ContradictionException("segments do not cover the disk");
         if (table.Scheme == PartitionScheme.None) Volume(disk, null);
-        foreach (BackupImagePartition partition in table.Partitions.Where(p => p.SizeBytes > 0 && p.OffsetBytes <= disk.Length - p.SizeBytes).Take(8))
+        foreach (BackupImagePartition partition in table.Partitions.Where(
+            p => p.SizeBytes > 0 && p.OffsetBytes <= disk.Length - p.SizeBytes).Take(8))
         {
             using var window = new WindowStorage(disk, partition.OffsetBytes, partition.SizeBytes);
             Volume(window, null);
@@ -60,12 +61,14 @@ internal static class DiskReading
         PartitionTable again = PartitionTable.Read(writable);
         var after = new ImageFindings("disk");
         new PartitionChecker(writable, again).Check(after);
-        if (!after.IsSound || again.Partitions.Count != table.Partitions.Count) throw new ContradictionException("the repair of the map did not hold");
+        if (!after.IsSound || again.Partitions.Count != table.Partitions.Count)
+            throw new ContradictionException("the repair of the map did not hold");
     }
 
     /// <summary>Reads a volume.</summary>
     /// <param name="window">Where it lies.</param>
-    /// <param name="writable">The same, where the volume may be mended; then nothing damages what is read but what was changed, and a sound volume must be readable.</param>
+    /// <param name="writable">The same, where the volume may be mended; then nothing damages what is read but what was changed, and a sound
+    /// volume must be readable.</param>
     public static void Volume(BlockStorage window, BlockStorage? writable)
     {
         using FileSystemVolume volume = VolumeDetection.Open(window, out ImageException? fault);
@@ -86,7 +89,8 @@ internal static class DiskReading
         if (writable is null || findings is not { Worst: ImageFindingGrade.Repairable }) return;
         IReadOnlyList<string> mended = volume.Repair(CancellationToken.None);
         using FileSystemVolume again = VolumeDetection.Open(window, out fault);
-        if (mended.Count == 0 || fault is not null || Check(again) is not { IsSound: true }) throw new ContradictionException("the repair did not hold");
+        if (mended.Count == 0 || fault is not null || Check(again) is not { IsSound: true })
+            throw new ContradictionException("the repair did not hold");
     }
 
     private static ImageFindings? Check(FileSystemVolume volume)
@@ -108,7 +112,8 @@ internal static class DiskReading
         long end = 0, total = 0;
         foreach (StorageExtent extent in volume.GetFreeExtents())
         {
-            if (extent.Offset < end || extent.Length <= 0 || extent.Length > length - extent.Offset) throw new ContradictionException("free space out of order or outside the volume");
+            if (extent.Offset < end || extent.Length <= 0 || extent.Length > length - extent.Offset)
+                throw new ContradictionException("free space out of order or outside the volume");
             (end, total) = (extent.End, total + extent.Length);
         }
 
@@ -128,7 +133,8 @@ internal static class DiskReading
                     if (entry.ResourceForkSize > 0) ReadSome(tree.OpenFork(entry, ForkKind.Resource));
                     foreach (ExtendedAttribute attribute in entry.Attributes) ReadSome(tree.OpenAttribute(entry, attribute));
                 }
-                catch (ImageException e) when (e.Id == ImageErrorId.UnsupportedFormat || (e.Id == ImageErrorId.ImageDamaged && (!mustBeReadable || IsContent(e))))
+                catch (ImageException e) when (
+                    e.Id == ImageErrorId.UnsupportedFormat || (e.Id == ImageErrorId.ImageDamaged && (!mustBeReadable || IsContent(e))))
                 {
                 }
             }

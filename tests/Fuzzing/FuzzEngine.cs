@@ -40,7 +40,8 @@ internal sealed class FuzzEngine(string name, FuzzTarget target, string folder, 
         for (int blocks = _blocks; clock.Elapsed < time && clock.Elapsed - latest < quiet;)
         {
             if (_blocks > blocks) (blocks, latest) = (_blocks, clock.Elapsed);
-            Sample parent = _random.Next(3) == 0 ? _samples[^(1 + _random.Next(Math.Min(_samples.Count, 20)))] : _samples[_random.Next(_samples.Count)];
+            Sample parent = _random.Next(3) == 0 ? _samples[^(1 + _random.Next(Math.Min(_samples.Count, 20)))]
+                : _samples[_random.Next(_samples.Count)];
             if (target.ChangesLength)
             {
                 byte[] input = _mutator.Change(parent.ToArray(), _samples[_random.Next(_samples.Count)].ToArray());
@@ -52,7 +53,8 @@ internal sealed class FuzzEngine(string name, FuzzTarget target, string folder, 
             ExecuteInPlace(parent, work);
         }
 
-        Console.WriteLine($"{name}: {clock.Elapsed.TotalSeconds:F0} s (the latest new block after {latest.TotalSeconds:F0}), {_runs} runs, {_blocks} blocks, {_samples.Count} samples, {_findings.Count} kinds of finding");
+        Console.WriteLine($"{name}: {clock.Elapsed.TotalSeconds:F0} s (the latest new block after {latest.TotalSeconds:F0}), {_runs} runs, "
+            + $"{_blocks} blocks, {_samples.Count} samples, {_findings.Count} kinds of finding");
         foreach ((string kind, int count) in _findings) Console.WriteLine($"   {count} x {kind}");
         return _findings.Count == 0;
     }
@@ -137,9 +139,11 @@ internal sealed class FuzzEngine(string name, FuzzTarget target, string folder, 
 
     private static string KindOf(Exception e)
     {
-        IEnumerable<string> frames = new StackTrace(e).GetFrames().Select(f => f.GetMethod()).Where(m => m?.DeclaringType?.Assembly == typeof(ImageException).Assembly)
+        IEnumerable<string> frames = new StackTrace(e).GetFrames().Select(f => f.GetMethod())
+            .Where(m => m?.DeclaringType?.Assembly == typeof(ImageException).Assembly)
             .Take(2).Select(m => $"{m!.DeclaringType!.Name}.{m.Name}");
-        return $"{e.GetType().Name} {(e is ContradictionException ? e.Message : e is ImageException image ? image.Id : "")} in {string.Join(" < ", frames)}";
+        return $"{e.GetType().Name} {(e is ContradictionException ? e.Message : e is ImageException image ? image.Id : "")} in "
+            + $"{string.Join(" < ", frames)}";
     }
 
     private IEnumerable<byte[]> ReadSeeds()

@@ -21,7 +21,8 @@ internal static class Instrumentation
         string self = typeof(Coverage).Assembly.GetName().Name!;
         if (module.AssemblyReferences.Any(r => r.Name == self)) return;
         MethodReference hit = module.ImportReference(typeof(Coverage).GetMethod(nameof(Coverage.Hit))!);
-        foreach (MethodDefinition method in module.GetAllTypes().SelectMany(t => t.Methods).Where(m => m.HasBody && m.Body.Instructions.Count > 0).ToArray())
+        foreach (MethodDefinition method in module.GetAllTypes().SelectMany(t => t.Methods)
+            .Where(m => m.HasBody && m.Body.Instructions.Count > 0).ToArray())
             Rewrite(method.Body, hit, ref block);
         module.Write(path);
         Console.WriteLine($"{path}: up to block {block}");
@@ -58,11 +59,13 @@ internal static class Instrumentation
         foreach (ExceptionHandler handler in body.ExceptionHandlers)
         {
             (handler.TryStart, handler.TryEnd) = (Moved(handler.TryStart), Moved(handler.TryEnd));
-            (handler.HandlerStart, handler.HandlerEnd, handler.FilterStart) = (Moved(handler.HandlerStart), Moved(handler.HandlerEnd), Moved(handler.FilterStart));
+            (handler.HandlerStart, handler.HandlerEnd, handler.FilterStart) =
+                (Moved(handler.HandlerStart), Moved(handler.HandlerEnd), Moved(handler.FilterStart));
         }
 
         body.OptimizeMacros();
 
-        Instruction? Moved(Instruction? instruction) => instruction is not null && moved.TryGetValue(instruction, out Instruction? first) ? first : instruction;
+        Instruction? Moved(Instruction? instruction) =>
+            instruction is not null && moved.TryGetValue(instruction, out Instruction? first) ? first : instruction;
     }
 }

@@ -35,9 +35,11 @@ switch (args)
     case ["seeds", var folder]:
         SeedWriter.Write(folder);
         return 0;
-    case ["run", var name, var folder, var seconds, var seed, .. var quiet] when quiet.Length < 2 && targets.TryGetValue(name, out Func<FuzzTarget>? make):
+    case ["run", var name, var folder, var seconds, var seed, .. var quiet] when quiet.Length < 2
+        && targets.TryGetValue(name, out Func<FuzzTarget>? make):
         TimeSpan time = Seconds(seconds);
-        return new FuzzEngine(name, make(), folder, int.Parse(seed, CultureInfo.InvariantCulture)).Run(time, quiet is [var most] ? Seconds(most) : time) ? 0 : 1;
+        return new FuzzEngine(name, make(), folder, int.Parse(seed, CultureInfo.InvariantCulture))
+            .Run(time, quiet is [var most] ? Seconds(most) : time) ? 0 : 1;
     case ["repro", var name, var path] when targets.TryGetValue(name, out Func<FuzzTarget>? make):
         try
         {
@@ -50,7 +52,8 @@ switch (args)
 
         return 0;
     default:
-        Console.Error.WriteLine($"instrument ASSEMBLY... | seeds FOLDER | run TARGET FOLDER SECONDS NUMBER [QUIET-SECONDS] | repro TARGET FILE; targets: {string.Join(' ', targets.Keys)}");
+        Console.Error.WriteLine($"instrument ASSEMBLY... | seeds FOLDER | run TARGET FOLDER SECONDS NUMBER [QUIET-SECONDS] | repro TARGET "
+            + $"FILE; targets: {string.Join(' ', targets.Keys)}");
         return 2;
 }
 

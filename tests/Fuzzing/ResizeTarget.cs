@@ -18,7 +18,8 @@ internal sealed class ResizeTarget(VolumeTarget volumes) : FuzzTarget
     public override bool ChangesLength => false;
 
     /// <inheritdoc/>
-    public override IEnumerable<(int At, byte[] Bytes)> Mend(byte[] input, IReadOnlyList<(int At, byte[] Bytes)> changes) => volumes.Mend(input, changes);
+    public override IEnumerable<(int At, byte[] Bytes)> Mend(byte[] input, IReadOnlyList<(int At, byte[] Bytes)> changes) =>
+        volumes.Mend(input, changes);
 
     /// <inheritdoc/>
     public override (int At, int Length)[] Run(byte[] input)
@@ -33,13 +34,15 @@ internal sealed class ResizeTarget(VolumeTarget volumes) : FuzzTarget
         using (FileSystemVolume volume = VolumeDetection.Open(window, out _))
         {
             if (volume.OpenResizer(CancellationToken.None) is not { } resizer) return read.Reads;
-            long length = window.Length > input.Length ? window.Length : resizer.LeastLength + (choice / 4 % 64 * ((input.Length - resizer.LeastLength) / 64));
+            long length = window.Length > input.Length ? window.Length
+                : resizer.LeastLength + (choice / 4 % 64 * ((input.Length - resizer.LeastLength) / 64));
             VolumeResizePlan? plan = null;
             Expect(() => plan = resizer.PlanFor(length), ImageErrorId.CapacityTooSmall);
             if (plan is not { Obstacle: null }) return read.Reads;
             plan.Write(window, static _ => { }, CancellationToken.None);
             using var resized = new WindowStorage(window, 0, length);
-            if (Look(resized) is not { } after || after != before) throw new ContradictionException($"not what it was after a resize from {input.Length} to {length} bytes");
+            if (Look(resized) is not { } after || after != before)
+                throw new ContradictionException($"not what it was after a resize from {input.Length} to {length} bytes");
         }
 
         return read.Reads;

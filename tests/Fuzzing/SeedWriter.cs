@@ -5,7 +5,8 @@ using CCImage.Sources;
 
 namespace CCImage.Fuzzing;
 
-/// <summary>Writes small images of a few files with our own writers, one of each kind, and the volume and the disk in them; and the tests' APFS container.</summary>
+/// <summary>Writes small images of a few files with our own writers, one of each kind, and the volume and the disk in them; and the tests'
+/// APFS container.</summary>
 internal static class SeedWriter
 {
     /// <summary>Writes the seeds.</summary>
@@ -17,7 +18,8 @@ internal static class SeedWriter
         {
             MakeSource(source);
             foreach (BackupImageFormat format in Enum.GetValues<BackupImageFormat>())
-                if (format is not (BackupImageFormat.SparseBundle or BackupImageFormat.ReadOnlyAdc or BackupImageFormat.ReadOnly)) WriteImage(folder, source, format);
+                if (format is not (BackupImageFormat.SparseBundle or BackupImageFormat.ReadOnlyAdc or BackupImageFormat.ReadOnly))
+                    WriteImage(folder, source, format);
         }
         finally
         {
@@ -35,7 +37,8 @@ internal static class SeedWriter
         new Random(5).NextBytes(bytes);
         File.WriteAllBytes(Path.Combine(source, "bytes"), bytes);
         File.WriteAllText(Path.Combine(source, "folder", "text"), new string('x', 5000));
-        for (int i = 0; i < 60; i++) File.WriteAllText(Path.Combine(source, "folder", "inner", $"a file with a long name {i}"), $"hello {i}");
+        for (int i = 0; i < 60; i++)
+            File.WriteAllText(Path.Combine(source, "folder", "inner", $"a file with a long name {i}"), $"hello {i}");
         File.CreateSymbolicLink(Path.Combine(source, "link"), "folder/text");
     }
 
@@ -50,8 +53,10 @@ internal static class SeedWriter
         };
         try
         {
-            using (ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None)) creation.Run(CancellationToken.None);
-            if (format != BackupImageFormat.ReadWrite) Put(folder, format == BackupImageFormat.Sparse ? "sparse" : "udif", $"{format}", File.ReadAllBytes(path));
+            using (ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None))
+                creation.Run(CancellationToken.None);
+            if (format != BackupImageFormat.ReadWrite)
+                Put(folder, format == BackupImageFormat.Sparse ? "sparse" : "udif", $"{format}", File.ReadAllBytes(path));
             if (format is not (BackupImageFormat.ReadWrite or BackupImageFormat.Sparse)) return;
             using DiskImage image = DiskImage.Open(path);
             byte[] disk = new byte[image.Disk.Length];
@@ -69,7 +74,9 @@ internal static class SeedWriter
 
     private static byte[] ReadApfs()
     {
-        using var packed = new BrotliStream(typeof(SeedWriter).Assembly.GetManifestResourceStream("apfs-three-volumes.raw.br")!, CompressionMode.Decompress);
+        using var packed =
+            new BrotliStream(
+                typeof(SeedWriter).Assembly.GetManifestResourceStream("apfs-three-volumes.raw.br")!, CompressionMode.Decompress);
         using var container = new MemoryStream();
         packed.CopyTo(container);
         return container.ToArray();

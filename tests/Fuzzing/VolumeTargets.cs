@@ -40,13 +40,16 @@ internal sealed class CompressedFileTarget : FuzzTarget
         foreach (uint type in (uint[])[1, 3, 4, 7, 8, 9, 10, 11, 12])
         {
             // Header, and as the fork: for zlib the table's place, its length and one block, for the others offsets from the start.
-            byte[] input = [.. "fpmc"u8, (byte)type, 0, 0, 0, 30, 0, 0, 0, 0, 0, 0, 0, 0x0F, .. new byte[47], 0, 0, 0, 12, .. new byte[12], 1, 0, 0, 0, 12, 0, 0, 0, 31, 0, 0, 0, 0xFF, .. new byte[100]];
+            byte[] input =
+                [.. "fpmc"u8, (byte)type, 0, 0, 0, 30, 0, 0, 0, 0, 0, 0, 0, 0x0F, .. new byte[47], 0, 0, 0, 12, .. new byte[12], 1, 0, 0, 0,
+                    12, 0, 0, 0, 31, 0, 0, 0, 0xFF, .. new byte[100]];
             if (type is 8 or 10 or 12) (input[Attribute], input[Attribute + 3], input[Attribute + 4]) = (8, 0, 60);
             yield return input;
         }
 
         using var memory = new MemoryStream();
-        using (var zlib = new System.IO.Compression.ZLibStream(memory, System.IO.Compression.CompressionLevel.Optimal, leaveOpen: true)) zlib.Write(content.AsSpan(0, 5000));
+        using (var zlib = new System.IO.Compression.ZLibStream(memory, System.IO.Compression.CompressionLevel.Optimal, leaveOpen: true))
+            zlib.Write(content.AsSpan(0, 5000));
         yield return [.. "fpmc"u8, 3, 0, 0, 0, 0x88, 0x13, 0, 0, 0, 0, 0, 0, .. memory.ToArray()];
     }
 
@@ -54,7 +57,8 @@ internal sealed class CompressedFileTarget : FuzzTarget
     public override (int At, int Length)[] Run(byte[] input)
     {
         using var fork = new MemoryStorage(input.AsSpan(Math.Min(Attribute, input.Length)).ToArray());
-        if (FileSystems.CompressedFile.TryParse(input) is { } file) DiskReading.Samples(file.Open(fork, () => new MemoryStorage(input), () => "file"));
+        if (FileSystems.CompressedFile.TryParse(input) is { } file)
+            DiskReading.Samples(file.Open(fork, () => new MemoryStorage(input), () => "file"));
         return [];
     }
 }
@@ -67,7 +71,8 @@ internal sealed class ApfsTarget : VolumeTarget
     /// <inheritdoc/>
     public override IEnumerable<(int At, byte[] Bytes)> Mend(byte[] input, IReadOnlyList<(int At, byte[] Bytes)> changes)
     {
-        foreach (int block in changes.SelectMany(c => new[] { c.At / BlockSize, (c.At + c.Bytes.Length - 1) / BlockSize }).Distinct().ToArray())
+        foreach (int block in changes.SelectMany(c => new[] { c.At / BlockSize, (c.At + c.Bytes.Length - 1) / BlockSize }).Distinct()
+            .ToArray())
         {
             if ((block + 1) * BlockSize > input.Length) continue;
             byte[] checksum = new byte[sizeof(ulong)];
@@ -88,7 +93,8 @@ internal sealed class ExFatTarget : VolumeTarget
         for (int start = 0; start <= Region && changes.Any(c => c.At < 2 * Region); start += Region)
         {
             ReadOnlySpan<byte> region = input.AsSpan(start, Region);
-            uint checksum = ExFatChecksum.Append(ExFatChecksum.Append(ExFatChecksum.Of(region[..106]), region[108..112]), region[113..(11 * Sector)]);
+            uint checksum =
+                ExFatChecksum.Append(ExFatChecksum.Append(ExFatChecksum.Of(region[..106]), region[108..112]), region[113..(11 * Sector)]);
             byte[] sector = new byte[Sector];
             for (int at = 0; at < Sector; at += sizeof(uint)) BinaryPrimitives.WriteUInt32LittleEndian(sector.AsSpan(at), checksum);
             yield return (start + (11 * Sector), sector);
@@ -113,7 +119,9 @@ internal sealed class PartitionMapTarget : FuzzTarget
             int size = BinaryPrimitives.ReadInt32LittleEndian(fields.AsSpan(12));
             if (!fields.AsSpan().StartsWith("EFI PART"u8) || size is < 92 or > Sector) continue;
             ulong entries = BinaryPrimitives.ReadUInt64LittleEndian(fields.AsSpan(72));
-            ulong length = (ulong)BinaryPrimitives.ReadUInt32LittleEndian(fields.AsSpan(80)) * BinaryPrimitives.ReadUInt32LittleEndian(fields.AsSpan(84));
+            ulong length =
+                (ulong)BinaryPrimitives.ReadUInt32LittleEndian(
+                    fields.AsSpan(80)) * BinaryPrimitives.ReadUInt32LittleEndian(fields.AsSpan(84));
             if (entries < (ulong)(input.Length / Sector) && length <= (ulong)input.Length - (entries * Sector))
                 BinaryPrimitives.WriteUInt32LittleEndian(fields.AsSpan(88), Crc32.Of(input.AsSpan((int)entries * Sector, (int)length)));
             fields.AsSpan(16, 4).Clear();

@@ -66,7 +66,7 @@ Describe 'Get-BackupImage' {
 
     It 'refuses paths that are not of a file system' { { Get-BackupImage env:PATH -ErrorAction Stop } | Should -Throw -ErrorId 'InvalidArgument,*' }
 
-    It 'knows ImageNotFound for a drive that does not exist' { { Get-BackupImage nodrive:/a.dmg -ErrorAction Stop } | Should -Throw -ErrorId 'ImageNotFound,*' }
+    It 'refuses a drive that does not exist' { { Get-BackupImage nodrive:/a.dmg -ErrorAction Stop } | Should -Throw -ErrorId 'InvalidArgument,*' }
 
     It 'lets a command further down stop it' { (Get-BackupImage (Join-Path $folder 'Backups/*') | Select-Object -First 1) | Should -HaveCount 1 }
 }

@@ -5,8 +5,8 @@ using Microsoft.Testing.Platform.Requests;
 namespace CCImage.Pester;
 
 /// <summary>
-/// Gives the tests of Pester to the testing platform: each file in a PowerShell of its own (the repository's tool), against the built module in
-/// ./bin. A file that cannot be run, or reports no test, is a failure.
+/// Gives the tests of Pester to the testing platform: each file in a PowerShell of its own (the repository's tool), against the built
+/// module in ./bin. A file that cannot be run, or reports no test, is a failure.
 /// </summary>
 internal sealed class PesterFramework : ITestFramework, IDataProducer
 {
@@ -29,10 +29,12 @@ internal sealed class PesterFramework : ITestFramework, IDataProducer
     public Task<bool> IsEnabledAsync() => Task.FromResult(true);
 
     /// <inheritdoc/>
-    public Task<CreateTestSessionResult> CreateTestSessionAsync(CreateTestSessionContext context) => Task.FromResult(new CreateTestSessionResult { IsSuccess = true });
+    public Task<CreateTestSessionResult> CreateTestSessionAsync(CreateTestSessionContext context) =>
+        Task.FromResult(new CreateTestSessionResult { IsSuccess = true });
 
     /// <inheritdoc/>
-    public Task<CloseTestSessionResult> CloseTestSessionAsync(CloseTestSessionContext context) => Task.FromResult(new CloseTestSessionResult { IsSuccess = true });
+    public Task<CloseTestSessionResult> CloseTestSessionAsync(CloseTestSessionContext context) =>
+        Task.FromResult(new CloseTestSessionResult { IsSuccess = true });
 
     /// <inheritdoc/>
     public async Task ExecuteRequestAsync(ExecuteRequestContext context)
@@ -46,7 +48,8 @@ internal sealed class PesterFramework : ITestFramework, IDataProducer
                 foreach (PesterTest test in tests)
                 {
                     TestNodeStateProperty state = lists ? DiscoveredTestNodeStateProperty.CachedInstance : StateOf(test);
-                    await context.MessageBus.PublishAsync(this, new TestNodeUpdateMessage(context.Request.Session.SessionUid, NodeOf(test, state)));
+                    await context.MessageBus.PublishAsync(
+                        this, new TestNodeUpdateMessage(context.Request.Session.SessionUid, NodeOf(test, state)));
                 }
             }
         }
@@ -59,7 +62,8 @@ internal sealed class PesterFramework : ITestFramework, IDataProducer
     private static TestNode NodeOf(PesterTest test, TestNodeStateProperty state)
     {
         var properties = new PropertyBag(state);
-        if (test.Duration is { } duration) properties.Add(new TimingProperty(new TimingInfo(DateTimeOffset.UtcNow - duration, DateTimeOffset.UtcNow, duration)));
+        if (test.Duration is { } duration)
+            properties.Add(new TimingProperty(new TimingInfo(DateTimeOffset.UtcNow - duration, DateTimeOffset.UtcNow, duration)));
         return new() { Uid = test.Name, DisplayName = test.Name, Properties = properties };
     }
 

@@ -31,7 +31,8 @@ internal static class PesterRun
             if (line is null) return;
             lock (text)
             {
-                if (line.StartsWith(Mark, StringComparison.Ordinal)) tests.Add(JsonSerializer.Deserialize<PesterTest>(line.AsSpan(Mark.Length))!);
+                if (line.StartsWith(Mark, StringComparison.Ordinal))
+                    tests.Add(JsonSerializer.Deserialize<PesterTest>(line.AsSpan(Mark.Length))!);
                 else text.AppendLine(line);
             }
         }
@@ -59,7 +60,8 @@ internal static class PesterRun
         // A process that ended with an error has said so by a failed test, or by nothing but its exit code.
         bool isTold = tests.Any(t => t.Result == "Failed");
         if (tests.Count == 0 || (process.ExitCode != 0 && !isTold))
-            tests.Add(new($"{Path.GetFileName(file)} runs to its end", "Failed", $"PowerShell ended with {process.ExitCode}.{Environment.NewLine}{text}", null));
+            tests.Add(new($"{Path.GetFileName(file)} runs to its end", "Failed",
+                $"PowerShell ended with {process.ExitCode}.{Environment.NewLine}{text}", null));
         return tests;
     }
 
@@ -71,15 +73,18 @@ internal static class PesterRun
             RedirectStandardOutput = true, RedirectStandardError = true, RedirectStandardInput = true,
             StandardOutputEncoding = Encoding.UTF8, StandardErrorEncoding = Encoding.UTF8,
         };
-        string script = $"& {Quote(Path.Combine(Folder, "Invoke-File.ps1"))} -File {Quote(file)} -PesterFolder {Quote(Setting("PesterFolder"))} -Mark {Quote(Mark)}"
+        string script = $"& {Quote(Path.Combine(Folder, "Invoke-File.ps1"))} -File {Quote(file)} -PesterFolder "
+            + $"{Quote(Setting("PesterFolder"))} -Mark {Quote(Mark)}"
             + (lists ? " -List" : "");
-        foreach (string argument in (string[])["tool", "run", "pwsh", "-NoProfile", "-NonInteractive", "-Command", script]) start.ArgumentList.Add(argument);
+        foreach (string argument in (string[])["tool", "run", "pwsh", "-NoProfile", "-NonInteractive", "-Command", script])
+            start.ArgumentList.Add(argument);
         start.Environment["NO_COLOR"] = "1";
         start.Environment["POWERSHELL_TELEMETRY_OPTOUT"] = "1";
         start.Environment["POWERSHELL_UPDATECHECK"] = "Off";
 
         // What dotnet sets for this process is not meant for another.
-        foreach (string name in start.Environment.Keys.Where(k => k.StartsWith("TESTINGPLATFORM_", StringComparison.Ordinal)).ToList()) start.Environment.Remove(name);
+        foreach (string name in start.Environment.Keys.Where(k => k.StartsWith("TESTINGPLATFORM_", StringComparison.Ordinal)).ToList())
+            start.Environment.Remove(name);
         Process process = Process.Start(start)!;
         process.StandardInput.Close();
         return process;
@@ -87,5 +92,6 @@ internal static class PesterRun
 
     private static string Quote(string text) => $"'{text.Replace("'", "''", StringComparison.Ordinal)}'";
 
-    private static string Setting(string name) => typeof(PesterRun).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>().Single(a => a.Key == name).Value!;
+    private static string Setting(string name) =>
+        typeof(PesterRun).Assembly.GetCustomAttributes<AssemblyMetadataAttribute>().Single(a => a.Key == name).Value!;
 }

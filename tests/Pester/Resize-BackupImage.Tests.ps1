@@ -52,9 +52,12 @@ Describe 'Resize-BackupImage of a <Format>' -ForEach @(
         $least = (Get-BackupImage $image).MinimumSizeBytes
         $least | Should -BeLessThan 40MB
         { Resize-BackupImage $image -SizeBytes ($least - 512) -ErrorAction Stop } | Should -Throw -ErrorId 'CapacityTooSmall*'
-        (Resize-BackupImage $image -ToMinimumSize -PassThru).CapacityBytesAfter | Should -Be $least
+        # What has moved is smaller, and may leave room for less: it goes on until nothing changes.
+        $smallest = (Resize-BackupImage $image -ToMinimumSize -PassThru).CapacityBytesAfter
+        $smallest | Should -BeLessOrEqual $least
         Test-BackupImage $image | Should -BeTrue
-        (Get-BackupImage $image).CapacityBytes | Should -Be $least
+        (Get-BackupImage $image).CapacityBytes | Should -Be $smallest
+        (Resize-BackupImage $image -ToMinimumSize -PassThru).IsUnchanged | Should -BeTrue
         $target = Join-Path $TestDrive "shrunk-$Format"
         $null = Restore-BackupImage $image $target
         Get-TreeDigest $target | Should -Be (Get-TreeDigest $source)

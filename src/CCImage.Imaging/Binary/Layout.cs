@@ -4,7 +4,8 @@ using System.Runtime.InteropServices;
 namespace CCImage.Binary;
 
 /// <summary>
-/// Reads and writes structs that are declared as their disk layout (packed, endian-typed fields, <see cref="InlineArrayAttribute"/> for arrays).
+/// Reads and writes structs that are declared as their disk layout (packed, endian-typed fields, <see cref="InlineArrayAttribute"/> for
+/// arrays).
 /// </summary>
 internal static class Layout
 {
@@ -22,7 +23,8 @@ internal static class Layout
     public static void Write<T>(Span<byte> destination, in T value)
         where T : unmanaged => MemoryMarshal.Write(destination, in value);
 
-    /// <summary>The structure at the start of <paramref name="bytes"/>, to be changed in place; bytes between its fields stay as they are.</summary>
+    /// <summary>The structure at the start of <paramref name="bytes"/>, to be changed in place; bytes between its fields stay as they
+    /// are.</summary>
     /// <typeparam name="T">The structure.</typeparam>
     /// <param name="bytes">At least its size in bytes.</param>
     public static ref T At<T>(Span<byte> bytes)

@@ -38,7 +38,8 @@ internal sealed class PrivateLoadContext : AssemblyLoadContext
     /// <summary>The assembly from the folder <c>private</c> beside the core, in a context of its own; null where there is none.</summary>
     public static Assembly? LoadFromPrivateFolder()
     {
-        string folder = Path.Combine(Path.GetDirectoryName(typeof(PrivateLoadContext).Assembly.Location) ?? AppContext.BaseDirectory, "private");
+        string folder =
+            Path.Combine(Path.GetDirectoryName(typeof(PrivateLoadContext).Assembly.Location) ?? AppContext.BaseDirectory, "private");
         string file = Path.Combine(folder, AssemblyName + ".dll");
         if (!File.Exists(file)) return null;
         lock (Gate)
@@ -51,7 +52,8 @@ internal sealed class PrivateLoadContext : AssemblyLoadContext
     /// <inheritdoc/>
     protected override Assembly? Load(AssemblyName assemblyName)
     {
-        // What is not in the folder (the core, the runtime) comes from the default context, so that the seam's types are the same on both sides.
+        // What is not in the folder (the core, the runtime) comes from the default context, so that the seam's types are the same on both
+        // sides.
         string file = Path.Combine(_folder, assemblyName.Name + ".dll");
         return File.Exists(file) ? LoadFromAssemblyPath(file) : null;
     }

@@ -48,10 +48,12 @@ internal sealed class AdcCodec : BlockCodec
         }
 
         if (written != destination.Length)
-            throw ImageException.Damaged($"An ADC block holds {written} bytes instead of {destination.Length}.", $"byte {read} of the block");
+            throw ImageException.Damaged(
+                $"An ADC block holds {written} bytes instead of {destination.Length}.", $"byte {read} of the block");
     }
 
-    /// <summary>Repeats earlier bytes; source and target overlap when the distance is shorter than the length, which repeats a pattern.</summary>
+    /// <summary>Repeats earlier bytes; source and target overlap when the distance is shorter than the length, which repeats a
+    /// pattern.</summary>
     private static void CopyMatch(Span<byte> destination, int at, int distance, int length)
     {
         if (distance >= length) destination.Slice(at - distance, length).CopyTo(destination[at..]);

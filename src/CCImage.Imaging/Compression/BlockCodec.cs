@@ -27,5 +27,6 @@ internal abstract class BlockCodec
     /// <param name="destination">As long as the block was: it is filled exactly.</param>
     /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: not such a block, or of another length.</exception>
-    public virtual void Decode(ReadOnlySpan<byte> source, Span<byte> destination, CancellationToken cancellation) => Decode(source, destination);
+    public virtual void Decode(ReadOnlySpan<byte> source, Span<byte> destination, CancellationToken cancellation) =>
+        Decode(source, destination);
 }

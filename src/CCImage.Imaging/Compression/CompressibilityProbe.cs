@@ -16,8 +16,9 @@ internal static class CompressibilityProbe
     private const int SampleDistance = 4096;
     private const int SampleLength = 256;
 
-    // Among 256 bytes of even distribution, 127.5 pairs are equal, give or take 11.3; bytes of six bits have 510, text has some 2,000. Deflated data
-    // has places with 200 and more, and gets hardly smaller for it; data that is a little uneven all over is for the sum of all samples to find.
+    // Among 256 bytes of even distribution, 127.5 pairs are equal, give or take 11.3; bytes of six bits have 510, text has some 2,000.
+    // Deflated data has places with 200 and more, and gets hardly smaller for it; data that is a little uneven all over is for the sum of
+    // all samples to find.
     private const int MostEqualPairs = 400;
     private const int OneSampleIn = 128;
 
@@ -63,7 +64,8 @@ internal static class CompressibilityProbe
 
     /// <summary>
     /// Whether strings come back within the distance that deflate sees. Only strings behind one of four byte values are looked at: the same
-    /// content is then looked at in both places, wherever they lie, and in data that reached this test each value is about as frequent as another.
+    /// content is then looked at in both places, wherever they lie, and in data that reached this test each value is about as frequent as
+    /// another.
     /// </summary>
     private static bool RepeatsItself(ReadOnlySpan<byte> block)
     {

@@ -9,10 +9,11 @@ namespace CCImage.Compression;
 /// <summary>
 /// Decodes LZFSE streams. One instance is a workspace of some 50 KB for one thread at a time.
 /// <para>
-/// The inner loops use pointers. What keeps them inside their buffers: a decoder table is built only from frequencies that sum to its number of
-/// states, so that every next state is an index of the table; bits are loaded eight bytes at a time from an address that is compared with the
-/// start of the block's payload before each load and never lies behind its last eight bytes; counts of literals and matches are compared with
-/// what is left of both buffers before each copy; copies that write 16 bytes at a time are made only with 32 bytes of room to spare.
+/// The inner loops use pointers. What keeps them inside their buffers: a decoder table is built only from frequencies that sum to its
+/// number of states, so that every next state is an index of the table; bits are loaded eight bytes at a time from an address that is
+/// compared with the start of the block's payload before each load and never lies behind its last eight bytes; counts of literals and
+/// matches are compared with what is left of both buffers before each copy; copies that write 16 bytes at a time are made only with 32
+/// bytes of room to spare.
 /// </para>
 /// </summary>
 internal sealed unsafe class LzfseDecoder
@@ -126,14 +127,16 @@ internal sealed unsafe class LzfseDecoder
         LzfseVersion1Header header = Layout.Read<LzfseVersion1Header>(Require(source, at, size));
         for (int i = 0; i < _frequencies.Length; i++) _frequencies[i] = header.Frequencies[i];
         return new Block(
-            size, Count(header.RawBytes, int.MaxValue), Count(header.Literals, LzfseFormat.MaxLiterals), Count(header.Matches, LzfseFormat.MaxMatches),
+            size, Count(header.RawBytes, int.MaxValue), Count(header.Literals, LzfseFormat.MaxLiterals),
+            Count(header.Matches, LzfseFormat.MaxMatches),
             Count(header.LiteralPayloadBytes, 1 << 20), Count(header.MatchPayloadBytes, 1 << 20),
             Bits(header.LiteralBits), Bits(header.MatchBits),
             header.LiteralStates[0], header.LiteralStates[1], header.LiteralStates[2], header.LiteralStates[3],
             header.LState, header.MState, header.DState).Validated(at);
 
         int Count(uint value, int most) => value <= most ? (int)value : throw Damaged("An LZFSE block has a count out of range.", at);
-        int Bits(uint value) => unchecked((int)value) is >= -7 and <= 0 and int bits ? bits : throw Damaged("An LZFSE block has a bit count out of range.", at);
+        int Bits(uint value) =>
+            unchecked((int)value) is >= -7 and <= 0 and int bits ? bits : throw Damaged("An LZFSE block has a bit count out of range.", at);
     }
 
     private Block ReadVersion2(ReadOnlySpan<byte> source, int at)
@@ -219,7 +222,8 @@ internal sealed unsafe class LzfseDecoder
         }
     }
 
-    private static void BuildValueTable(ReadOnlySpan<ushort> frequencies, ReadOnlySpan<byte> extraBits, int[] baseValues, ValueEntry[] table)
+    private static void BuildValueTable(
+        ReadOnlySpan<ushort> frequencies, ReadOnlySpan<byte> extraBits, int[] baseValues, ValueEntry[] table)
     {
         int states = table.Length;
         int next = 0;
@@ -257,8 +261,8 @@ internal sealed unsafe class LzfseDecoder
     }
 
     /// <summary>
-    /// The loop of <see cref="DecodeLiterals(ReadOnlySpan{byte}, int, in Block, int)"/>. A header of 32 bytes or more precedes the payload, so that
-    /// eight bytes before its start can be read.
+    /// The loop of <see cref="DecodeLiterals(ReadOnlySpan{byte}, int, in Block, int)"/>. A header of 32 bytes or more precedes the payload,
+    /// so that eight bytes before its start can be read.
     /// </summary>
     private static bool DecodeLiterals(byte* payload, byte* end, in Block block, uint* table, byte* literals)
     {
@@ -313,9 +317,11 @@ internal sealed unsafe class LzfseDecoder
         }
 
         BuildValueTable(Frequencies(0, LzfseFormat.LSymbols, LzfseFormat.LStates, at), LzfseFormat.LExtraBits, LBase, _lTable);
-        BuildValueTable(Frequencies(LzfseFormat.LSymbols, LzfseFormat.MSymbols, LzfseFormat.MStates, at), LzfseFormat.MExtraBits, MBase, _mTable);
         BuildValueTable(
-            Frequencies(LzfseFormat.LSymbols + LzfseFormat.MSymbols, LzfseFormat.DSymbols, LzfseFormat.DStates, at), LzfseFormat.DExtraBits, DBase, _dTable);
+            Frequencies(LzfseFormat.LSymbols, LzfseFormat.MSymbols, LzfseFormat.MStates, at), LzfseFormat.MExtraBits, MBase, _mTable);
+        BuildValueTable(
+            Frequencies(LzfseFormat.LSymbols + LzfseFormat.MSymbols, LzfseFormat.DSymbols, LzfseFormat.DStates, at), LzfseFormat.DExtraBits,
+            DBase, _dTable);
         string? problem;
         fixed (byte* first = source)
         fixed (byte* output = destination)
@@ -378,7 +384,8 @@ internal sealed unsafe class LzfseDecoder
                 if (l > literalEnd - literal) return "An LZFSE block uses more literals than it has.";
                 if (l + m > blockEnd - target) return "An LZFSE block holds more bytes than it says.";
                 byte* matchStart = target + l;
-                if ((ulong)(distance - 1) >= (ulong)(matchStart - output)) return "An LZFSE block refers to bytes before the start of the output.";
+                if ((ulong)(distance - 1) >= (ulong)(matchStart - output))
+                    return "An LZFSE block refers to bytes before the start of the output.";
                 byte* from = matchStart - distance;
 
                 if (l + m + Slack <= outputEnd - target)
@@ -448,7 +455,8 @@ internal sealed unsafe class LzfseDecoder
 
     /// <summary>What both kinds of header say.</summary>
     private readonly record struct Block(
-        int HeaderBytes, int RawBytes, int Literals, int Matches, int LiteralPayloadBytes, int MatchPayloadBytes, int LiteralBits, int MatchBits,
+        int HeaderBytes, int RawBytes, int Literals, int Matches, int LiteralPayloadBytes, int MatchPayloadBytes, int LiteralBits,
+        int MatchBits,
         int LiteralState0, int LiteralState1, int LiteralState2, int LiteralState3, int LState, int MState, int DState)
     {
         /// <summary>Refuses counts beyond the workspace and states outside their tables.</summary>

@@ -7,12 +7,12 @@ using CCImage.Binary;
 namespace CCImage.Compression;
 
 /// <summary>
-/// Encodes LZFSE streams of <c>bvx2</c> blocks and nothing else: 7-Zip reads no stored ones, and a run that does not compress is better stored raw by
-/// the image. One instance is a workspace of some 1 MB for one thread at a time.
+/// Encodes LZFSE streams of <c>bvx2</c> blocks and nothing else: 7-Zip reads no stored ones, and a run that does not compress is better
+/// stored raw by the image. One instance is a workspace of some 1 MB for one thread at a time.
 /// <para>
-/// Two halves: the match finder walks the source and leaves triplets and literals; when a block is full (or the source ends) the block encoder turns
-/// them into two entropy-coded streams. The blocks are encoded into a workspace that holds the worst case and then copied, so that no inner loop
-/// has to watch the destination.
+/// Two halves: the match finder walks the source and leaves triplets and literals; when a block is full (or the source ends) the block
+/// encoder turns them into two entropy-coded streams. The blocks are encoded into a workspace that holds the worst case and then copied, so
+/// that no inner loop has to watch the destination.
 /// </para>
 /// </summary>
 internal sealed unsafe class LzfseEncoder
@@ -25,7 +25,8 @@ internal sealed unsafe class LzfseEncoder
     /// <summary>The last bytes of the source start no match, so that eight bytes can be read anywhere before them.</summary>
     private const int EndMargin = 16;
 
-    /// <summary>After so many literals without a match (as a power of two), only every second position is looked at, then every third, …</summary>
+    /// <summary>After so many literals without a match (as a power of two), only every second position is looked at, then every third,
+    /// …</summary>
     private const int SkipShift = 9;
 
     private const int LongestSkip = 16;
@@ -35,7 +36,8 @@ internal sealed unsafe class LzfseEncoder
     private const uint HashMultiplier = 0x9E37_79B1;
     private const int NoPosition = int.MinValue / 2;
 
-    // Worst cases: a header with all frequencies long, ten bits a literal, 54 bits a triplet; and eight bytes that the last store may write too much.
+    // Worst cases: a header with all frequencies long, ten bits a literal, 54 bits a triplet; and eight bytes that the last store may write
+    // too much.
     private const int MaxHeaderSize = 32 + (((14 * LzfseFormat.FrequencyCount) + 7) / 8);
     private const int MaxBlockSize = MaxHeaderSize + (10 * LzfseFormat.MaxLiterals / 8) + 8 + (54 * LzfseFormat.MaxMatches / 8) + 8 + 64;
 
@@ -114,8 +116,8 @@ internal sealed unsafe class LzfseEncoder
     private static int Gain(int length, int distance) => unchecked((length * 6) - BitOperations.Log2((uint)distance));
 
     /// <summary>
-    /// Walks the source. At each position the best of four candidates is compared with that of the next position, and the better one taken (lazy
-    /// matching); a match is extended backwards into the literals before it.
+    /// Walks the source. At each position the best of four candidates is compared with that of the next position, and the better one taken
+    /// (lazy matching); a match is extended backwards into the literals before it.
     /// </summary>
     /// <returns>Whether everything fitted.</returns>
     private bool FindMatches(byte* source, int length, Span<byte> destination)
@@ -177,7 +179,9 @@ internal sealed unsafe class LzfseEncoder
         unchecked
         {
             uint value = Load4(source + at);
-            ref Bucket bucket = ref Unsafe.Add(ref System.Runtime.InteropServices.MemoryMarshal.GetArrayDataReference(_buckets), (nint)((value * HashMultiplier) >> _hashShift));
+            ref Bucket bucket =
+                ref Unsafe.Add(ref System.Runtime.InteropServices.MemoryMarshal.GetArrayDataReference(_buckets),
+                    (nint)((value * HashMultiplier) >> _hashShift));
             Vector128<int> positions = bucket.Positions;
             Vector128<uint> values = bucket.Values;
             bucket.Positions = Vector128.Shuffle(positions, Vector128.Create(0, 0, 1, 2)).WithElement(0, at);
@@ -257,8 +261,8 @@ internal sealed unsafe class LzfseEncoder
     }
 
     /// <summary>
-    /// Adds literals and a match to the block, in as many triplets as it takes; a full block is encoded first. The triplets of one call need not
-    /// be in one block.
+    /// Adds literals and a match to the block, in as many triplets as it takes; a full block is encoded first. The triplets of one call
+    /// need not be in one block.
     /// </summary>
     /// <returns>Whether everything fitted.</returns>
     private bool Push(byte* source, ref int literalStart, int literals, int match, int distance, Span<byte> destination)
@@ -268,7 +272,8 @@ internal sealed unsafe class LzfseEncoder
             do
             {
                 int l = Math.Min(literals, LzfseFormat.MaxL);
-                if ((_tripletCount == LzfseFormat.MaxMatches || _literalCount + l > LzfseFormat.MaxLiterals) && !Flush(literalStart, destination))
+                if ((_tripletCount == LzfseFormat.MaxMatches || _literalCount + l > LzfseFormat.MaxLiterals)
+                    && !Flush(literalStart, destination))
                     return false;
                 literals -= l;
 
@@ -339,7 +344,8 @@ internal sealed unsafe class LzfseEncoder
             Normalize(lCounts, frequencies[..LzfseFormat.LSymbols], LzfseFormat.LStates);
             Normalize(mCounts, frequencies.Slice(LzfseFormat.LSymbols, LzfseFormat.MSymbols), LzfseFormat.MStates);
             Normalize(dCounts, frequencies.Slice(LzfseFormat.LSymbols + LzfseFormat.MSymbols, LzfseFormat.DSymbols), LzfseFormat.DStates);
-            Normalize(literalCounts, frequencies[(LzfseFormat.LSymbols + LzfseFormat.MSymbols + LzfseFormat.DSymbols)..], LzfseFormat.LiteralStates);
+            Normalize(literalCounts, frequencies[(LzfseFormat.LSymbols + LzfseFormat.MSymbols + LzfseFormat.DSymbols)..],
+                LzfseFormat.LiteralStates);
 
             int headerSize = WriteFrequencies();
             int literalSize;
@@ -352,7 +358,8 @@ internal sealed unsafe class LzfseEncoder
             {
                 literalSize = EncodeLiterals(block + headerSize, out ulong literalStates, out int literalBits);
                 matchSize = EncodeTriplets(block + headerSize + literalSize, out uint matchStates, out int matchBits);
-                header.Counts = (uint)_literalCount | ((ulong)literalSize << 20) | ((ulong)_tripletCount << 40) | ((ulong)(7 + literalBits) << 60);
+                header.Counts =
+                    (uint)_literalCount | ((ulong)literalSize << 20) | ((ulong)_tripletCount << 40) | ((ulong)(7 + literalBits) << 60);
                 header.LiteralStates = literalStates | ((ulong)matchSize << 40) | ((ulong)(7 + matchBits) << 60);
                 header.MatchStates = matchStates;
             }
@@ -386,7 +393,8 @@ internal sealed unsafe class LzfseEncoder
             left -= f;
         }
 
-        // What rounding left over or took too much goes where one state matters least: where counts per state are highest, or lowest after the loss.
+        // What rounding left over or took too much goes where one state matters least: where counts per state are highest, or lowest after
+        // the loss.
         while (left != 0)
         {
             int best = -1;

@@ -6,8 +6,8 @@ using CCImage.Binary;
 namespace CCImage.Compression;
 
 /// <summary>
-/// The constants and structures of LZFSE streams. Provenance: the format as Apple's open-source reference implementation defines it, checked
-/// against blocks of Apple's own images; see <c>docs/formats/codecs.md</c>.
+/// The constants and structures of LZFSE streams. Provenance: the format as Apple's open-source reference implementation defines it,
+/// checked against blocks of Apple's own images; see <c>docs/formats/codecs.md</c>.
 /// <para>
 /// A stream is a row of blocks, each with a magic of four bytes, up to an end mark. A block is a list of triplets: copy L literals, then M
 /// bytes from D bytes back. Literals form one entropy-coded stream, the triplets another; both are read from their ends.
@@ -201,10 +201,12 @@ internal struct LzfseVersion2Header
     /// <summary>Decoded bytes.</summary>
     public UInt32LE RawBytes;
 
-    /// <summary>From the lowest bit: 20 bits literals, 20 bits literal payload bytes, 20 bits triplets, 3 bits 7 minus unused literal bits.</summary>
+    /// <summary>From the lowest bit: 20 bits literals, 20 bits literal payload bytes, 20 bits triplets, 3 bits 7 minus unused literal
+    /// bits.</summary>
     public UInt64LE Counts;
 
-    /// <summary>From the lowest bit: four literal states of 10 bits, 20 bits triplet payload bytes, 3 bits 7 minus unused triplet bits.</summary>
+    /// <summary>From the lowest bit: four literal states of 10 bits, 20 bits triplet payload bytes, 3 bits 7 minus unused triplet
+    /// bits.</summary>
     public UInt64LE LiteralStates;
 
     /// <summary>Bytes of the header, packed frequencies included.</summary>

@@ -4,12 +4,12 @@ using System.Runtime.CompilerServices;
 namespace CCImage.Compression;
 
 /// <summary>
-/// Decodes LZMA2, the chunked form of LZMA inside .xz. The destination itself is the dictionary: whatever size the stream asks for, nothing but
-/// a table of 28 KB is allocated. One instance serves one thread at a time.
+/// Decodes LZMA2, the chunked form of LZMA inside .xz. The destination itself is the dictionary: whatever size the stream asks for, nothing
+/// but a table of 28 KB is allocated. One instance serves one thread at a time.
 /// <para>
 /// The inner loop uses pointers. What keeps them inside their buffers: every index of a probability is built from a bounded state, position
-/// mask or bit count; before each symbol (which takes fewer than 64 bytes) the input has 64 bytes left or is replaced by a copy of its rest,
-/// followed by zeros; distances are compared with what was written, lengths with what is left of the chunk.
+/// mask or bit count; before each symbol (which takes fewer than 64 bytes) the input has 64 bytes left or is replaced by a copy of its
+/// rest, followed by zeros; distances are compared with what was written, lengths with what is left of the chunk.
 /// </para>
 /// </summary>
 internal sealed unsafe class Lzma2Decoder
@@ -123,7 +123,8 @@ internal sealed unsafe class Lzma2Decoder
             fixed (ushort* probabilities = _probabilities)
             {
                 byte* target = output + written;
-                sound = DecodeChunk(input, input + codedSize, output + dictionaryStart, target, target + plainSize, dictionarySize, probabilities);
+                sound = DecodeChunk(
+                    input, input + codedSize, output + dictionaryStart, target, target + plainSize, dictionarySize, probabilities);
             }
 
             if (!sound) throw Damaged("has a damaged chunk", at);
@@ -132,7 +133,8 @@ internal sealed unsafe class Lzma2Decoder
         }
     }
 
-    private static ImageException Damaged(string what, int at) => ImageException.Damaged($"An LZMA2 stream {what}.", $"byte {at} of the LZMA2 stream");
+    private static ImageException Damaged(string what, int at) =>
+        ImageException.Damaged($"An LZMA2 stream {what}.", $"byte {at} of the LZMA2 stream");
 
     private static ImageException CutShort(int at) => Damaged("is cut short", at);
 
@@ -159,7 +161,8 @@ internal sealed unsafe class Lzma2Decoder
 
     /// <summary>Decodes one LZMA chunk. Distances are kept less one, as the format does.</summary>
     /// <returns>Whether it was sound: used up exactly, with the range coder at its end.</returns>
-    private bool DecodeChunk(byte* p, byte* end, byte* dictionary, byte* target, byte* targetEnd, uint dictionarySize, ushort* probabilities)
+    private bool DecodeChunk(
+        byte* p, byte* end, byte* dictionary, byte* target, byte* targetEnd, uint dictionarySize, ushort* probabilities)
     {
         unchecked
         {

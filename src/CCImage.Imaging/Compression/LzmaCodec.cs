@@ -3,8 +3,8 @@ using System.Collections.Concurrent;
 namespace CCImage.Compression;
 
 /// <summary>
-/// LZMA: UDIF run type 0x80000008, images ULMO, readable since macOS 10.15. Each run is a complete .xz file. Decoding is ours; encoding is the
-/// system's library's (<see cref="SystemLzma"/>).
+/// LZMA: UDIF run type 0x80000008, images ULMO, readable since macOS 10.15. Each run is a complete .xz file. Decoding is ours; encoding is
+/// the system's library's (<see cref="SystemLzma"/>).
 /// </summary>
 internal sealed class LzmaCodec : BlockCodec
 {

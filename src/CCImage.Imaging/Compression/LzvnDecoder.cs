@@ -3,8 +3,8 @@ using System.Buffers.Binary;
 namespace CCImage.Compression;
 
 /// <summary>
-/// LZVN, the byte-oriented code inside <c>bvxn</c> blocks. Each code is one to three bytes that tell a count of literals (which follow), a match
-/// length and a distance, some of them implied.
+/// LZVN, the byte-oriented code inside <c>bvxn</c> blocks. Each code is one to three bytes that tell a count of literals (which follow), a
+/// match length and a distance, some of them implied.
 /// </summary>
 internal static class LzvnDecoder
 {
@@ -123,5 +123,6 @@ internal static class LzvnDecoder
         if (count > source.Length - at) throw Damaged("ends inside a code", at);
     }
 
-    private static ImageException Damaged(string what, int at) => ImageException.Damaged($"An LZVN block {what}.", $"byte {at} of the payload");
+    private static ImageException Damaged(string what, int at) =>
+        ImageException.Damaged($"An LZVN block {what}.", $"byte {at} of the payload");
 }

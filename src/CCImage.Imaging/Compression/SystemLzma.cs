@@ -3,14 +3,15 @@ using System.Runtime.InteropServices;
 namespace CCImage.Compression;
 
 /// <summary>
-/// The machine's own LZMA encoder: <c>liblzma</c> of the XZ Utils, on macOS <c>libcompression</c>. Found at the first use, by name; nothing of it
-/// is shipped with the program.
+/// The machine's own LZMA encoder: <c>liblzma</c> of the XZ Utils, on macOS <c>libcompression</c>. Found at the first use, by name; nothing
+/// of it is shipped with the program.
 /// </summary>
 internal abstract unsafe class SystemLzma
 {
     private static readonly string[] LiblzmaNames =
         OperatingSystem.IsWindows() ? ["liblzma.dll", "lzma.dll", "liblzma-5.dll"]
-        : OperatingSystem.IsMacOS() ? ["/usr/lib/liblzma.5.dylib", "liblzma.5.dylib", "/opt/homebrew/lib/liblzma.5.dylib", "/usr/local/lib/liblzma.5.dylib"]
+        : OperatingSystem.IsMacOS()
+            ? ["/usr/lib/liblzma.5.dylib", "liblzma.5.dylib", "/opt/homebrew/lib/liblzma.5.dylib", "/usr/local/lib/liblzma.5.dylib"]
         : ["liblzma.so.5", "liblzma.so"];
 
     private static readonly Lazy<SystemLzma> Loaded = new(
@@ -78,7 +79,8 @@ internal abstract unsafe class SystemLzma
         {
             if (destination.IsEmpty) return 0; // an error of the caller to the library
             ulong* options = stackalloc ulong[OptionsSize / sizeof(ulong)];
-            if (_preset((byte*)options, (uint)level) != 0) throw new InvalidOperationException($"liblzma does not know the preset {level}.");
+            if (_preset((byte*)options, (uint)level) != 0)
+                throw new InvalidOperationException($"liblzma does not know the preset {level}.");
 
             // A dictionary larger than the block finds nothing more, but costs ten times its size in memory.
             uint dictionary = SmallestDictionary;

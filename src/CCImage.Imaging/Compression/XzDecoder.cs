@@ -5,8 +5,8 @@ using CCImage.Checksums;
 namespace CCImage.Compression;
 
 /// <summary>
-/// Reads .xz files ("The .xz File Format" 1.2.0 of tukaani.org): streams of blocks in LZMA2 with their checks (none, CRC-32, CRC-64, SHA-256), index
-/// and footer, all of which must agree. One instance serves one thread at a time.
+/// Reads .xz files ("The .xz File Format" 1.2.0 of tukaani.org): streams of blocks in LZMA2 with their checks (none, CRC-32, CRC-64,
+/// SHA-256), index and footer, all of which must agree. One instance serves one thread at a time.
 /// </summary>
 internal sealed class XzDecoder
 {
@@ -41,7 +41,8 @@ internal sealed class XzDecoder
         if (written != destination.Length) throw Damaged($"holds {written} bytes instead of {destination.Length}", read);
     }
 
-    private static ImageException Damaged(string what, int at) => ImageException.Damaged($"An xz stream {what}.", $"byte {at} of the stream");
+    private static ImageException Damaged(string what, int at) =>
+        ImageException.Damaged($"An xz stream {what}.", $"byte {at} of the stream");
 
     /// <summary>Sizes of the check by its kind; kinds are reserved in threes, so that unknown ones can be skipped.</summary>
     private static int CheckSize(int kind) => kind == 0 ? 0 : 4 << ((kind - 1) / 3);
@@ -53,8 +54,10 @@ internal sealed class XzDecoder
         ReadOnlySpan<byte> header = source.Slice(read, StreamHeaderSize);
         if (!header.StartsWith(HeaderMagic)) throw Damaged("does not start as one", read);
         ReadOnlySpan<byte> flags = header.Slice(6, 2);
-        if (Crc32.Of(flags) != BinaryPrimitives.ReadUInt32LittleEndian(header[8..])) throw Damaged("has a header with a wrong checksum", read);
-        if (flags[0] != 0 || flags[1] > 0xF) throw ImageException.Unsupported("An xz stream has flags this version does not know.", place: $"byte {read} of the stream");
+        if (Crc32.Of(flags) != BinaryPrimitives.ReadUInt32LittleEndian(header[8..]))
+            throw Damaged("has a header with a wrong checksum", read);
+        if (flags[0] != 0 || flags[1] > 0xF)
+            throw ImageException.Unsupported("An xz stream has flags this version does not know.", place: $"byte {read} of the stream");
         int check = flags[1];
         read += StreamHeaderSize;
 
@@ -70,7 +73,8 @@ internal sealed class XzDecoder
         if (source.Length - read < StreamFooterSize) throw Damaged("is cut short", read);
         ReadOnlySpan<byte> footer = source.Slice(read, StreamFooterSize);
         if (footer[10] != 'Y' || footer[11] != 'Z') throw Damaged("does not end as one", read);
-        if (Crc32.Of(footer.Slice(4, 6)) != BinaryPrimitives.ReadUInt32LittleEndian(footer)) throw Damaged("has a footer with a wrong checksum", read);
+        if (Crc32.Of(footer.Slice(4, 6)) != BinaryPrimitives.ReadUInt32LittleEndian(footer))
+            throw Damaged("has a footer with a wrong checksum", read);
         if (((long)BinaryPrimitives.ReadUInt32LittleEndian(footer[4..]) + 1) * 4 != indexSize || !footer.Slice(8, 2).SequenceEqual(flags))
             throw Damaged($"has a footer that contradicts the rest (header at byte {start})", read);
         read += StreamFooterSize;
@@ -87,7 +91,8 @@ internal sealed class XzDecoder
             throw Damaged("has a block header with a wrong checksum", read);
 
         int flags = header[1];
-        if ((flags & 0x3C) != 0) throw ImageException.Unsupported("An xz block has flags this version does not know.", place: $"byte {start} of the stream");
+        if ((flags & 0x3C) != 0)
+            throw ImageException.Unsupported("An xz block has flags this version does not know.", place: $"byte {start} of the stream");
         int at = 2;
         ulong? codedSize = (flags & 0x40) != 0 ? ReadInteger(header, ref at, start) : null;
         ulong? plainSize = (flags & 0x80) != 0 ? ReadInteger(header, ref at, start) : null;
@@ -96,7 +101,8 @@ internal sealed class XzDecoder
         if ((flags & 3) != 0 || filter != Lzma2Filter)
         {
             throw ImageException.Unsupported(
-                $"An xz block uses filters other than LZMA2 (first: 0x{filter:X}).", "Convert the image with the program that wrote it.", $"byte {start} of the stream");
+                $"An xz block uses filters other than LZMA2 (first: 0x{filter:X}).", "Convert the image with the program that wrote it.",
+                $"byte {start} of the stream");
         }
 
         if (propertiesSize != 1 || at >= header.Length) throw Damaged("has a block with malformed LZMA2 properties", start);
@@ -145,7 +151,8 @@ internal sealed class XzDecoder
             _ => true, // none, or a kind that nobody has defined yet
         };
         if (!right)
-            throw new ImageException(ImageErrorId.ChecksumMismatch, "An xz block does not match its checksum.", place: $"byte {at} of the stream", remedy: "Restore the image from another copy.");
+            throw new ImageException(ImageErrorId.ChecksumMismatch, "An xz block does not match its checksum.",
+                place: $"byte {at} of the stream", remedy: "Restore the image from another copy.");
     }
 
     /// <summary>Reads the index, which must list the blocks as they were found.</summary>
@@ -165,7 +172,8 @@ internal sealed class XzDecoder
         if (source.Length - read < padding + 4) throw Damaged("is cut short", read);
         if (source.Slice(read, padding).IndexOfAnyExcept((byte)0) >= 0) throw Damaged("has an index with malformed padding", read);
         read += padding;
-        if (Crc32.Of(source[start..read]) != BinaryPrimitives.ReadUInt32LittleEndian(source[read..])) throw Damaged("has an index with a wrong checksum", start);
+        if (Crc32.Of(source[start..read]) != BinaryPrimitives.ReadUInt32LittleEndian(source[read..]))
+            throw Damaged("has an index with a wrong checksum", start);
         read += 4;
     }
 

@@ -10,7 +10,8 @@ internal sealed class ZlibCodec : BlockCodec
 {
     /// <summary>
     /// The level when none is asked for: measured on blocks of 1 MiB, half source text and half random, the fastest whose output is not
-    /// larger than that of <c>pigz -6</c> (in half its processor time). Level 2 takes half the time again and is smaller than <c>pigz -1</c>.
+    /// larger than that of <c>pigz -6</c> (in half its processor time). Level 2 takes half the time again and is smaller than <c>pigz
+    /// -1</c>.
     /// </summary>
     public const int DefaultLevel = 7;
 

@@ -34,7 +34,8 @@ internal static class ContainerDetection
     /// <summary>What a path leads to.</summary>
     /// <param name="path">A file or folder.</param>
     /// <exception cref="ImageException">
-    /// <see cref="ImageErrorId.ImageNotFound"/>; <see cref="ImageErrorId.UnknownFormat"/>: empty, or a folder that is no bundle; unreadable.
+    /// <see cref="ImageErrorId.ImageNotFound"/>; <see cref="ImageErrorId.UnknownFormat"/>: empty, or a folder that is no bundle;
+    /// unreadable.
     /// </exception>
     public static ContainerKind Detect(string path)
     {
@@ -59,27 +60,30 @@ internal static class ContainerDetection
         }
     }
 
-    /// <summary>Refuses what a job that was stopped, or one that is running, has not finished: part of a disk reads like a whole one.</summary>
+    /// <summary>Refuses what a job that was stopped, or one that is running, has not finished: part of a disk reads like a whole
+    /// one.</summary>
     /// <param name="path">A file or folder.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
     private static void CheckFinished(string path)
     {
         if (!PartialFolder.IsUnfinished(path) || !Path.Exists(path)) return;
         throw new ImageException(
-            ImageErrorId.ImageDamaged, $"This is an unfinished image of a run that was stopped, or is running still: its name ends in '{PartialFolder.Suffix}'.", path,
+            ImageErrorId.ImageDamaged,
+            $"This is an unfinished image of a run that was stopped, or is running still: its name ends in '{PartialFolder.Suffix}'.", path,
             remedy: "Make the image again: that removes it. An image of your own by such a name has to be renamed.");
     }
 
     /// <summary>What a file, or the decrypted content of one, is.</summary>
     /// <param name="file">The file.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.UnknownFormat"/>: empty, or not even whole sectors; <see cref="ImageErrorId.UnsupportedFormat"/>: an
-    /// archive, or an image of a format that is only known by name.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.UnknownFormat"/>: empty, or not even whole sectors;
+    /// <see cref="ImageErrorId.UnsupportedFormat"/>: an archive, or an image of a format that is only known by name.</exception>
     public static ContainerKind Detect(BlockStorage file)
     {
         Span<byte> first = stackalloc byte[8];
         Span<byte> last = stackalloc byte[8];
         Span<byte> trailer = stackalloc byte[4];
-        if (file.Length == 0) throw new ImageException(ImageErrorId.UnknownFormat, "The file is empty.", remedy: "Restore the image from another copy.");
+        if (file.Length == 0)
+            throw new ImageException(ImageErrorId.UnknownFormat, "The file is empty.", remedy: "Restore the image from another copy.");
         if (file.Length < first.Length) throw NotWholeSectors(file);
         file.Read(0, first);
         file.Read(file.Length - last.Length, last);
@@ -113,6 +117,7 @@ internal static class ContainerDetection
 
     private static ImageException NotWholeSectors(BlockStorage file) => new(
         ImageErrorId.UnknownFormat,
-        $"The file is not recognised as a disk image: it has neither the trailer nor a header of one, and its {file.Length} bytes are not whole sectors of {SectorSize}, as those of a disk are.",
+        $"The file is not recognised as a disk image: it has neither the trailer nor a header of one, and its {file.Length} bytes are not "
+            + $"whole sectors of {SectorSize}, as those of a disk are.",
         remedy: "Check the path; if it was an image, it may be cut short.");
 }

@@ -41,10 +41,12 @@ internal abstract class ImageWriter : IDisposable
     /// <summary>Most bytes of data in a chunk, a multiple of 512.</summary>
     public abstract int ChunkSize { get; }
 
-    /// <summary>Offsets, ascending, that no chunk may cross; chunks are cut at multiples of <see cref="ChunkSize"/> counted from the last one.</summary>
+    /// <summary>Offsets, ascending, that no chunk may cross; chunks are cut at multiples of <see cref="ChunkSize"/> counted from the last
+    /// one.</summary>
     public virtual IReadOnlyList<long> SplitPoints => [];
 
-    /// <summary>Zero and unused ranges shorter than this are read as data: a container that pays for every run asks for longer ones.</summary>
+    /// <summary>Zero and unused ranges shorter than this are read as data: a container that pays for every run asks for longer
+    /// ones.</summary>
     public virtual int ShortestGap => 512;
 
     /// <summary>The parallel part: compress, compute checksums, or, where order does not matter, write.</summary>
@@ -56,8 +58,8 @@ internal abstract class ImageWriter : IDisposable
     public abstract void Append(DiskChunk chunk);
 
     /// <summary>
-    /// Replaces a piece of data that was appended, after everything was appended and before <see cref="Complete"/>: the disk knew only at its end what
-    /// has to stand there. One at a time.
+    /// Replaces a piece of data that was appended, after everything was appended and before <see cref="Complete"/>: the disk knew only at
+    /// its end what has to stand there. One at a time.
     /// </summary>
     /// <param name="chunk">A chunk that was appended as data, with its new bytes; not encoded.</param>
     /// <param name="oldChecksum">What <see cref="DiskChunk.PlainChecksum"/> was when it was appended.</param>

@@ -17,7 +17,8 @@ internal sealed class StorageImageWriter : ImageWriter
     /// <param name="target">The new disk: as long as the source, or able to grow. Stays the caller's.</param>
     /// <param name="chunkSize">Bytes of a chunk: a multiple of 1 MiB, best the target's band size where that is small.</param>
     /// <param name="inOrder">
-    /// Whether chunks are written in ascending order: for a target that gives out room as it is asked, so that the same disk makes the same file.
+    /// Whether chunks are written in ascending order: for a target that gives out room as it is asked, so that the same disk makes the same
+    /// file.
     /// </param>
     public StorageImageWriter(BlockStorage target, int chunkSize = 1 << 20, bool inOrder = false)
     {
@@ -39,8 +40,8 @@ internal sealed class StorageImageWriter : ImageWriter
     public long BandSize { get; init; }
 
     /// <summary>
-    /// The zeros that are in use and were left out, but for those that lie before data of the same band: its file covers them, and memory is bounded by the
-    /// number of bands. Ascending. To be asked when the disk is complete.
+    /// The zeros that are in use and were left out, but for those that lie before data of the same band: its file covers them, and memory
+    /// is bounded by the number of bands. Ascending. To be asked when the disk is complete.
     /// </summary>
     public IReadOnlyList<StorageExtent> Zeros => _zeros;
 

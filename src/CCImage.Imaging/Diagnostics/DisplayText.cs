@@ -4,8 +4,8 @@ using System.Text;
 namespace CCImage.Diagnostics;
 
 /// <summary>
-/// Text for people, of which parts are names and values from an image or a folder: what a terminal would obey, or what turns the order of reading, is shown
-/// by its number. Objects keep the true text; this is only for what is written to a screen or a log.
+/// Text for people, of which parts are names and values from an image or a folder: what a terminal would obey, or what turns the order of
+/// reading, is shown by its number. Objects keep the true text; this is only for what is written to a screen or a log.
 /// </summary>
 internal static class DisplayText
 {
@@ -50,7 +50,8 @@ internal static class DisplayText
         return false;
     }
 
-    // C0, DEL and C1 (ESC and CSI among them); separators of lines and paragraphs; what turns the order of reading. Joiners stay: names are written with them.
+    // C0, DEL and C1 (ESC and CSI among them); separators of lines and paragraphs; what turns the order of reading. Joiners stay: names are
+    // written with them.
     private static bool IsControl(char c) =>
         c is < ' ' or (>= '\u007F' and <= '\u009F') or '\u061C' or '\u200E' or '\u200F' or (>= '\u2028' and <= '\u202E')
             or (>= '\u2066' and <= '\u206F') or '\uFEFF' or (>= '\uFFF9' and <= '\uFFFB');

@@ -99,10 +99,12 @@ public enum ImageErrorId
     /// <summary>The keychain is locked, or gives no access.</summary>
     KeychainRefused,
 
-    /// <summary>The image was made, but something of the source is not in it, or not as it was: what, say the warnings and the counts of the result.</summary>
+    /// <summary>The image was made, but something of the source is not in it, or not as it was: what, say the warnings and the counts of
+    /// the result.</summary>
     BackedUpInPart,
 
-    /// <summary>Something that was to be restored was not, or not as the image has it: what, say the warnings and the counts of the result.</summary>
+    /// <summary>Something that was to be restored was not, or not as the image has it: what, say the warnings and the counts of the
+    /// result.</summary>
     RestoredInPart,
 
     /// <summary>The user is to be asked whether to go on, and there is nobody to ask.</summary>
@@ -122,7 +124,8 @@ public sealed class ImageException : Exception
     /// <param name="id">The stable identifier.</param>
     /// <param name="message">What happened, in a sentence with a full stop, without path and remedy.</param>
     /// <param name="path">The file concerned, or null while it is not known: <see cref="WithPath"/> adds it on the way up.</param>
-    /// <param name="place">Where in the file: a structure and its offset in bytes, for example <c>"block table 2, run 17 at byte 4096"</c>.</param>
+    /// <param name="place">Where in the file: a structure and its offset in bytes, for example <c>"block table 2, run 17 at byte
+    /// 4096"</c>.</param>
     /// <param name="remedy">What the user can do, in a sentence with a full stop.</param>
     /// <param name="innerException">The cause.</param>
     public ImageException(
@@ -151,13 +154,16 @@ public sealed class ImageException : Exception
     /// <summary>What to do about it.</summary>
     public string? Remedy { get; }
 
-    /// <summary>Whether what the image holds is the cause, and not the host, a passphrase or the caller: only then can the rest of the image be gone on with.</summary>
+    /// <summary>Whether what the image holds is the cause, and not the host, a passphrase or the caller: only then can the rest of the
+    /// image be gone on with.</summary>
     internal bool IsFaultOfContent => Id is ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch or ImageErrorId.UnsupportedFormat;
 
     /// <summary>Whether the host did not let something be seen, so that nothing follows from it about what the image holds.</summary>
-    internal bool IsHostFault => Id is ImageErrorId.ImageUnreadable or ImageErrorId.ImageNotFound or ImageErrorId.ImageInUse or ImageErrorId.AccessDenied or ImageErrorId.InputOutputFailed;
+    internal bool IsHostFault => Id is ImageErrorId.ImageUnreadable or ImageErrorId.ImageNotFound or ImageErrorId.ImageInUse
+        or ImageErrorId.AccessDenied or ImageErrorId.InputOutputFailed;
 
-    /// <summary>The same exception with the path filled in, unless it already has one. Format code knows places; only the opener knows the path.</summary>
+    /// <summary>The same exception with the path filled in, unless it already has one. Format code knows places; only the opener knows the
+    /// path.</summary>
     /// <param name="path">The file concerned.</param>
     public ImageException WithPath(string path) => Path is null ? new(Id, Problem, path, Place, Remedy, this) : this;
 
@@ -167,7 +173,8 @@ public sealed class ImageException : Exception
     /// <param name="innerException">The cause.</param>
     internal static ImageException Damaged(string message, string? place = null, Exception? innerException = null) =>
         new(ImageErrorId.ImageDamaged, message, place: place,
-            remedy: "Restore the image from another copy; Test-BackupImage -Detailed tells what else is damaged.", innerException: innerException);
+            remedy: "Restore the image from another copy; Test-BackupImage -Detailed tells what else is damaged.",
+            innerException: innerException);
 
     /// <summary>A structure that is valid but beyond what this version reads.</summary>
     /// <param name="message">What it is.</param>

@@ -38,7 +38,8 @@ internal sealed class ImageFindings(string path)
     /// <param name="message">What was found.</param>
     /// <param name="place">Where.</param>
     /// <param name="remedy">What to do, if anything.</param>
-    public void Note(string check, string message, string? place = null, string? remedy = null) => Add(ImageFindingGrade.Note, check, message, place, remedy);
+    public void Note(string check, string message, string? place = null, string? remedy = null) =>
+        Add(ImageFindingGrade.Note, check, message, place, remedy);
 
     /// <summary>Says that something is wrong that a repair mends without risk.</summary>
     /// <param name="check">What was checked.</param>
@@ -60,7 +61,8 @@ internal sealed class ImageFindings(string path)
     /// <param name="fault">What was thrown.</param>
     public void Damaged(string check, ImageException fault) => Damaged(check, fault.Problem, fault.Place, fault.Remedy);
 
-    /// <summary>Counts findings of a check of which as many are kept as ever are, without a sentence for each; false while that is not so.</summary>
+    /// <summary>Counts findings of a check of which as many are kept as ever are, without a sentence for each; false while that is not
+    /// so.</summary>
     /// <param name="grade">How grave they are.</param>
     /// <param name="check">What was checked.</param>
     /// <param name="count">How many.</param>

@@ -3,7 +3,8 @@ namespace CCImage.Diagnostics;
 /// <summary>What kind of thing a <see cref="ImagingWarning"/> is about; stable, for scripts that filter.</summary>
 public enum ImagingWarningKind
 {
-    /// <summary>A file changed after it was scanned; its copy has the size it had then, cut or padded, and may mix old content and new.</summary>
+    /// <summary>A file changed after it was scanned; its copy has the size it had then, cut or padded, and may mix old content and
+    /// new.</summary>
     SourceChanged,
 
     /// <summary>Something could not be read and was left out.</summary>

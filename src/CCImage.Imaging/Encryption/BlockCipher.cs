@@ -8,16 +8,17 @@ using System.Security.Cryptography;
 namespace CCImage.Encryption;
 
 /// <summary>
-/// AES-CBC over the numbered blocks of an encrypted image, many blocks in a call. Every block is a chain of its own whose IV is the HMAC-SHA1
-/// of its number, so the platform's AES can run over one step of many chains at once: deciphering is one ECB call and one XOR, enciphering
-/// one ECB call for each 16 bytes of a block. The result is exactly CBC block by block. Thread-safe.
+/// AES-CBC over the numbered blocks of an encrypted image, many blocks in a call. Every block is a chain of its own whose IV is the
+/// HMAC-SHA1 of its number, so the platform's AES can run over one step of many chains at once: deciphering is one ECB call and one XOR,
+/// enciphering one ECB call for each 16 bytes of a block. The result is exactly CBC block by block. Thread-safe.
 /// </summary>
 internal sealed class BlockCipher : IDisposable
 {
     /// <summary>Bytes of a block of AES.</summary>
     public const int CipherSize = 16;
 
-    /// <summary>How many chains are enciphered side by side: enough to make a call into the platform cheap, few enough to stay in the cache.</summary>
+    /// <summary>How many chains are enciphered side by side: enough to make a call into the platform cheap, few enough to stay in the
+    /// cache.</summary>
     private const int MostChains = 2048;
 
     private readonly ConcurrentBag<Aes> _ciphers = [];

@@ -6,17 +6,18 @@ using CCImage.Storage;
 namespace CCImage.Encryption;
 
 /// <summary>
-/// The plaintext of an encrypted file: it lies below the container, so that every format is read and written through it unchanged. Blocks are
-/// counted from the start of the data (in a bundle, from the start of each band).
+/// The plaintext of an encrypted file: it lies below the container, so that every format is read and written through it unchanged. Blocks
+/// are counted from the start of the data (in a bundle, from the start of each band).
 /// <para>
-/// What lies beneath is ciphertext everywhere: a gap that a write leaves is filled with enciphered zeros before the write, because a hole of the
-/// host would decipher to noise. The length in the header is written by <see cref="Flush"/>, after the data it counts are on the medium, so that
-/// every prefix of the writes is a valid image.
+/// What lies beneath is ciphertext everywhere: a gap that a write leaves is filled with enciphered zeros before the write, because a hole
+/// of the host would decipher to noise. The length in the header is written by <see cref="Flush"/>, after the data it counts are on the
+/// medium, so that every prefix of the writes is a valid image.
 /// </para>
 /// </summary>
 internal sealed class EncryptedStorage : BlockStorage
 {
-    /// <summary>Ciphered in one go, and locked as one when the file can be written: long enough to be fast, short enough to bound memory.</summary>
+    /// <summary>Ciphered in one go, and locked as one when the file can be written: long enough to be fast, short enough to bound
+    /// memory.</summary>
     private const int MostWindowSize = 1 << 20;
 
     private readonly BlockStorage _inner;
@@ -29,8 +30,8 @@ internal sealed class EncryptedStorage : BlockStorage
     private readonly bool _writable;
 
     /// <summary>
-    /// Half a chain of new bytes and half of old ones are neither: who reads or writes a window keeps others out of it. Windows share the locks
-    /// in turn. Null when nobody writes.
+    /// Half a chain of new bytes and half of old ones are neither: who reads or writes a window keeps others out of it. Windows share the
+    /// locks in turn. Null when nobody writes.
     /// </summary>
     private readonly Lock[]? _windows;
 
@@ -42,13 +43,15 @@ internal sealed class EncryptedStorage : BlockStorage
     /// <summary>Opens the layer.</summary>
     /// <param name="inner">The file. The layer can be written when the file can.</param>
     /// <param name="cipher">The keys.</param>
-    /// <param name="dataOffset">Where the data begin in the file, in bytes; in front of them stands a version 2 header that keeps their length, or nothing.</param>
+    /// <param name="dataOffset">Where the data begin in the file, in bytes; in front of them stands a version 2 header that keeps their
+    /// length, or nothing.</param>
     /// <param name="length">Bytes of data; what the file lacks of them is an error when it is read.</param>
     /// <param name="ownsInner">Whether the file is disposed with the layer.</param>
     /// <param name="ownsCipher">Whether the cipher is disposed with the layer: a bundle's bands share one.</param>
     /// <param name="readOnly">Whether it is not to be written although the file can.</param>
     public EncryptedStorage(
-        BlockStorage inner, BlockCipher cipher, long dataOffset, long length, bool ownsInner = true, bool ownsCipher = true, bool readOnly = false)
+        BlockStorage inner, BlockCipher cipher, long dataOffset, long length, bool ownsInner = true, bool ownsCipher = true,
+        bool readOnly = false)
     {
         (_inner, _cipher, _dataOffset, _length, _savedLength) = (inner, cipher, dataOffset, length, length);
         (_ownsInner, _ownsCipher) = (ownsInner, ownsCipher);
@@ -73,10 +76,12 @@ internal sealed class EncryptedStorage : BlockStorage
     /// <summary>Opens an encrypted file with its passphrase; writable when the file is and the encryption is of version 2.</summary>
     /// <param name="file">The file; owned by the result.</param>
     /// <param name="passphrase">The passphrase.</param>
-    /// <param name="mayBeCut">Whether a file that ends before its data is opened as far as it goes (see <see cref="CutBytes"/>), to be read.</param>
+    /// <param name="mayBeCut">Whether a file that ends before its data is opened as far as it goes (see <see cref="CutBytes"/>), to be
+    /// read.</param>
     /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException">Damaged, not supported, or not the passphrase.</exception>
-    public static EncryptedStorage Open(BlockStorage file, Passphrase passphrase, bool mayBeCut = false, CancellationToken cancellation = default)
+    public static EncryptedStorage Open(
+        BlockStorage file, Passphrase passphrase, bool mayBeCut = false, CancellationToken cancellation = default)
     {
         EncryptionHeader header = EncryptionHeader.Read(file);
         long there = Math.Max(0, file.Length - header.DataOffset) / header.BlockSize * header.BlockSize, cut = 0;
@@ -87,18 +92,20 @@ internal sealed class EncryptedStorage : BlockStorage
         }
 
         return new EncryptedStorage(
-            file, new BlockCipher(header.Unlock(passphrase, cancellation), header.BlockSize), header.DataOffset, header.DataSize - cut, readOnly: header.Version != 2 || cut > 0)
+            file, new BlockCipher(header.Unlock(passphrase, cancellation), header.BlockSize), header.DataOffset, header.DataSize - cut,
+            readOnly: header.Version != 2 || cut > 0)
         {
             CutBytes = cut,
         };
     }
 
     private static ImageException CutShort(EncryptionHeader header, BlockStorage file) => ImageException.Damaged(
-        $"The file has {file.Length} bytes, and {header.DataSize} bytes of data should begin at {header.DataOffset}.", "encryption header at byte 0");
+        $"The file has {file.Length} bytes, and {header.DataSize} bytes of data should begin at {header.DataOffset}.",
+        "encryption header at byte 0");
 
     /// <summary>
-    /// The layer over a band of a bundle, which is encrypted by itself, its blocks counted from 0. Bytes at its end that are less than a cipher's
-    /// block were torn when it grew, and nobody can read them: the band ends before them.
+    /// The layer over a band of a bundle, which is encrypted by itself, its blocks counted from 0. Bytes at its end that are less than a
+    /// cipher's block were torn when it grew, and nobody can read them: the band ends before them.
     /// </summary>
     /// <param name="band">The band's file; owned by the result.</param>
     /// <param name="cipher">The keys, which all bands share; stays the caller's.</param>
@@ -110,7 +117,8 @@ internal sealed class EncryptedStorage : BlockStorage
 
     /// <summary>Cuts the data, or extends them by zeros.</summary>
     /// <param name="length">The new length in bytes.</param>
-    /// <exception cref="NotSupportedException">The storage is read-only, or data are to be cut and what lies beneath is no file.</exception>
+    /// <exception cref="NotSupportedException">The storage is read-only, or data are to be cut and what lies beneath is no
+    /// file.</exception>
     public void SetLength(long length)
     {
         ArgumentOutOfRangeException.ThrowIfNegative(length);
@@ -216,13 +224,15 @@ internal sealed class EncryptedStorage : BlockStorage
     }
 
     /// <summary>
-    /// Reads whole blocks. The last one may be stored short, the format pads it, some writers do not; but of a cipher's block all bytes are needed.
+    /// Reads whole blocks. The last one may be stored short, the format pads it, some writers do not; but of a cipher's block all bytes are
+    /// needed.
     /// </summary>
     private void ReadCiphertext(long block, Span<byte> work, int needed)
     {
         long at = _dataOffset + (block * _cipher.BlockSize);
         int stored = (int)Math.Clamp(_inner.Length - at, 0, work.Length);
-        if (stored < Layout.RoundUp(needed, BlockCipher.CipherSize)) throw ImageException.Damaged("The file ends inside the encrypted data.", $"byte {_inner.Length}");
+        if (stored < Layout.RoundUp(needed, BlockCipher.CipherSize))
+            throw ImageException.Damaged("The file ends inside the encrypted data.", $"byte {_inner.Length}");
         _inner.Read(at, work[..stored]);
         work[stored..].Clear();
     }

@@ -8,7 +8,8 @@ using CCImage.Storage;
 namespace CCImage.Encryption;
 
 /// <summary>
-/// What the header of an encrypted image says: readable without the passphrase. <see cref="Unlock"/> turns it, with the passphrase, into keys.
+/// What the header of an encrypted image says: readable without the passphrase. <see cref="Unlock"/> turns it, with the passphrase, into
+/// keys.
 /// </summary>
 internal sealed class EncryptionHeader
 {
@@ -74,9 +75,11 @@ internal sealed class EncryptionHeader
 
     /// <summary>Parses the header.</summary>
     /// <param name="file">The file, or the token of a bundle.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/> or <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/> or
+    /// <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
     public static EncryptionHeader Read(BlockStorage file) =>
-        HasSignatureV2(file) ? ReadV2(file) : HasSignatureV1(file) ? ReadV1(file) : throw ImageException.Damaged("There is no encryption header.");
+        HasSignatureV2(file) ? ReadV2(file) : HasSignatureV1(file) ? ReadV1(file)
+            : throw ImageException.Damaged("There is no encryption header.");
 
     /// <summary>Derives and unwraps the keys.</summary>
     /// <param name="passphrase">The passphrase.</param>
@@ -84,7 +87,8 @@ internal sealed class EncryptionHeader
     /// <exception cref="ImageException"><see cref="ImageErrorId.WrongPassphrase"/>.</exception>
     public DiskKeys Unlock(Passphrase passphrase, CancellationToken cancellation = default)
     {
-        if (Trailer is EncryptionTrailerV1 trailer) return UnlockV1(trailer, KeyBits / 8, passphrase, cancellation) ?? throw WrongPassphrase();
+        if (Trailer is EncryptionTrailerV1 trailer)
+            return UnlockV1(trailer, KeyBits / 8, passphrase, cancellation) ?? throw WrongPassphrase();
         using KeyBlob blob = UnwrapKeys(passphrase, cancellation);
         return new DiskKeys(blob.Bytes.AsSpan(0, KeyBits / 8), blob.Bytes.AsSpan(KeyBits / 8, DiskKeys.HmacKeySize));
     }
@@ -98,7 +102,8 @@ internal sealed class EncryptionHeader
         if (PassphraseKeys.Length == 0)
         {
             throw ImageException.Unsupported(
-                "The image opens with a certificate only, not with a passphrase.", "Attach it on the Mac that holds the certificate, and convert it there.");
+                "The image opens with a certificate only, not with a passphrase.",
+                "Attach it on the Mac that holds the certificate, and convert it there.");
         }
 
         foreach (PassphraseKey key in PassphraseKeys)
@@ -115,7 +120,8 @@ internal sealed class EncryptionHeader
         ImageException.Unsupported("The image is encrypted in the way of Mac OS X 10.3 and 10.4, which is read but not written.", remedy);
 
     private static ImageException WrongPassphrase() =>
-        new(ImageErrorId.WrongPassphrase, "The passphrase does not open the image.", remedy: "Check the passphrase; upper and lower case count.");
+        new(ImageErrorId.WrongPassphrase, "The passphrase does not open the image.",
+            remedy: "Check the passphrase; upper and lower case count.");
 
     /// <summary>Where the data begin in a file with a version 2 header; null for every other file.</summary>
     /// <param name="file">The file.</param>
@@ -124,7 +130,8 @@ internal sealed class EncryptionHeader
     {
         if (!HasSignatureV2(file)) return null;
         ulong offset = ReadStructure<EncryptionHeaderV2>(file, 0, "encryption header").DataOffset;
-        return offset <= (ulong)file.Length ? (long)offset : throw ImageException.Damaged($"The data begin at {offset}, behind the end of the file.", "encryption header at byte 0");
+        return offset <= (ulong)file.Length ? (long)offset
+            : throw ImageException.Damaged($"The data begin at {offset}, behind the end of the file.", "encryption header at byte 0");
     }
 
     /// <summary>The identifier in a version 2 header.</summary>
@@ -139,10 +146,12 @@ internal sealed class EncryptionHeader
 
     private static Guid UuidOf(in EncryptionHeaderV2 header) => new((ReadOnlySpan<byte>)header.Uuid, bigEndian: true);
 
-    private static bool HasSignatureV2(BlockStorage file) => file.Length >= sizeof(ulong) && ReadUInt64(file, 0) == EncryptionHeaderV2.SignatureValue;
+    private static bool HasSignatureV2(BlockStorage file) =>
+        file.Length >= sizeof(ulong) && ReadUInt64(file, 0) == EncryptionHeaderV2.SignatureValue;
 
     private static bool HasSignatureV1(BlockStorage file) =>
-        file.Length >= Unsafe.SizeOf<EncryptionTrailerV1>() && ReadUInt64(file, file.Length - sizeof(ulong)) == EncryptionTrailerV1.SignatureValue;
+        file.Length >= Unsafe.SizeOf<EncryptionTrailerV1>()
+            && ReadUInt64(file, file.Length - sizeof(ulong)) == EncryptionTrailerV1.SignatureValue;
 
     private static ulong ReadUInt64(BlockStorage file, long offset) => ReadStructure<UInt64BE>(file, offset, "signature");
 
@@ -163,15 +172,20 @@ internal sealed class EncryptionHeader
         EncryptionHeaderV2 header = ReadStructure<EncryptionHeaderV2>(file, 0, "encryption header");
         if (header.Version != 2) throw ImageException.Unsupported($"Encryption version {header.Version} is not known.", place: Place);
         if (header.Algorithm != EncryptionHeaderV2.CipherAes || (uint)header.KeyBits is not (128 or 256) || header.IvSize != 16)
-            throw ImageException.Unsupported($"The cipher {(uint)header.Algorithm:X8} with {header.KeyBits} bits is not known.", place: Place);
+            throw ImageException.Unsupported(
+                $"The cipher {(uint)header.Algorithm:X8} with {header.KeyBits} bits is not known.", place: Place);
         if (header.Mode != EncryptionHeaderV2.ModeCbc || header.IvAlgorithm != EncryptionHeaderV2.IvHmacSha1)
-            throw ImageException.Unsupported($"Cipher mode {header.Mode} with IVs of kind {header.IvAlgorithm} is not known.", place: Place);
-        if (header.IvKeyBits != DiskKeys.HmacKeySize * 8) throw ImageException.Unsupported($"An IV key of {header.IvKeyBits} bits is not known.", place: Place);
+            throw ImageException.Unsupported(
+                $"Cipher mode {header.Mode} with IVs of kind {header.IvAlgorithm} is not known.", place: Place);
+        if (header.IvKeyBits != DiskKeys.HmacKeySize * 8)
+            throw ImageException.Unsupported($"An IV key of {header.IvKeyBits} bits is not known.", place: Place);
         uint blockSize = header.BlockSize;
-        if (blockSize is < SectorSize or > 1 << 20 || !BitOperations.IsPow2(blockSize)) throw ImageException.Damaged($"A cipher block of {blockSize} bytes is not possible.", Place);
+        if (blockSize is < SectorSize or > 1 << 20 || !BitOperations.IsPow2(blockSize))
+            throw ImageException.Damaged($"A cipher block of {blockSize} bytes is not possible.", Place);
         if (header.DataOffset > long.MaxValue || header.DataSize > long.MaxValue || header.DataOffset % SectorSize != 0)
             throw ImageException.Damaged($"Data of {header.DataSize} bytes at byte {header.DataOffset} are not possible.", Place);
-        if (header.KeyEntryCount > MaximumKeyEntries) throw ImageException.Damaged($"{header.KeyEntryCount} ways to the keys are too many.", Place);
+        if (header.KeyEntryCount > MaximumKeyEntries)
+            throw ImageException.Damaged($"{header.KeyEntryCount} ways to the keys are too many.", Place);
 
         var keys = new List<PassphraseKey>();
         long entriesEnd = Unsafe.SizeOf<EncryptionHeaderV2>() + ((long)(uint)header.KeyEntryCount * Unsafe.SizeOf<KeyEntryV2>());
@@ -182,13 +196,15 @@ internal sealed class EncryptionHeader
             KeyEntryV2 entry = ReadStructure<KeyEntryV2>(file, at, "key entry");
             if (entry.Type != KeyEntryV2.TypePassphrase) continue;
             if (entry.Offset < (ulong)entriesEnd || entry.Offset > header.DataOffset || entry.Size > header.DataOffset - entry.Offset)
-                throw ImageException.Damaged($"A wrapped key of {entry.Size} bytes at byte {entry.Offset} is not inside the header.", $"key entry {i} at byte {at}");
+                throw ImageException.Damaged(
+                    $"A wrapped key of {entry.Size} bytes at byte {entry.Offset} is not inside the header.", $"key entry {i} at byte {at}");
             PassphraseKey key = ReadPassphraseKey(file, entry, i);
             keys.Add(key);
 
             // Of all together: whoever does not know the passphrase waits for each of them.
             if (keys.Sum(k => (long)k.Iterations) > MaximumIterations)
-                throw ImageException.Damaged($"More than {MaximumIterations} rounds of key derivation in all key entries are not possible.", $"key entry {i} at byte {at}");
+                throw ImageException.Damaged($"More than {MaximumIterations} rounds of key derivation in all key entries are not possible.",
+                    $"key entry {i} at byte {at}");
             end = Math.Max(end, (long)(ulong)entry.Offset + Unsafe.SizeOf<PassphraseKeyV2>() + key.Wrapped.Length);
         }
 
@@ -219,7 +235,8 @@ internal sealed class EncryptionHeader
             throw ImageException.Unsupported($"Key wrap in mode {key.Mode} with padding {key.Padding} is not known.", place: place);
         if ((uint)key.Iterations is 0 or > MaximumIterations)
             throw ImageException.Damaged($"{key.Iterations} rounds of key derivation are not possible.", place);
-        if (key.SaltSize > 32 || key.IvSize != TripleDesBlock) throw ImageException.Damaged("The salt or IV of a wrapped key has an impossible length.", place);
+        if (key.SaltSize > 32 || key.IvSize != TripleDesBlock)
+            throw ImageException.Damaged("The salt or IV of a wrapped key has an impossible length.", place);
         if ((uint)key.WrappedSize is 0 or > MaximumWrappedSize || key.WrappedSize % TripleDesBlock != 0
             || entry.Size < (ulong)Unsafe.SizeOf<PassphraseKeyV2>() + (uint)key.WrappedSize)
             throw ImageException.Damaged($"A wrapped key of {key.WrappedSize} bytes is not possible.", place);
@@ -228,7 +245,8 @@ internal sealed class EncryptionHeader
         if (at > file.Length - wrapped.Length) throw ImageException.Damaged("The file ends inside a wrapped key.", place);
         file.Read(at, wrapped);
         return new PassphraseKey(
-            offset, (int)(uint)key.Iterations, Layout.AsBytes(ref key.Salt)[..(int)(uint)key.SaltSize].ToArray(), Layout.AsBytes(ref key.Iv)[..TripleDesBlock].ToArray(), wrapped);
+            offset, (int)(uint)key.Iterations, Layout.AsBytes(ref key.Salt)[..(int)(uint)key.SaltSize].ToArray(),
+            Layout.AsBytes(ref key.Iv)[..TripleDesBlock].ToArray(), wrapped);
     }
 
     private static EncryptionHeader ReadV1(BlockStorage file)
@@ -242,8 +260,10 @@ internal sealed class EncryptionHeader
         if (trailer.SaltSize > 32 || trailer.WrappedAesKeySize > 296 || trailer.WrappedHmacKeySize > 300)
             throw ImageException.Damaged("A field of the encryption trailer is longer than its room.", place);
         if (trailer.Algorithm != EncryptionHeaderV2.CipherAes || (uint)trailer.KeyBits is not (128 or 256))
-            throw ImageException.Unsupported($"The cipher {(uint)trailer.Algorithm:X8} with {trailer.KeyBits} bits is not known.", place: place);
-        if (trailer.Mode != EncryptionHeaderV2.ModeCbc) throw ImageException.Unsupported($"Cipher mode {trailer.Mode} is not known.", place: place);
+            throw ImageException.Unsupported(
+                $"The cipher {(uint)trailer.Algorithm:X8} with {trailer.KeyBits} bits is not known.", place: place);
+        if (trailer.Mode != EncryptionHeaderV2.ModeCbc)
+            throw ImageException.Unsupported($"Cipher mode {trailer.Mode} is not known.", place: place);
         if ((uint)trailer.BlockSize is < SectorSize or > 1 << 20 || !BitOperations.IsPow2((uint)trailer.BlockSize))
             throw ImageException.Damaged($"A cipher block of {trailer.BlockSize} bytes is not possible.", place);
         return new EncryptionHeader
@@ -259,7 +279,9 @@ internal sealed class EncryptionHeader
 
     private static DiskKeys? UnlockV1(EncryptionTrailerV1 trailer, int keySize, Passphrase passphrase, CancellationToken cancellation)
     {
-        byte[] derived = Derive(passphrase, Layout.AsBytes(ref trailer.Salt)[..(int)(uint)trailer.SaltSize], (int)(uint)trailer.Iterations, cancellation);
+        byte[] derived =
+            Derive(passphrase, Layout.AsBytes(ref trailer.Salt)[..(int)(uint)trailer.SaltSize], (int)(uint)trailer.Iterations,
+                cancellation);
         byte[]? aes = null;
         byte[]? hmac = null;
         try
@@ -267,7 +289,8 @@ internal sealed class EncryptionHeader
             aes = UnwrapV1(derived, Layout.AsBytes(ref trailer.WrappedAesKey)[..(int)(uint)trailer.WrappedAesKeySize]);
             hmac = UnwrapV1(derived, Layout.AsBytes(ref trailer.WrappedHmacKey)[..(int)(uint)trailer.WrappedHmacKeySize]);
 
-            // The length that was unwrapped is another witness of the key's: a key cut short deciphers to noise, and nothing else would tell.
+            // The length that was unwrapped is another witness of the key's: a key cut short deciphers to noise, and nothing else would
+            // tell.
             return aes?.Length == LengthSize + keySize && hmac?.Length == LengthSize + DiskKeys.HmacKeySize
                 ? new DiskKeys(aes.AsSpan(LengthSize, keySize), hmac.AsSpan(LengthSize, DiskKeys.HmacKeySize))
                 : null;
@@ -341,7 +364,8 @@ internal sealed class EncryptionHeader
         }
         catch (CryptographicException)
         {
-            // Padding that does not fit (or, once in ages, a weak derived key): not the passphrase. Or a damaged padding behind the real keys.
+            // Padding that does not fit (or, once in ages, a weak derived key): not the passphrase. Or a damaged padding behind the real
+            // keys.
             CryptographicOperations.ZeroMemory(plain);
             return null;
         }

@@ -3,7 +3,8 @@ using CCImage.Storage;
 
 namespace CCImage.Encryption;
 
-/// <summary>Judges the header of an encrypted file, or the token of an encrypted bundle. No checksum covers it: what is wrong shows by its fields alone.</summary>
+/// <summary>Judges the header of an encrypted file, or the token of an encrypted bundle. No checksum covers it: what is wrong shows by its
+/// fields alone.</summary>
 internal static class EncryptionHeaderChecker
 {
     /// <summary>Judges it.</summary>
@@ -25,12 +26,14 @@ internal static class EncryptionHeaderChecker
         }
 
         if (!isToken && (header.DataOffset > file.Length || header.DataSize > file.Length - header.DataOffset))
-            findings.Damaged(What, $"{header.DataSize} bytes of data should begin at byte {header.DataOffset}, and the file has {file.Length}: the end is missing.", "encryption header");
+            findings.Damaged(What, $"{header.DataSize} bytes of data should begin at byte {header.DataOffset}, and the file has "
+                + $"{file.Length}: the end is missing.", "encryption header");
         else if (!isToken && header.DataOffset < header.HeaderEnd)
             findings.Damaged(What, $"The data begin at byte {header.DataOffset}, inside the header.", "encryption header");
         else if (isToken && header.HeaderEnd > file.Length)
             findings.Damaged(What, "The token ends inside a wrapped key.", "token");
         else
-            findings.Ok(What, $"Its fields make sense: version {header.Version}, AES-{header.KeyBits}, blocks of {header.BlockSize} bytes.");
+            findings.Ok(
+                What, $"Its fields make sense: version {header.Version}, AES-{header.KeyBits}, blocks of {header.BlockSize} bytes.");
     }
 }

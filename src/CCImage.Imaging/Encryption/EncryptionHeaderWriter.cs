@@ -7,8 +7,8 @@ using CCImage.Storage;
 namespace CCImage.Encryption;
 
 /// <summary>
-/// Makes headers of version 2 as the newest samples have them, and wraps existing keys under another passphrase. Keys, salts and IVs come from the
-/// system's generator, never from a recipe: two images are never encrypted alike.
+/// Makes headers of version 2 as the newest samples have them, and wraps existing keys under another passphrase. Keys, salts and IVs come
+/// from the system's generator, never from a recipe: two images are never encrypted alike.
 /// </summary>
 internal static class EncryptionHeaderWriter
 {
@@ -107,7 +107,8 @@ internal static class EncryptionHeaderWriter
     /// <param name="newPassphrase">Is to open it.</param>
     /// <param name="iterations">As for <see cref="Create"/>.</param>
     /// <returns>The bytes that changed: first and length.</returns>
-    /// <exception cref="ImageException">As <see cref="EncryptionHeader.Read"/> and <see cref="EncryptionHeader.Unlock"/>; version 1.</exception>
+    /// <exception cref="ImageException">As <see cref="EncryptionHeader.Read"/> and <see cref="EncryptionHeader.Unlock"/>; version
+    /// 1.</exception>
     public static (int Offset, int Length) Rewrap(byte[] header, Passphrase oldPassphrase, Passphrase newPassphrase, int? iterations)
     {
         EncryptionHeader parsed = EncryptionHeader.Read(new MemoryStorage(header));

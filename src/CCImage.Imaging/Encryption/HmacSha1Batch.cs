@@ -7,8 +7,8 @@ using System.Security.Cryptography;
 namespace CCImage.Encryption;
 
 /// <summary>
-/// HMAC-SHA1 of many 32-bit numbers under one key, eight at a time: what the IVs of an encrypted image are made of. Both message blocks that
-/// depend on the key alone are hashed once; a number then costs two SHA-1 rounds instead of four and no call into the platform.
+/// HMAC-SHA1 of many 32-bit numbers under one key, eight at a time: what the IVs of an encrypted image are made of. Both message blocks
+/// that depend on the key alone are hashed once; a number then costs two SHA-1 rounds instead of four and no call into the platform.
 /// Sources: FIPS 180-4 (SHA-1), RFC 2104 (HMAC). The platform's own HMAC is the reference the tests compare with.
 /// </summary>
 internal sealed class HmacSha1Batch : IDisposable

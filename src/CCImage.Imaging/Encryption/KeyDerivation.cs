@@ -4,8 +4,8 @@ using System.Security.Cryptography;
 namespace CCImage.Encryption;
 
 /// <summary>
-/// PBKDF2 with HMAC-SHA1 (RFC 8018). The platform's own cannot be stopped: what takes it longer than a moment, as only a header that was made to hang
-/// its reader asks for, is done here round by round.
+/// PBKDF2 with HMAC-SHA1 (RFC 8018). The platform's own cannot be stopped: what takes it longer than a moment, as only a header that was
+/// made to hang its reader asks for, is done here round by round.
 /// </summary>
 internal static class KeyDerivation
 {
@@ -23,7 +23,8 @@ internal static class KeyDerivation
     /// <param name="cancellation">Ends it.</param>
     /// <param name="mostUnstoppable">Rounds that are left to the platform.</param>
     public static void Derive(
-        ReadOnlySpan<byte> passphrase, ReadOnlySpan<byte> salt, Span<byte> key, int rounds, CancellationToken cancellation, int mostUnstoppable = MostUnstoppable)
+        ReadOnlySpan<byte> passphrase, ReadOnlySpan<byte> salt, Span<byte> key, int rounds, CancellationToken cancellation,
+        int mostUnstoppable = MostUnstoppable)
     {
         cancellation.ThrowIfCancellationRequested();
         if (rounds <= mostUnstoppable)

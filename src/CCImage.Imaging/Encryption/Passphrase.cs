@@ -9,8 +9,8 @@ namespace CCImage.Encryption;
 /// A passphrase for the time it is needed: its UTF-8 bytes (no newline, no terminator) in pinned memory that is zeroed when disposed.
 /// It never becomes a <see cref="string"/>.
 /// <para>
-/// The key derived last is kept beside it: a job opens an image several times, and deriving takes a quarter of a second on purpose. Whoever could read
-/// the one could read the other.
+/// The key derived last is kept beside it: a job opens an image several times, and deriving takes a quarter of a second on purpose. Whoever
+/// could read the one could read the other.
 /// </para>
 /// </summary>
 public sealed class Passphrase : IDisposable, IEquatable<Passphrase>

@@ -5,8 +5,8 @@ using CCImage.Binary;
 namespace CCImage.FileSystems;
 
 /// <summary>
-/// Reads allocation bitmaps, 1 for used, a word at a time: runs of clear bits over the boundaries of the pieces in which a bitmap is read. It costs
-/// as much as reading the bytes, whatever they claim to describe, as soon as short runs are of no use any more.
+/// Reads allocation bitmaps, 1 for used, a word at a time: runs of clear bits over the boundaries of the pieces in which a bitmap is read.
+/// It costs as much as reading the bytes, whatever they claim to describe, as soon as short runs are of no use any more.
 /// </summary>
 /// <param name="isHighFirst">Whether the first block is the most significant bit of its byte (HFS+), or the least (APFS, exFAT).</param>
 internal sealed class BitmapScan(bool isHighFirst)
@@ -125,12 +125,14 @@ internal sealed class BitmapScan(bool isHighFirst)
     }
 
     // Zeros from a bit on.
-    private int CountEqual(ulong word, int at) => isHighFirst ? BitOperations.LeadingZeroCount(word << at) : BitOperations.TrailingZeroCount(word >> at);
+    private int CountEqual(ulong word, int at) =>
+        isHighFirst ? BitOperations.LeadingZeroCount(word << at) : BitOperations.TrailingZeroCount(word >> at);
 
     // What is missing at the end counts as used: it is no part of the bitmap, and of what follows the next piece tells.
     private ulong ReadWord(ReadOnlySpan<byte> bits)
     {
-        if (bits.Length >= sizeof(ulong)) return isHighFirst ? BinaryPrimitives.ReadUInt64BigEndian(bits) : BinaryPrimitives.ReadUInt64LittleEndian(bits);
+        if (bits.Length >= sizeof(ulong))
+            return isHighFirst ? BinaryPrimitives.ReadUInt64BigEndian(bits) : BinaryPrimitives.ReadUInt64LittleEndian(bits);
         Span<byte> padded = stackalloc byte[sizeof(ulong)];
         padded.Fill(0xFF);
         bits.CopyTo(padded);
@@ -138,5 +140,6 @@ internal sealed class BitmapScan(bool isHighFirst)
     }
 
     // The first bits of a word.
-    private ulong First(int count) => count == 0 ? 0 : isHighFirst ? ulong.MaxValue << (WordBits - count) : ulong.MaxValue >> (WordBits - count);
+    private ulong First(int count) =>
+        count == 0 ? 0 : isHighFirst ? ulong.MaxValue << (WordBits - count) : ulong.MaxValue >> (WordBits - count);
 }

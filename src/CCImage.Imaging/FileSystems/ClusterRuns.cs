@@ -2,7 +2,8 @@ using CCImage.Storage;
 
 namespace CCImage.FileSystems;
 
-/// <summary>What file systems that count in clusters from 2 (FAT, exFAT) have in common: runs of free clusters as ranges of the volume.</summary>
+/// <summary>What file systems that count in clusters from 2 (FAT, exFAT) have in common: runs of free clusters as ranges of the
+/// volume.</summary>
 internal static class ClusterRuns
 {
     /// <summary>Number of the first cluster; 0 and 1 do not exist.</summary>

@@ -7,10 +7,11 @@ using CCImage.Storage;
 namespace CCImage.FileSystems;
 
 /// <summary>
-/// A file that the file system keeps compressed: flag UF_COMPRESSED, and the attribute <c>com.apple.decmpfs</c> with a header and, for small
-/// files, the content; for others the content lies in the resource fork, in blocks of 64 KiB. Source: what Apple's public sources say of
-/// <c>decmpfs_disk_header</c>; the block tables and the marks of stored blocks as other readers agree on them. Read are the types 1 (stored), 3 and 4
-/// (zlib), 7 and 8 (LZVN), 9 and 10 (stored), 11 and 12 (LZFSE); each pair in the attribute and in the resource fork.
+/// A file that the file system keeps compressed: flag UF_COMPRESSED, and the attribute <c>com.apple.decmpfs</c> with a header and, for
+/// small files, the content; for others the content lies in the resource fork, in blocks of 64 KiB. Source: what Apple's public sources say
+/// of
+/// <c>decmpfs_disk_header</c>; the block tables and the marks of stored blocks as other readers agree on them. Read are the types 1
+/// (stored), 3 and 4 (zlib), 7 and 8 (LZVN), 9 and 10 (stored), 11 and 12 (LZFSE); each pair in the attribute and in the resource fork.
 /// </summary>
 internal sealed class CompressedFile
 {
@@ -52,23 +53,27 @@ internal sealed class CompressedFile
         return size <= long.MaxValue ? new(BinaryPrimitives.ReadUInt32LittleEndian(header[4..]), (long)size, value) : null;
     }
 
-    /// <summary>The error for a file that is marked as compressed, and what says how is lost: it is not as empty as its data fork.</summary>
+    /// <summary>The error for a file that is marked as compressed, and what says how is lost: it is not as empty as its data
+    /// fork.</summary>
     /// <param name="place">What errors call it.</param>
     public static ImageException HeaderLost(string place) =>
-        ImageException.Damaged($"The file is compressed by the file system, and the attribute {AttributeName} that leads to its content is missing or damaged.", place);
+        ImageException.Damaged($"The file is compressed by the file system, and the attribute {AttributeName} that leads to its content is "
+            + $"missing or damaged.", place);
 
     /// <summary>Opens the content.</summary>
     /// <param name="resourceFork">The resource fork, where <see cref="IsInResourceFork"/>.</param>
     /// <param name="openValue">Opens the value of the attribute, which has at most <see cref="MaximumAttributeSize"/> bytes.</param>
     /// <param name="place">What errors call it.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.UnsupportedFormat"/> for other methods; <see cref="ImageErrorId.ImageDamaged"/>.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.UnsupportedFormat"/> for other methods;
+    /// <see cref="ImageErrorId.ImageDamaged"/>.</exception>
     public BlockStorage Open(BlockStorage? resourceFork, Func<BlockStorage> openValue, Func<string> place)
     {
         switch (_type)
         {
             case 1 or 3 or 7 or 9 or 11:
                 byte[] value = _value ?? ReadValue(openValue);
-                if (Size > (_type == 1 ? value.Length - HeaderSize : BlockSize)) throw ImageException.Damaged($"A compressed file in an attribute claims {Size} bytes.", place());
+                if (Size > (_type == 1 ? value.Length - HeaderSize : BlockSize))
+                    throw ImageException.Damaged($"A compressed file in an attribute claims {Size} bytes.", place());
                 byte[] content = new byte[Size];
                 if (_type == 1) value.AsSpan(HeaderSize, content.Length).CopyTo(content);
                 else Decode(_type, value.AsSpan(HeaderSize), content, place);
@@ -107,7 +112,8 @@ internal sealed class CompressedFile
         if (source.IsEmpty) throw ImageException.Damaged("A block of a compressed file is missing.", place());
         if (IsStored(type, source[0]))
         {
-            if (source.Length - 1 < target.Length) throw ImageException.Damaged("A stored block of a compressed file is too short.", place());
+            if (source.Length - 1 < target.Length)
+                throw ImageException.Damaged("A stored block of a compressed file is too short.", place());
             source.Slice(1, target.Length).CopyTo(target);
             return;
         }
@@ -149,9 +155,9 @@ internal sealed class CompressedFile
         throw ImageException.Damaged("A block of a compressed file is cut short.", place());
     }
 
-    // Resource fork, zlib: a header of four big-endian words (offset of the data first), a big-endian length, then, all little-endian, the number
-    // of blocks and offset and length of each, counted from that number. The other methods: the little-endian offsets of the blocks and of the end
-    // of the last, counted from the fork's begin, and nothing else before the blocks.
+    // Resource fork, zlib: a header of four big-endian words (offset of the data first), a big-endian length, then, all little-endian, the
+    // number of blocks and offset and length of each, counted from that number. The other methods: the little-endian offsets of the blocks
+    // and of the end of the last, counted from the fork's begin, and nothing else before the blocks.
     private sealed class CompressedFork : BlockStorage
     {
         private readonly Lock _reading = new();
@@ -193,7 +199,8 @@ internal sealed class CompressedFile
         {
             if (number == _blockNumber) return;
             (long offset, long length) = Find(number);
-            if (length is < 0 or > 2 * BlockSize || offset > _fork.Length - length) throw ImageException.Damaged($"Block {number} of a compressed file is out of bounds.", _place());
+            if (length is < 0 or > 2 * BlockSize || offset > _fork.Length - length)
+                throw ImageException.Damaged($"Block {number} of a compressed file is out of bounds.", _place());
             byte[] bytes = new byte[length];
             _fork.Read(offset, bytes);
             _blockNumber = -1;

@@ -28,7 +28,8 @@ internal sealed class ContentLosses
             int at = ranges.FindIndex(r => r.To >= from);
             if (at < 0) at = ranges.Count;
             int end = at;
-            for (; end < ranges.Count && ranges[end].From <= to; end++) (from, to) = (Math.Min(from, ranges[end].From), Math.Max(to, ranges[end].To));
+            for (; end < ranges.Count && ranges[end].From <= to; end++)
+                (from, to) = (Math.Min(from, ranges[end].From), Math.Max(to, ranges[end].To));
             ranges.RemoveRange(at, end - at);
             ranges.Insert(at, (from, to));
             if (ranges.Count > MostRanges) ranges.RemoveAt(0);

@@ -2,7 +2,8 @@ using CCImage.Sources;
 
 namespace CCImage.FileSystems;
 
-/// <summary>A volume of a file system that keeps no numbers of its files and folders: they are counted, as long as that is little work.</summary>
+/// <summary>A volume of a file system that keeps no numbers of its files and folders: they are counted, as long as that is little
+/// work.</summary>
 internal abstract class CountedVolume : FileSystemVolume
 {
     // Directories of some ten thousand files: of a compressed image every piece may be in another chunk.
@@ -25,7 +26,8 @@ internal abstract class CountedVolume : FileSystemVolume
     public sealed override bool HasReadableTree(int index) => true;
 
     /// <inheritdoc/>
-    public sealed override SourceTree ReadTree(int index = 0, CancellationToken cancellation = default) => TryReadTree(long.MaxValue, cancellation)!;
+    public sealed override SourceTree ReadTree(int index = 0, CancellationToken cancellation = default) =>
+        TryReadTree(long.MaxValue, cancellation)!;
 
     /// <summary>Reads the tree of files.</summary>
     /// <param name="mostBytes">How much of directories is read.</param>

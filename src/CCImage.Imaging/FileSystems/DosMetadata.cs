@@ -22,7 +22,8 @@ internal static class DosMetadata
 
     /// <summary>Permissions, as systems show them that know owners.</summary>
     /// <param name="attributes">The attributes.</param>
-    public static uint ModeOf(ushort attributes) => (attributes & Directory) != 0 ? 0x1EDu : (attributes & ReadOnly) != 0 ? 0x124u : 0x1A4u; // 0755, 0444, 0644
+    // 0755, 0444, 0644
+    public static uint ModeOf(ushort attributes) => (attributes & Directory) != 0 ? 0x1EDu : (attributes & ReadOnly) != 0 ? 0x124u : 0x1A4u;
 
     /// <summary>BSD flags.</summary>
     /// <param name="attributes">The attributes.</param>
@@ -35,9 +36,14 @@ internal static class DosMetadata
     /// <param name="offset">What it is ahead of UTC; null for this machine's local time.</param>
     public static UnixTime TimeOf(ushort date, ushort time, byte hundredths = 0, TimeSpan? offset = null)
     {
-        int year = 1980 + (date >> 9), month = (date >> 5) & 15, day = date & 31, hour = time >> 11, minute = (time >> 5) & 63, second = (time & 31) * 2;
-        if (month is < 1 or > 12 || day < 1 || day > DateTime.DaysInMonth(year, month) || hour > 23 || minute > 59 || second > 58 || hundredths > 199) return UnixTime.None;
+        int year = 1980 + (date >> 9), month = (date >> 5) & 15, day = date & 31, hour = time >> 11, minute = (time >> 5) & 63,
+            second = (time & 31) * 2;
+        if (month is < 1 or > 12 || day < 1 || day > DateTime.DaysInMonth(year, month) || hour > 23 || minute > 59 || second > 58
+            || hundredths > 199) return UnixTime.None;
         var local = new DateTime(year, month, day, hour, minute, second, DateTimeKind.Utc);
-        return UnixTime.From(new DateTimeOffset(local.AddMilliseconds(hundredths * 10) - (offset ?? TimeZoneInfo.Local.GetUtcOffset(DateTime.SpecifyKind(local, DateTimeKind.Unspecified)))));
+        return UnixTime.From(
+            new DateTimeOffset(
+            local.AddMilliseconds(
+            hundredths * 10) - (offset ?? TimeZoneInfo.Local.GetUtcOffset(DateTime.SpecifyKind(local, DateTimeKind.Unspecified)))));
     }
 }

@@ -5,8 +5,8 @@ using CCImage.Storage;
 namespace CCImage.FileSystems;
 
 /// <summary>
-/// File systems that are told by name and not read. Sources of the signatures: ECMA-119 (ISO 9660), ECMA-167 (UDF), the documentation of Linux for ext2 to
-/// ext4 and of util-linux for swap space, the documentation of libfvde (CoreStorage) and libbde (BitLocker).
+/// File systems that are told by name and not read. Sources of the signatures: ECMA-119 (ISO 9660), ECMA-167 (UDF), the documentation of
+/// Linux for ext2 to ext4 and of util-linux for swap space, the documentation of libfvde (CoreStorage) and libbde (BitLocker).
 /// </summary>
 internal static class ForeignVolumes
 {
@@ -28,7 +28,8 @@ internal static class ForeignVolumes
     private static RecognisedVolume? TryOpenCoreStorage(BlockStorage window)
     {
         if (Read(window, 0, SectorSize) is not { } header) return null;
-        bool isHeader = BinaryPrimitives.ReadUInt16LittleEndian(header.AsSpan(8)) == 1 && BinaryPrimitives.ReadUInt16LittleEndian(header.AsSpan(10)) == 0x10
+        bool isHeader = BinaryPrimitives.ReadUInt16LittleEndian(header.AsSpan(8)) == 1
+            && BinaryPrimitives.ReadUInt16LittleEndian(header.AsSpan(10)) == 0x10
             && header.AsSpan(88).StartsWith("CS"u8) && BinaryPrimitives.ReadUInt16LittleEndian(header.AsSpan(90)) == 1;
         return isHeader ? new(VolumeKind.CoreStorage, "", window.Length) : null;
     }
@@ -44,7 +45,8 @@ internal static class ForeignVolumes
             if (identifier.SequenceEqual("CD001"u8))
             {
                 if (sector[0] != 1) continue;
-                ulong blocks = BinaryPrimitives.ReadUInt32LittleEndian(sector.AsSpan(80)), size = BinaryPrimitives.ReadUInt16LittleEndian(sector.AsSpan(128));
+                ulong blocks = BinaryPrimitives.ReadUInt32LittleEndian(sector.AsSpan(80)),
+                    size = BinaryPrimitives.ReadUInt16LittleEndian(sector.AsSpan(128));
                 return new(VolumeKind.Iso9660, Encoding.Latin1.GetString(sector, 40, 32).TrimEnd(' ', '\0'), Clamp(blocks * size, window));
             }
 
@@ -58,12 +60,16 @@ internal static class ForeignVolumes
     private static RecognisedVolume? TryOpenExt(BlockStorage window)
     {
         if (Read(window, 1024, 1024) is not { } superblock) return null;
-        uint inodes = BinaryPrimitives.ReadUInt32LittleEndian(superblock), blocks = BinaryPrimitives.ReadUInt32LittleEndian(superblock.AsSpan(4));
-        uint shift = BinaryPrimitives.ReadUInt32LittleEndian(superblock.AsSpan(24)), perGroup = BinaryPrimitives.ReadUInt32LittleEndian(superblock.AsSpan(40));
-        if (BinaryPrimitives.ReadUInt16LittleEndian(superblock.AsSpan(56)) != 0xEF53 || inodes == 0 || perGroup == 0 || shift > 6) return null;
+        uint inodes = BinaryPrimitives.ReadUInt32LittleEndian(superblock),
+            blocks = BinaryPrimitives.ReadUInt32LittleEndian(superblock.AsSpan(4));
+        uint shift = BinaryPrimitives.ReadUInt32LittleEndian(superblock.AsSpan(24)),
+            perGroup = BinaryPrimitives.ReadUInt32LittleEndian(superblock.AsSpan(40));
+        if (BinaryPrimitives.ReadUInt16LittleEndian(superblock.AsSpan(56)) != 0xEF53 || inodes == 0 || perGroup == 0 || shift > 6)
+            return null;
         ReadOnlySpan<byte> name = superblock.AsSpan(120, 16);
         int end = name.IndexOf((byte)0);
-        return new(VolumeKind.Ext, Encoding.UTF8.GetString(end < 0 ? name : name[..end]), Clamp((UInt128)blocks << (int)(10 + shift), window));
+        return new(VolumeKind.Ext, Encoding.UTF8.GetString(end < 0 ? name : name[..end]),
+            Clamp((UInt128)blocks << (int)(10 + shift), window));
     }
 
     // The signature is at the end of the first page, whose size is the machine's.
@@ -71,7 +77,8 @@ internal static class ForeignVolumes
     {
         foreach (int page in (ReadOnlySpan<int>)[4096, 16384, 65536])
         {
-            if (Read(window, page - 10, 10) is { } signature && signature.AsSpan().SequenceEqual("SWAPSPACE2"u8)) return new(VolumeKind.LinuxSwap, "", window.Length);
+            if (Read(window, page - 10, 10) is { } signature && signature.AsSpan().SequenceEqual("SWAPSPACE2"u8))
+                return new(VolumeKind.LinuxSwap, "", window.Length);
         }
 
         return null;

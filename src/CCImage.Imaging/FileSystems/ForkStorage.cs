@@ -72,7 +72,8 @@ internal sealed class ForkStorage : BlockStorage
             if (_offsets[run] == Hole) yield return new(offset, count, ExtentKind.Zero);
             else
             {
-                foreach (StorageExtent extent in _volume.GetExtents(offset - shift, count)) yield return extent with { Offset = extent.Offset + shift };
+                foreach (StorageExtent extent in _volume.GetExtents(offset - shift, count))
+                    yield return extent with { Offset = extent.Offset + shift };
             }
 
             offset += count;

@@ -4,9 +4,9 @@ using CCImage.Storage;
 namespace CCImage.FileSystems;
 
 /// <summary>
-/// A question for free space. A bitmap of a few stored bytes can describe thousands of millions of runs, so that not all of them can be kept: when
-/// there are too many, the shorter ones are given up, step by step, and whoever looks for runs learns how short they may be. What is given up
-/// counts as in use: what is not certain is not free.
+/// A question for free space. A bitmap of a few stored bytes can describe thousands of millions of runs, so that not all of them can be
+/// kept: when there are too many, the shorter ones are given up, step by step, and whoever looks for runs learns how short they may be.
+/// What is given up counts as in use: what is not certain is not free.
 /// </summary>
 /// <param name="cancellation">Ends it.</param>
 internal sealed class FreeSpaceQuery(CancellationToken cancellation = default)

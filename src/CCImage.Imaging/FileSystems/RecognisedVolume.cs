@@ -28,15 +28,22 @@ internal sealed class RecognisedVolume(VolumeKind kind, string name, long capaci
     {
         (string what, string remedy) = kind switch
         {
-            VolumeKind.Hfs => ("classic HFS (of before 1998)", "Attach the image on a Mac with macOS 10.14 or older and copy the files there, or read them with hfsutils."),
-            VolumeKind.Iso9660 or VolumeKind.Udf => ($"{(kind == VolumeKind.Udf ? "UDF" : "ISO 9660")}, the file system of optical discs", "Attach the image and copy the files there, or extract them with 7-Zip or bsdtar."),
+            VolumeKind.Hfs =>
+                ("classic HFS (of before 1998)",
+                    "Attach the image on a Mac with macOS 10.14 or older and copy the files there, or read them with hfsutils."),
+            VolumeKind.Iso9660 or VolumeKind.Udf =>
+                ($"{(kind == VolumeKind.Udf ? "UDF" : "ISO 9660")}, the file system of optical discs",
+                    "Attach the image and copy the files there, or extract them with 7-Zip or bsdtar."),
             VolumeKind.Ntfs => ("NTFS", "Attach the image where NTFS is read and copy the files there, or extract them with 7-Zip."),
             VolumeKind.Ext => ("ext2, ext3 or ext4", "Attach the image on Linux and copy the files there, or extract them with 7-Zip."),
             VolumeKind.LinuxSwap => ("swap space of Linux", "It holds no files: choose another volume."),
-            VolumeKind.CoreStorage => ("CoreStorage (FileVault or a Fusion drive of before APFS)", "Attach the image on a Mac, unlock the volume and copy the files there."),
+            VolumeKind.CoreStorage =>
+                ("CoreStorage (FileVault or a Fusion drive of before APFS)",
+                    "Attach the image on a Mac, unlock the volume and copy the files there."),
             VolumeKind.BitLocker => ("encrypted by BitLocker", "Attach the image on Windows, unlock the volume and copy the files there."),
             _ => (kind.ToString(), "Attach the image where such volumes are read, and copy the files there."),
         };
-        return ImageException.Unsupported($"The volume{(name.Length == 0 ? "" : $" '{name}'")} is {what}, whose files this version does not read.", remedy);
+        return ImageException.Unsupported(
+            $"The volume{(name.Length == 0 ? "" : $" '{name}'")} is {what}, whose files this version does not read.", remedy);
     }
 }

@@ -4,8 +4,8 @@ using CCImage.Sources;
 namespace CCImage.FileSystems;
 
 /// <summary>
-/// Collects what a tree of files lacks, while it is read. Damage repeats itself: the first ones are kept, the others counted, so that memory stays bounded
-/// whatever the volume holds.
+/// Collects what a tree of files lacks, while it is read. Damage repeats itself: the first ones are kept, the others counted, so that
+/// memory stays bounded whatever the volume holds.
 /// </summary>
 internal sealed class TreeOmissions
 {
@@ -24,24 +24,28 @@ internal sealed class TreeOmissions
     /// <summary>What was collected; the last one sums up what was too much.</summary>
     public IReadOnlyList<ImagingWarning> ToList() => Count <= _kept.Count
         ? [.. _advice, .. _kept]
-        : [.. _advice, .. _kept, new(ImagingWarningKind.SourceSkipped, null, $"{Count - _kept.Count} further entries and attributes were left out.")];
+        : [.. _advice, .. _kept,
+            new(ImagingWarningKind.SourceSkipped, null, $"{Count - _kept.Count} further entries and attributes were left out.")];
 
     /// <summary>Takes an entry that is left out.</summary>
     /// <param name="path">Makes its path in the volume, as far as it is known; not called when it is not kept.</param>
     /// <param name="fault">Why.</param>
-    public void LeaveOut(Func<string?> path, ImageException fault) => Add(ImagingWarningKind.SourceSkipped, path, () => $"It was left out: {Describe(fault)}");
+    public void LeaveOut(Func<string?> path, ImageException fault) =>
+        Add(ImagingWarningKind.SourceSkipped, path, () => $"It was left out: {Describe(fault)}");
 
     /// <summary>Takes metadata that an entry lacks.</summary>
     /// <param name="path">As there.</param>
     /// <param name="what">What is lost, in half a sentence ("An attribute").</param>
     /// <param name="fault">Why.</param>
-    public void Lose(Func<string?> path, string what, ImageException fault) => Add(ImagingWarningKind.MetadataLost, path, () => $"{what} is lost: {Describe(fault)}");
+    public void Lose(Func<string?> path, string what, ImageException fault) =>
+        Add(ImagingWarningKind.MetadataLost, path, () => $"{what} is lost: {Describe(fault)}");
 
     /// <summary>Takes something that is worth knowing and not missing.</summary>
     /// <param name="message">A sentence.</param>
     public void Advise(string message) => _advice.Add(new(ImagingWarningKind.Advice, null, message));
 
-    /// <summary>The path of an entry, or of one that its folder lacks. Of a very long one the end: a chain of many thousand folders must not fill the memory.</summary>
+    /// <summary>The path of an entry, or of one that its folder lacks. Of a very long one the end: a chain of many thousand folders must
+    /// not fill the memory.</summary>
     /// <param name="entry">The entry, or the folder.</param>
     /// <param name="name">The name that the folder lacks.</param>
     public static string PathOf(SourceEntry entry, string? name = null)

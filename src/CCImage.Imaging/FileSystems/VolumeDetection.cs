@@ -38,7 +38,8 @@ internal static class VolumeDetection
             return new RecognisedVolume(kind, "", window.Length);
         }
 
-        return TryOpenHfs(window) ?? TryOpenByBootSector(window, ref fault) ?? ForeignVolumes.TryOpen(window) ?? new RecognisedVolume(VolumeKind.Unknown, "", window.Length);
+        return TryOpenHfs(window) ?? TryOpenByBootSector(window, ref fault) ?? ForeignVolumes.TryOpen(window)
+            ?? new RecognisedVolume(VolumeKind.Unknown, "", window.Length);
     }
 
     private static RecognisedVolume? TryOpenHfs(BlockStorage window)
@@ -50,7 +51,8 @@ internal static class VolumeDetection
         if (header.Signature != HfsPlusConstants.SignatureHfs || header.BlockSize == 0 || header.BlockSize % BootSize != 0) return null;
         ReadOnlySpan<byte> name = header.Name;
         int length = Math.Min(name[0], (byte)27);
-        return new(VolumeKind.Hfs, Encoding.Latin1.GetString(name.Slice(1, length)), Clamp((ulong)(ushort)header.BlockCount * header.BlockSize, 1, window));
+        return new(VolumeKind.Hfs, Encoding.Latin1.GetString(name.Slice(1, length)),
+            Clamp((ulong)(ushort)header.BlockCount * header.BlockSize, 1, window));
     }
 
     private static FileSystemVolume? TryOpenByBootSector(BlockStorage window, ref ImageException? fault)
@@ -60,11 +62,18 @@ internal static class VolumeDetection
         window.Read(0, boot);
         if (boot[510] != 0x55 || boot[511] != 0xAA) return null;
         if (ExFatVolume.IsMatch(boot))
-            return OpenOr(new(VolumeKind.ExFat, "", Clamp(BinaryPrimitives.ReadUInt64LittleEndian(boot.AsSpan(72)), 1UL << Math.Min((int)boot[108], 12), window)), () => ExFatVolume.Open(window), ref fault);
+            return OpenOr(
+                new(VolumeKind.ExFat, "",
+                Clamp(BinaryPrimitives.ReadUInt64LittleEndian(boot.AsSpan(72)), 1UL << Math.Min((int)boot[108], 12), window)), () =>
+                ExFatVolume.Open(window), ref fault);
         if (boot.AsSpan(3).StartsWith("NTFS    "u8))
-            return new RecognisedVolume(VolumeKind.Ntfs, "", Clamp(BinaryPrimitives.ReadUInt64LittleEndian(boot.AsSpan(40)), BinaryPrimitives.ReadUInt16LittleEndian(boot.AsSpan(11)), window));
+            return new RecognisedVolume(
+                VolumeKind.Ntfs, "",
+                Clamp(BinaryPrimitives.ReadUInt64LittleEndian(boot.AsSpan(40)), BinaryPrimitives.ReadUInt16LittleEndian(boot.AsSpan(11)),
+                window));
         if (FatGeometry.TryRead(boot) is not { } fat) return null;
-        return OpenOr(new(fat.Kind, fat.BootLabel, Math.Min(fat.CapacityBytes, window.Length)), () => FatVolume.Open(window, fat), ref fault);
+        return OpenOr(
+            new(fat.Kind, fat.BootLabel, Math.Min(fat.CapacityBytes, window.Length)), () => FatVolume.Open(window, fat), ref fault);
     }
 
     // Recognised, but broken: as with HFS+, it is listed, nothing of it is free, and whoever checks it hears why.
@@ -81,5 +90,6 @@ internal static class VolumeDetection
         }
     }
 
-    private static long Clamp(ulong count, ulong unit, BlockStorage window) => (long)UInt128.Min((UInt128)count * unit, (UInt128)(ulong)window.Length);
+    private static long Clamp(ulong count, ulong unit, BlockStorage window) =>
+        (long)UInt128.Min((UInt128)count * unit, (UInt128)(ulong)window.Length);
 }

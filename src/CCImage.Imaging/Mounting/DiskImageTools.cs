@@ -13,10 +13,10 @@ namespace CCImage.Mounting;
 internal sealed record AttachOptions(string Path, bool ReadOnly, bool NoBrowse);
 
 /// <summary>
-/// The two programs of macOS that attach images. <c>hdiutil</c> (its manual page: hdiutil(1)) is there on all systems up to now, proved by years, and
-/// deprecated from macOS 27 on. <c>diskutil image attach</c> is the one of newer systems, and comes first from macOS 27 on; which of its options a system
-/// has is read from its own help, because they came one by one. Where it fails, <c>hdiutil</c> is tried once. Passphrases go to <c>hdiutil</c> as long
-/// as there is one: how <c>diskutil</c> reads them has been seen in its help only.
+/// The two programs of macOS that attach images. <c>hdiutil</c> (its manual page: hdiutil(1)) is there on all systems up to now, proved by
+/// years, and deprecated from macOS 27 on. <c>diskutil image attach</c> is the one of newer systems, and comes first from macOS 27 on;
+/// which of its options a system has is read from its own help, because they came one by one. Where it fails, <c>hdiutil</c> is tried once.
+/// Passphrases go to <c>hdiutil</c> as long as there is one: how <c>diskutil</c> reads them has been seen in its help only.
 /// </summary>
 /// <param name="system">Runs them.</param>
 /// <param name="observer">Hears what is run; never what goes to a standard input.</param>
@@ -47,7 +47,8 @@ internal sealed partial class DiskImageTools(ISystemTools system, IImagingObserv
     {
         bool isSecret = !passphrase.IsEmpty;
         ImageException? refusal = null;
-        if (!isSecret && PrefersDiskutil(cancellation) && AttachCommand(options, isSecret, DiskutilOptions(cancellation)) is { Program: Diskutil } first)
+        if (!isSecret && PrefersDiskutil(cancellation)
+            && AttachCommand(options, isSecret, DiskutilOptions(cancellation)) is { Program: Diskutil } first)
         {
             try
             {
@@ -99,8 +100,10 @@ internal sealed partial class DiskImageTools(ISystemTools system, IImagingObserv
     /// <summary>The arguments to attach with: of <c>diskutil</c>, or of <c>hdiutil</c> where that lacks an option.</summary>
     /// <param name="options">What is asked.</param>
     /// <param name="isSecret">Whether a passphrase comes by the standard input.</param>
-    /// <param name="diskutilOptions">The options that <c>diskutil image attach</c> names in its help; null or empty when it is not to be used.</param>
-    internal static (string Program, string[] Arguments) AttachCommand(AttachOptions options, bool isSecret, IReadOnlySet<string>? diskutilOptions)
+    /// <param name="diskutilOptions">The options that <c>diskutil image attach</c> names in its help; null or empty when it is not to be
+    /// used.</param>
+    internal static (
+        string Program, string[] Arguments) AttachCommand(AttachOptions options, bool isSecret, IReadOnlySet<string>? diskutilOptions)
     {
         var arguments = new List<string> { "image", "attach", "--plist" };
         if (options.ReadOnly) arguments.Add("--readOnly");
@@ -132,15 +135,17 @@ internal sealed partial class DiskImageTools(ISystemTools system, IImagingObserv
     }
 
     /// <summary>
-    /// Whether <c>diskutil --stdinpassphrase</c> gets the whole passphrase: it reads a line, while <c>hdiutil -stdinpass</c> takes all bytes up to
-    /// the end of file (or a zero byte, by its manual page), a newline included. So neither is sent anything but the passphrase's own bytes.
+    /// Whether <c>diskutil --stdinpassphrase</c> gets the whole passphrase: it reads a line, while <c>hdiutil -stdinpass</c> takes all
+    /// bytes up to the end of file (or a zero byte, by its manual page), a newline included. So neither is sent anything but the
+    /// passphrase's own bytes.
     /// </summary>
     /// <param name="passphrase">The bytes.</param>
     internal static bool DiskutilReads(ReadOnlySpan<byte> passphrase) => passphrase.IndexOfAny((byte)'\n', (byte)'\r') < 0;
 
     /// <summary>The options that a help text names.</summary>
     /// <param name="help">What <c>diskutil image attach --help</c> says.</param>
-    internal static IReadOnlySet<string> OptionsOf(string help) => OptionPattern().Matches(help).Select(m => m.Value).ToHashSet(StringComparer.Ordinal);
+    internal static IReadOnlySet<string> OptionsOf(string help) =>
+        OptionPattern().Matches(help).Select(m => m.Value).ToHashSet(StringComparer.Ordinal);
 
     /// <summary>What one of the programs said, as an error.</summary>
     /// <param name="result">How it ended.</param>
@@ -162,8 +167,10 @@ internal sealed partial class DiskImageTools(ISystemTools system, IImagingObserv
         (ImageErrorId id, string? remedy) =
             Says("Authentication error") ? (ImageErrorId.WrongPassphrase, "Check the passphrase.")
             : result.ExitCode == Busy || Says(
-                "Resource busy", "Resource temporarily unavailable", "could not be unmounted", "couldn't unmount", "unmount failed", "failed to eject", "dissented")
-                ? (ImageErrorId.ImageInUse, attaching ? "Wait until whoever has it open has ended." : "Close the files that are open on it, or ask with -Force.")
+                "Resource busy", "Resource temporarily unavailable", "could not be unmounted", "couldn't unmount", "unmount failed",
+                "failed to eject", "dissented")
+                ? (ImageErrorId.ImageInUse, attaching ? "Wait until whoever has it open has ended."
+                    : "Close the files that are open on it, or ask with -Force.")
             : Says("No such file or directory") ? (ImageErrorId.ImageNotFound, "Check the path.")
             : Says("image not recognized") ? (ImageErrorId.UnknownFormat, null)
             : Says("no mountable file systems") ? (ImageErrorId.VolumeNotFound, "Get-BackupImage tells what is in it.")
@@ -211,7 +218,8 @@ internal sealed partial class DiskImageTools(ISystemTools system, IImagingObserv
     }
 
     /// <summary>Attaches by one of the programs; null when it is not there.</summary>
-    private AttachedImage? AttachBy((string Program, string[] Arguments) command, string path, ReadOnlySpan<byte> passphrase, CancellationToken cancellation)
+    private AttachedImage? AttachBy(
+        (string Program, string[] Arguments) command, string path, ReadOnlySpan<byte> passphrase, CancellationToken cancellation)
     {
         for (int left = Attempts - 1; ; left--)
         {
@@ -231,7 +239,8 @@ internal sealed partial class DiskImageTools(ISystemTools system, IImagingObserv
         }
     }
 
-    /// <summary>Detaches an image that was attached in part: it would be in the way of the next attempt, and nobody would know of it.</summary>
+    /// <summary>Detaches an image that was attached in part: it would be in the way of the next attempt, and nobody would know of
+    /// it.</summary>
     private void ReleaseRemains(string path, ImageException failure, CancellationToken cancellation)
     {
         if (List(cancellation)?.FirstOrDefault(i => i.IsAt(path)) is not { } remains) return;
@@ -242,11 +251,13 @@ internal sealed partial class DiskImageTools(ISystemTools system, IImagingObserv
         catch (ImageException e)
         {
             throw new ImageException(
-                ImageErrorId.MountFailed, $"{failure.Problem} It is left attached as {remains.Device}: {e.Problem}", path, remedy: "Dismount-BackupImage -Force detaches it.", innerException: failure);
+                ImageErrorId.MountFailed, $"{failure.Problem} It is left attached as {remains.Device}: {e.Problem}", path,
+                remedy: "Dismount-BackupImage -Force detaches it.", innerException: failure);
         }
     }
 
-    private bool PrefersDiskutil(CancellationToken cancellation) => system.MacVersion >= FirstWithDiskutil && DiskutilOptions(cancellation).Count > 0;
+    private bool PrefersDiskutil(CancellationToken cancellation) =>
+        system.MacVersion >= FirstWithDiskutil && DiskutilOptions(cancellation).Count > 0;
 
     private IReadOnlySet<string> DiskutilOptions(CancellationToken cancellation)
     {

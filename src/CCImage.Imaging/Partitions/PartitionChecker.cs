@@ -23,12 +23,16 @@ internal sealed class PartitionChecker(BlockStorage disk, PartitionTable table)
         {
             string place = $"partition {partition.Number}";
             if (partition.OffsetBytes > disk.Length || partition.SizeBytes > disk.Length - partition.OffsetBytes)
-                Wrong($"It takes {partition.SizeBytes} bytes from byte {partition.OffsetBytes} on, and the disk has {disk.Length}: the image is cut short, or the map is wrong.", place);
-            if (before is not null && partition.OffsetBytes - before.OffsetBytes < before.SizeBytes) Wrong($"It overlaps partition {before.Number}.", place);
-            if (before is null || partition.OffsetBytes + (Int128)partition.SizeBytes > before.OffsetBytes + (Int128)before.SizeBytes) before = partition;
+                Wrong($"It takes {partition.SizeBytes} bytes from byte {partition.OffsetBytes} on, and the disk has {disk.Length}: the "
+                    + $"image is cut short, or the map is wrong.", place);
+            if (before is not null && partition.OffsetBytes - before.OffsetBytes < before.SizeBytes)
+                Wrong($"It overlaps partition {before.Number}.", place);
+            if (before is null || partition.OffsetBytes + (Int128)partition.SizeBytes > before.OffsetBytes + (Int128)before.SizeBytes)
+                before = partition;
         }
 
-        if (isSane) findings.Ok(What, table.Partitions.Count == 1 ? "The partition lies inside the disk." : $"{table.Partitions.Count} partitions lie inside the disk and apart from each other.");
+        if (isSane) findings.Ok(What, table.Partitions.Count == 1 ? "The partition lies inside the disk."
+            : $"{table.Partitions.Count} partitions lie inside the disk and apart from each other.");
 
         void Wrong(string message, string place)
         {
@@ -39,5 +43,6 @@ internal sealed class PartitionChecker(BlockStorage disk, PartitionTable table)
 
     /// <summary>Mends what <see cref="Check"/> called repairable; the disk can be written.</summary>
     /// <returns>What was mended, a sentence each.</returns>
-    public IReadOnlyList<string> Repair() => table.Scheme == PartitionScheme.Gpt && new GptChecker(disk, table.MapSectorSize).Repair() is { } mended ? [mended] : [];
+    public IReadOnlyList<string> Repair() =>
+        table.Scheme == PartitionScheme.Gpt && new GptChecker(disk, table.MapSectorSize).Repair() is { } mended ? [mended] : [];
 }

@@ -3,7 +3,8 @@ using System.Globalization;
 namespace CCImage.Partitions;
 
 /// <summary>A kind of partition under the names that people and Apple's tools know it by.</summary>
-/// <param name="DisplayName">For people: <c>"Apple_HFS"</c>, <c>"EFI"</c>, <c>"Microsoft basic data"</c>; the bare GUID or number when unknown.</param>
+/// <param name="DisplayName">For people: <c>"Apple_HFS"</c>, <c>"EFI"</c>, <c>"Microsoft basic data"</c>; the bare GUID or number when
+/// unknown.</param>
 /// <param name="SegmentName">As UDIF block tables name it: the content hint of IOKit where there is one, else the GUID.</param>
 internal sealed record PartitionType(string DisplayName, string SegmentName)
 {

@@ -8,7 +8,8 @@ internal sealed class SegmentList(long totalSectors, int firstDescriptor)
 {
     private readonly List<(long Start, long Count, string Name, string Type)> _parts = [];
 
-    /// <summary>Adds a stretch; in any order. Empty ones and those that begin behind the disk are ignored, the end is cut at the disk's.</summary>
+    /// <summary>Adds a stretch; in any order. Empty ones and those that begin behind the disk are ignored, the end is cut at the
+    /// disk's.</summary>
     /// <param name="start">First sector.</param>
     /// <param name="count">Sectors.</param>
     /// <param name="name">Name of the stretch.</param>
@@ -18,7 +19,8 @@ internal sealed class SegmentList(long totalSectors, int firstDescriptor)
         if (start >= 0 && start < totalSectors && count > 0) _parts.Add((start, Math.Min(count, totalSectors - start), name, type));
     }
 
-    /// <summary>The segments, gaps filled with <c>Apple_Free</c>; or null when stretches overlap: then the disk can only be taken as a whole.</summary>
+    /// <summary>The segments, gaps filled with <c>Apple_Free</c>; or null when stretches overlap: then the disk can only be taken as a
+    /// whole.</summary>
     public IReadOnlyList<DiskSegment>? Build()
     {
         _parts.Sort((a, b) => a.Start.CompareTo(b.Start));

@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace CCImage.Platform;
 
 /// <summary>
-/// The files that this process may still open. Who keeps files open only to save time registers a way to close some of them: when there is no
-/// room for another, it is asked, and the call is tried again.
+/// The files that this process may still open. Who keeps files open only to save time registers a way to close some of them: when there is
+/// no room for another, it is asked, and the call is tried again.
 /// </summary>
 internal static class FileDescriptors
 {
@@ -17,7 +17,8 @@ internal static class FileDescriptors
     private static readonly List<Func<bool>> s_caches = [];
 
     /// <summary>Registers a cache of open files.</summary>
-    /// <param name="release">Closes what is not in use just now, and says whether that was anything. It may be called on any thread.</param>
+    /// <param name="release">Closes what is not in use just now, and says whether that was anything. It may be called on any
+    /// thread.</param>
     public static void Register(Func<bool> release)
     {
         lock (s_gate) s_caches.Add(release);

@@ -39,7 +39,8 @@ internal static partial class FileSystemCalls
         if (IntPtr.Size != 8 || (!OperatingSystem.IsLinux() && !OperatingSystem.IsMacOS())) return false;
         while (true)
         {
-            int result = OperatingSystem.IsLinux() ? Allocate(file, LinuxPunchHole, offset, length) : PunchOnMac(file, new() { Offset = offset, Length = length });
+            int result = OperatingSystem.IsLinux() ? Allocate(file, LinuxPunchHole, offset, length)
+                : PunchOnMac(file, new() { Offset = offset, Length = length });
             if (result >= 0) return true;
             int error = Marshal.GetLastPInvokeError();
             if (error == ErrorInterrupted) continue;
@@ -48,7 +49,8 @@ internal static partial class FileSystemCalls
         }
     }
 
-    /// <summary>Reserves room on the medium for a file, whose length stays. Where the file system cannot reserve, nothing happens.</summary>
+    /// <summary>Reserves room on the medium for a file, whose length stays. Where the file system cannot reserve, nothing
+    /// happens.</summary>
     /// <param name="file">The file, open to be written.</param>
     /// <param name="length">Bytes from its beginning.</param>
     /// <returns>0, or the error number.</returns>
@@ -94,22 +96,26 @@ internal static partial class FileSystemCalls
     private static partial int ControlIntel(SafeFileHandle file, int command, in DarwinHole hole);
 
     [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
-    private static partial int ControlArm(SafeFileHandle file, int command, nint x2, nint x3, nint x4, nint x5, nint x6, nint x7, in DarwinHole hole);
+    private static partial int ControlArm(
+        SafeFileHandle file, int command, nint x2, nint x3, nint x4, nint x5, nint x6, nint x7, in DarwinHole hole);
 
     [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
     private static partial int ReserveIntel(SafeFileHandle file, int command, ref DarwinRoom room);
 
     [LibraryImport("libc", EntryPoint = "fcntl", SetLastError = true)]
-    private static partial int ReserveArm(SafeFileHandle file, int command, nint x2, nint x3, nint x4, nint x5, nint x6, nint x7, ref DarwinRoom room);
-
-    [LibraryImport("kernel32", EntryPoint = "DeviceIoControl", SetLastError = true)]
-    [return: MarshalAs(UnmanagedType.Bool)]
-    private static partial bool DeviceControl(SafeFileHandle file, uint code, nint input, int inputLength, nint output, int outputLength, out int returned, nint overlapped);
+    private static partial int ReserveArm(
+        SafeFileHandle file, int command, nint x2, nint x3, nint x4, nint x5, nint x6, nint x7, ref DarwinRoom room);
 
     [LibraryImport("kernel32", EntryPoint = "DeviceIoControl", SetLastError = true)]
     [return: MarshalAs(UnmanagedType.Bool)]
     private static partial bool DeviceControl(
-        SafeFileHandle file, uint code, in WindowsZeroData input, int inputLength, nint output, int outputLength, out int returned, nint overlapped);
+        SafeFileHandle file, uint code, nint input, int inputLength, nint output, int outputLength, out int returned, nint overlapped);
+
+    [LibraryImport("kernel32", EntryPoint = "DeviceIoControl", SetLastError = true)]
+    [return: MarshalAs(UnmanagedType.Bool)]
+    private static partial bool DeviceControl(
+        SafeFileHandle file, uint code, in WindowsZeroData input, int inputLength, nint output, int outputLength, out int returned,
+        nint overlapped);
 
     /// <summary>A <c>fpunchhole_t</c> (sys/fcntl.h).</summary>
     [StructLayout(LayoutKind.Sequential)]

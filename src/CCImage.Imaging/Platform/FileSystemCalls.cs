@@ -127,9 +127,9 @@ internal static partial class FileSystemCalls
     }
 
     /// <summary>
-    /// Brings what was written to a file to the medium, as far as the host can: on macOS by F_FULLFSYNC where the file system takes it, else by
-    /// an ordinary flush. The runtime's own flush is F_FULLFSYNC and nothing else there: it fails on drivers that do not know it, and takes a
-    /// share's refusal for success.
+    /// Brings what was written to a file to the medium, as far as the host can: on macOS by F_FULLFSYNC where the file system takes it,
+    /// else by an ordinary flush. The runtime's own flush is F_FULLFSYNC and nothing else there: it fails on drivers that do not know it,
+    /// and takes a share's refusal for success.
     /// </summary>
     /// <param name="file">The file, open to be written.</param>
     /// <returns>How far it came.</returns>
@@ -147,7 +147,8 @@ internal static partial class FileSystemCalls
         static int ErrorOf(int result) => result == 0 ? 0 : Marshal.GetLastPInvokeError();
     }
 
-    /// <summary>The rule of <see cref="FlushFile(SafeFileHandle)"/>, apart from the calls, so that the answers of systems that are not here can be tried.</summary>
+    /// <summary>The rule of <see cref="FlushFile(SafeFileHandle)"/>, apart from the calls, so that the answers of systems that are not here
+    /// can be tried.</summary>
     /// <param name="full">The full flush, which gives an error number or 0; null where there is none.</param>
     /// <param name="ordinary">The ordinary flush, likewise.</param>
     internal static FlushReach FlushFile(Func<int>? full, Func<int> ordinary)
@@ -156,7 +157,8 @@ internal static partial class FileSystemCalls
         if (full is not null && Again(full) == 0) return FlushReach.Full;
         int error = Again(ordinary);
         if (error == 0) return FlushReach.Ordinary;
-        if (error is ErrorInvalid or ErrorNotTerminal or ErrorReadOnly or DarwinNotSupported or DarwinNotSupportedOnSocket or LinuxNotSupported) return FlushReach.None;
+        if (error is ErrorInvalid or ErrorNotTerminal or ErrorReadOnly or DarwinNotSupported or DarwinNotSupportedOnSocket
+            or LinuxNotSupported) return FlushReach.None;
         throw new IOException(Marshal.GetPInvokeErrorMessage(error), error);
 
         static int Again(Func<int> call)
@@ -169,8 +171,8 @@ internal static partial class FileSystemCalls
     }
 
     /// <summary>
-    /// Makes a file in a folder, writes to it and flushes it as far as this system can: on macOS by F_FULLFSYNC and nothing less, so that the
-    /// answer is the folder's own. The file is removed.
+    /// Makes a file in a folder, writes to it and flushes it as far as this system can: on macOS by F_FULLFSYNC and nothing less, so that
+    /// the answer is the folder's own. The file is removed.
     /// </summary>
     /// <param name="folder">The folder.</param>
     public static FullFlush FullFlushIn(string folder)
@@ -222,7 +224,8 @@ internal static partial class FileSystemCalls
         }
     }
 
-    private static RenameOutcome Rename(SafeFileHandle fromFolder, string from, SafeFileHandle toFolder, string to, uint linuxFlag, uint darwinFlag)
+    private static RenameOutcome Rename(
+        SafeFileHandle fromFolder, string from, SafeFileHandle toFolder, string to, uint linuxFlag, uint darwinFlag)
     {
         try
         {

@@ -10,7 +10,8 @@ internal static class FolderRemoval
 
     /// <summary>Removes everything but what is to stay.</summary>
     /// <param name="folder">The folder.</param>
-    /// <param name="first">Names that go first, in this order, and only then the rest: without them nobody takes the folder for what it was.</param>
+    /// <param name="first">Names that go first, in this order, and only then the rest: without them nobody takes the folder for what it
+    /// was.</param>
     /// <param name="stays">A name that stays, or null.</param>
     /// <exception cref="HostException">What the host says; the rest is there still.</exception>
     public static void Empty(HostDirectory folder, IReadOnlyList<string> first, string? stays = null) => Empty(folder, first, stays, 0);
@@ -39,7 +40,8 @@ internal static class FolderRemoval
             if (depth == MaximumDepth) throw new HostException(HostFailure.NotSupported, "The folder is too deep.");
             using (HostDirectory inner = folder.OpenDirectory(name))
             {
-                if (inner.Stat.Identity.Device != folder.Stat.Identity.Device) throw new HostException(HostFailure.NotSupported, "Another volume is mounted there.");
+                if (inner.Stat.Identity.Device != folder.Stat.Identity.Device)
+                    throw new HostException(HostFailure.NotSupported, "Another volume is mounted there.");
                 Empty(inner, [], null, depth + 1);
             }
 

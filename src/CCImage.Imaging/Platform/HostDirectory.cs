@@ -4,8 +4,8 @@ using Microsoft.Win32.SafeHandles;
 namespace CCImage.Platform;
 
 /// <summary>
-/// An entry of a folder, to have its metadata set: by its open file, or else by its name, never followed when it is a link. The folder itself goes by
-/// its own descriptor, where there is such a thing.
+/// An entry of a folder, to have its metadata set: by its open file, or else by its name, never followed when it is a link. The folder
+/// itself goes by its own descriptor, where there is such a thing.
 /// </summary>
 /// <param name="Name">A single name, or <c>.</c> for the folder itself.</param>
 /// <param name="File">The open file, if there is one.</param>
@@ -42,8 +42,8 @@ internal abstract class HostFork : IDisposable
 }
 
 /// <summary>
-/// A folder held open. Its entries are reached by single names, and no link is ever followed: whoever holds one cannot be led out of it, and
-/// a path of any depth can be walked. Safe to use from several threads at once. Every refusal is a <see cref="HostException"/>.
+/// A folder held open. Its entries are reached by single names, and no link is ever followed: whoever holds one cannot be led out of it,
+/// and a path of any depth can be walked. Safe to use from several threads at once. Every refusal is a <see cref="HostException"/>.
 /// </summary>
 internal abstract class HostDirectory : IDisposable
 {
@@ -51,14 +51,15 @@ internal abstract class HostDirectory : IDisposable
     public abstract HostStat Stat { get; }
 
     /// <summary>
-    /// Whether the system itself keeps the attributes of a file NAME of this volume in a file <c>._NAME</c> beside it, and shows both: the attributes, and the
-    /// file that they are in.
+    /// Whether the system itself keeps the attributes of a file NAME of this volume in a file <c>._NAME</c> beside it, and shows both: the
+    /// attributes, and the file that they are in.
     /// </summary>
     public virtual bool KeepsAttributesBeside => false;
 
     /// <summary>Lists the names, without <c>.</c> and <c>..</c>, in the host's order.</summary>
     /// <param name="names">Receives the names.</param>
-    /// <param name="undecodable">Receives the names that are not text, with the offending bytes as <c>\xNN</c>: nobody may lose them in silence.</param>
+    /// <param name="undecodable">Receives the names that are not text, with the offending bytes as <c>\xNN</c>: nobody may lose them in
+    /// silence.</param>
     public abstract void ReadNames(ICollection<string> names, ICollection<string> undecodable);
 
     /// <summary>What an entry is.</summary>
@@ -74,8 +75,8 @@ internal abstract class HostDirectory : IDisposable
     public abstract HostDirectory OpenParent(HostIdentity expected);
 
     /// <summary>
-    /// Opens a file for reading; a FIFO or a device is not waited for. This one call takes a path of several names too: folders on the way are
-    /// then followed even when they are links, which is for the caller to find out by <paramref name="stat"/>.
+    /// Opens a file for reading; a FIFO or a device is not waited for. This one call takes a path of several names too: folders on the way
+    /// are then followed even when they are links, which is for the caller to find out by <paramref name="stat"/>.
     /// </summary>
     /// <param name="name">A name, or names with <c>/</c> between.</param>
     /// <param name="stat">What was opened: compare it with what was expected.</param>
@@ -86,8 +87,8 @@ internal abstract class HostDirectory : IDisposable
     public virtual UnixTime GetModifyTime(SafeFileHandle file) => UnixTime.From(File.GetLastWriteTimeUtc(file));
 
     /// <summary>
-    /// Opens an entry to have its metadata set by what is open, so that whatever gets its name in between is not touched; without effects on a device
-    /// or a FIFO, and never followed when it is a link. Null where the host goes by names for entries of this kind.
+    /// Opens an entry to have its metadata set by what is open, so that whatever gets its name in between is not touched; without effects
+    /// on a device or a FIFO, and never followed when it is a link. Null where the host goes by names for entries of this kind.
     /// </summary>
     /// <param name="name">A single name.</param>
     /// <param name="kind">What is expected there; look at what was opened.</param>
@@ -148,20 +149,22 @@ internal abstract class HostDirectory : IDisposable
     /// <param name="name">A single name.</param>
     public abstract void Remove(string name);
 
-    /// <summary>Gives an entry that is not a folder another name in one step; what has that name, and is not a folder either, is replaced.</summary>
+    /// <summary>Gives an entry that is not a folder another name in one step; what has that name, and is not a folder either, is
+    /// replaced.</summary>
     /// <param name="name">The name it has.</param>
     /// <param name="newName">The name it gets.</param>
     public abstract void Rename(string name, string newName);
 
     /// <summary>
-    /// Opens a regular file of an image, with a lock: others may read it while it is open to be read, and nobody while the lock is exclusive. Nothing
-    /// else than a regular file is opened, and nothing is waited for.
+    /// Opens a regular file of an image, with a lock: others may read it while it is open to be read, and nobody while the lock is
+    /// exclusive. Nothing else than a regular file is opened, and nothing is waited for.
     /// </summary>
     /// <param name="name">A single name.</param>
     /// <param name="writable">Whether it is to be written.</param>
     /// <param name="exclusive">Whether nobody else may have it open.</param>
     /// <param name="stat">What was opened.</param>
-    /// <exception cref="HostException"><see cref="HostFailure.InUse"/>, <see cref="HostFailure.NotAFile"/>, <see cref="HostFailure.SymbolicLink"/>, and others.</exception>
+    /// <exception cref="HostException"><see cref="HostFailure.InUse"/>, <see cref="HostFailure.NotAFile"/>,
+    /// <see cref="HostFailure.SymbolicLink"/>, and others.</exception>
     public abstract SafeFileHandle OpenLocked(string name, bool writable, bool exclusive, out HostStat stat);
 
     /// <summary>Makes a file, open to be written, with an exclusive lock; never opens one that exists.</summary>
@@ -225,7 +228,8 @@ internal abstract class HostDirectory : IDisposable
     /// <param name="value">The value.</param>
     public abstract void SetAttribute(HostNode node, string attribute, ReadOnlySpan<byte> value);
 
-    /// <summary>Whether an attribute is an access control list to this host: it may forbid what else is to be done, and is set last.</summary>
+    /// <summary>Whether an attribute is an access control list to this host: it may forbid what else is to be done, and is set
+    /// last.</summary>
     /// <param name="attribute">The attribute's name in the model.</param>
     public virtual bool IsAccessList(string attribute) => false;
 

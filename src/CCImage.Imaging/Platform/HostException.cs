@@ -62,8 +62,8 @@ internal sealed class HostException(HostFailure failure, string message, Excepti
     public HostFailure Failure { get; } = failure;
 
     /// <summary>
-    /// What to do about it when it was met in reading, where that is not what the failure makes one think of: no rights of a user help against the protection of
-    /// privacy of macOS.
+    /// What to do about it when it was met in reading, where that is not what the failure makes one think of: no rights of a user help
+    /// against the protection of privacy of macOS.
     /// </summary>
     public string? RemedyForReading { get; init; }
 }

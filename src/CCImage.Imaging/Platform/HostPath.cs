@@ -2,7 +2,8 @@ namespace CCImage.Platform;
 
 /// <summary>
 /// A walk through folders of any depth: a chain of open folders from a start to where one stands. Only so many are held open at once, and
-/// those in which another volume begins; the others are reached again from below by <c>..</c>, and taken only when they still are the same folders.
+/// those in which another volume begins; the others are reached again from below by <c>..</c>, and taken only when they still are the same
+/// folders.
 /// </summary>
 internal sealed class HostPath : IDisposable
 {
@@ -46,7 +47,8 @@ internal sealed class HostPath : IDisposable
     /// <exception cref="HostException">The folder above was moved.</exception>
     public void Leave() => LeaveOpen().Dispose();
 
-    /// <summary>Goes up, and leaves the folder open in which one stood: its metadata can then be set by what was checked, whatever has its name.</summary>
+    /// <summary>Goes up, and leaves the folder open in which one stood: its metadata can then be set by what was checked, whatever has its
+    /// name.</summary>
     /// <returns>That folder; the caller's from now on.</returns>
     /// <exception cref="HostException">The folder above was moved.</exception>
     public HostDirectory LeaveOpen()
@@ -76,7 +78,8 @@ internal sealed class HostPath : IDisposable
         if (_chain.Count - _firstOpen <= MaximumOpen) return;
         (HostDirectory? oldest, HostIdentity identity) = _chain[_firstOpen];
 
-        // From another volume .. need not lead back: not from the folder that a Mac's firmlink leads to, nor from one that is unmounted meanwhile.
+        // From another volume .. need not lead back: not from the folder that a Mac's firmlink leads to, nor from one that is unmounted
+        // meanwhile.
         if (_chain[_firstOpen + 1].Identity.Device == identity.Device)
         {
             oldest!.Dispose();

@@ -9,7 +9,8 @@ internal sealed record HostVolume
     /// <summary>Where it is mounted; on Windows the drive's root.</summary>
     public required string MountPoint { get; init; }
 
-    /// <summary>The file system as the host calls it: <c>ext4</c>, <c>apfs</c>, <c>NTFS</c>, <c>fuse.sshfs</c>; empty when not known.</summary>
+    /// <summary>The file system as the host calls it: <c>ext4</c>, <c>apfs</c>, <c>NTFS</c>, <c>fuse.sshfs</c>; empty when not
+    /// known.</summary>
     public required string FileSystemType { get; init; }
 
     /// <summary>What is mounted there: a device, a share.</summary>
@@ -34,11 +35,12 @@ internal sealed record HostVolume
     public long? MaximumFileSize { get; init; }
 
     /// <summary>
-    /// Whether files there are expected to have holes that can be made afterwards: an expectation by the type, for estimates; what is so shows
-    /// when it is tried.
+    /// Whether files there are expected to have holes that can be made afterwards: an expectation by the type, for estimates; what is so
+    /// shows when it is tried.
     /// </summary>
     public bool MayHaveHoles => FileSystemType.ToLowerInvariant() is not
-        ("vfat" or "msdos" or "fat" or "fat32" or "fat16" or "umsdos" or "exfat" or "ramfs" or "hfs" or "hfsplus" or "nfs" or "9p" or "smbfs" or "afpfs" or "webdav" or "davfs");
+        ("vfat" or "msdos" or "fat" or "fat32" or "fat16" or "umsdos" or "exfat" or "ramfs" or "hfs" or "hfsplus" or "nfs" or "9p"
+            or "smbfs" or "afpfs" or "webdav" or "davfs");
 
     /// <summary>Whether the running system lies on it.</summary>
     public bool IsStartupDisk { get; init; }

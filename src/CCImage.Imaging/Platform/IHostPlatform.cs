@@ -11,7 +11,8 @@ internal interface IHostPlatform
     /// <summary>Whether this process may give files to other owners and make device nodes.</summary>
     bool IsPrivileged { get; }
 
-    /// <summary>The volume a path lies on. Links are followed; of a path that does not exist yet, the nearest folder above it counts.</summary>
+    /// <summary>The volume a path lies on. Links are followed; of a path that does not exist yet, the nearest folder above it
+    /// counts.</summary>
     /// <param name="path">A full path.</param>
     HostVolume GetVolume(string path);
 
@@ -20,8 +21,8 @@ internal interface IHostPlatform
     HostStat GetStat(string path);
 
     /// <summary>
-    /// Opens a folder to begin with. Links in this path are followed: it is the user's own choice. Everything below is reached from the open
-    /// folder by single names, and no link is followed there.
+    /// Opens a folder to begin with. Links in this path are followed: it is the user's own choice. Everything below is reached from the
+    /// open folder by single names, and no link is followed there.
     /// </summary>
     /// <param name="path">A full path.</param>
     HostDirectory OpenDirectory(string path);
@@ -36,30 +37,33 @@ internal interface IHostPlatform
     SafeFileHandle OpenFile(string path, bool writable, bool exclusive, out HostStat stat) => throw new NotSupportedException();
 
     /// <summary>
-    /// Whether a folder that lies on another volume than the folder above it is no place where that volume is mounted, but a way from the one volume to the
-    /// other: on macOS a firmlink, by which the system's volume shows what is on the user's.
+    /// Whether a folder that lies on another volume than the folder above it is no place where that volume is mounted, but a way from the
+    /// one volume to the other: on macOS a firmlink, by which the system's volume shows what is on the user's.
     /// </summary>
     /// <param name="path">The folder's full path.</param>
     /// <param name="stat">What it is.</param>
     bool IsFirmlink(string path, in HostStat stat) => false;
 
     /// <summary>
-    /// Whether what this system says of a file's holes can be believed. Where it cannot, files are read from end to end and zeros are found in what was read.
+    /// Whether what this system says of a file's holes can be believed. Where it cannot, files are read from end to end and zeros are found
+    /// in what was read.
     /// </summary>
     bool TrustsHoles => true;
 
     /// <summary>
-    /// From now until the result is disposed of, reading a file whose content is in the cloud only downloads it, on whatever thread of this process. Null on
-    /// systems where nothing has to be done for that.
+    /// From now until the result is disposed of, reading a file whose content is in the cloud only downloads it, on whatever thread of this
+    /// process. Null on systems where nothing has to be done for that.
     /// </summary>
     IDisposable? DownloadCloudFiles() => null;
 
-    /// <summary>Reading such a file on this thread fails instead of downloading it, for as long as the thread lives. Cheap when it is said again.</summary>
+    /// <summary>Reading such a file on this thread fails instead of downloading it, for as long as the thread lives. Cheap when it is said
+    /// again.</summary>
     void KeepThreadFromDownloading()
     {
     }
 
-    /// <summary>Why a name cannot be made in a folder of this system, as a sentence; null when it can, as far as the system's rules tell.</summary>
+    /// <summary>Why a name cannot be made in a folder of this system, as a sentence; null when it can, as far as the system's rules
+    /// tell.</summary>
     /// <param name="name">A single name.</param>
     string? ObjectionToName(string name);
 
@@ -78,8 +82,9 @@ internal static class HostPlatform
         OperatingSystem.IsLinux() ? new LinuxPlatform() : OperatingSystem.IsMacOS() ? new MacPlatform() : new WindowsPlatform();
 
     /// <summary>
-    /// Marks a folder as one that is shown as a file: on macOS by the bundle bit of the Finder's flags (CarbonCore's Finder.h, kHasBundle), whatever its
-    /// name. Elsewhere, and where the file system keeps no attributes, nothing happens: Finder knows the extension of bundles too.
+    /// Marks a folder as one that is shown as a file: on macOS by the bundle bit of the Finder's flags (CarbonCore's Finder.h, kHasBundle),
+    /// whatever its name. Elsewhere, and where the file system keeps no attributes, nothing happens: Finder knows the extension of bundles
+    /// too.
     /// </summary>
     /// <param name="folder">A folder without Finder info.</param>
     internal static void MarkAsPackage(HostDirectory folder)

@@ -21,13 +21,15 @@ internal sealed class LinuxPlatform : IHostPlatform
         while (LinuxCalls.Stat(LinuxCalls.CurrentFolder, path, LinuxCalls.AtNoAutomount, LinuxCalls.BasicStatsAndMount, out stat) != 0)
         {
             int error = Marshal.GetLastPInvokeError();
-            if (Path.GetDirectoryName(path) is not string parent || UnixDirectory.CommonFailure(error) is not (HostFailure.NotFound or HostFailure.NotADirectory))
+            if (Path.GetDirectoryName(path) is not string parent
+                || UnixDirectory.CommonFailure(error) is not (HostFailure.NotFound or HostFailure.NotADirectory))
                 throw LinuxDirectory.FailureOf(error);
             path = parent;
         }
 
         ulong? mountId = (stat.Mask & LinuxCalls.MountIdMask) != 0 ? stat.MountId : null;
-        MountEntry? mount = MountTable.Find(MountTable.Parse(File.ReadAllText("/proc/self/mountinfo")), mountId, stat.DeviceMajor, stat.DeviceMinor, path);
+        MountEntry? mount =
+            MountTable.Find(MountTable.Parse(File.ReadAllText("/proc/self/mountinfo")), mountId, stat.DeviceMajor, stat.DeviceMinor, path);
         var space = new DriveInfo(path);
         string type = mount?.FileSystemType ?? "";
         string? protocol = HostVolume.NetworkProtocol(type);
@@ -57,7 +59,8 @@ internal sealed class LinuxPlatform : IHostPlatform
     /// <inheritdoc/>
     public HostStat GetStat(string path)
     {
-        if (LinuxCalls.Stat(LinuxCalls.CurrentFolder, path, LinuxCalls.AtNoFollow | LinuxCalls.AtNoAutomount, LinuxCalls.AllStats, out LinuxStat stat) != 0)
+        if (LinuxCalls.Stat(
+            LinuxCalls.CurrentFolder, path, LinuxCalls.AtNoFollow | LinuxCalls.AtNoAutomount, LinuxCalls.AllStats, out LinuxStat stat) != 0)
             throw LinuxDirectory.FailureOf(Marshal.GetLastPInvokeError());
         return stat.ToHostStat();
     }
@@ -68,7 +71,8 @@ internal sealed class LinuxPlatform : IHostPlatform
         // Looked at before it is opened: opening a device may have effects.
         if (LinuxCalls.Stat(LinuxCalls.CurrentFolder, path, LinuxCalls.AtNoAutomount, LinuxCalls.AllStats, out LinuxStat found) != 0)
             throw LinuxDirectory.FailureOf(Marshal.GetLastPInvokeError());
-        return UnixFiles.Open(path, LinuxDirectory.OpenFileFlags, writable, exclusive, found.ToHostStat(), LinuxDirectory.StatOf, LinuxDirectory.FailureOf, out stat);
+        return UnixFiles.Open(path, LinuxDirectory.OpenFileFlags, writable, exclusive, found.ToHostStat(), LinuxDirectory.StatOf,
+            LinuxDirectory.FailureOf, out stat);
     }
 
     /// <inheritdoc/>
@@ -111,7 +115,8 @@ internal sealed class LinuxDirectory : UnixDirectory
     private const int CloseOnExec = 0x80000;
 
     private static readonly UnixNumbers s_numbers = new(
-        Create: 0x40 | 0x80 | 2 | CloseOnExec | s_noFollow, OpenFolder: s_directory | CloseOnExec, OpenFile: 0x800 | CloseOnExec | s_noFollow,
+        Create: 0x40 | 0x80 | 2 | CloseOnExec | s_noFollow, OpenFolder: s_directory | CloseOnExec,
+        OpenFile: 0x800 | CloseOnExec | s_noFollow,
         NoFollow: s_noFollow, AtNoFollow: 0x100, AtEffectiveAccess: 0x200, OmitTime: 0x3FFFFFFE, AtRemoveFolder: 0x200,
         NoAccessTime: 0x40000);
 
@@ -196,7 +201,8 @@ internal sealed class LinuxDirectory : UnixDirectory
         foreach (string hostName in names)
         {
             // The system's own views of other things (a share's access lists); what is stored is only the POSIX access lists.
-            if (hostName.StartsWith("system.", StringComparison.Ordinal) && !hostName.StartsWith("system.posix_acl_", StringComparison.Ordinal)) continue;
+            if (hostName.StartsWith("system.", StringComparison.Ordinal)
+                && !hostName.StartsWith("system.posix_acl_", StringComparison.Ordinal)) continue;
             string name = ToModelName(hostName);
             bool isFork = name == HostAttributes.ResourceForkName;
             nint size = LinuxCalls.GetAttribute(path, hostName, buffer, (nuint)buffer.Length);
@@ -209,7 +215,8 @@ internal sealed class LinuxDirectory : UnixDirectory
 
             ReadOnlySpan<byte> value = buffer.AsSpan(0, (int)size);
             if (isFork) resourceFork = size;
-            else if (name == HostAttributes.FinderInfoName && size == 32) finderInfo = value.ContainsAnyExcept((byte)0) ? value.ToArray() : null;
+            else if (name == HostAttributes.FinderInfoName && size == 32)
+                finderInfo = value.ContainsAnyExcept((byte)0) ? value.ToArray() : null;
             else attributes.Add(new(name, size, size <= HostAttributes.MaximumKeptValue ? value.ToArray() : null));
         }
 
@@ -233,7 +240,8 @@ internal sealed class LinuxDirectory : UnixDirectory
     public override void CreateNode(string name, in HostStat stat)
     {
         if (HostPlatform.ObjectionToAnyName(name) is string objection) throw new HostException(HostFailure.BadName, objection);
-        Check(LinuxCalls.MakeNodeAt(Handle, name, HostStat.TypeBitsOf(stat.Kind!.Value) | 0x180, LinuxCalls.MakeDevice(stat.DeviceMajor, stat.DeviceMinor)));
+        Check(LinuxCalls.MakeNodeAt(
+            Handle, name, HostStat.TypeBitsOf(stat.Kind!.Value) | 0x180, LinuxCalls.MakeDevice(stat.DeviceMajor, stat.DeviceMinor)));
     }
 
     /// <inheritdoc/>
@@ -247,14 +255,16 @@ internal sealed class LinuxDirectory : UnixDirectory
     public override void SetOwner(HostNode node, uint user, uint group)
     {
         if (node.File is null) base.SetOwner(node, user, group);
-        else if (UnixCalls.ChangeOwner(node.File, user, group) != 0) Check(IsPathOnly() ? UnixCalls.ChangeOwnerAt(Handle, PathOf(node.File), user, group, 0) : -1);
+        else if (UnixCalls.ChangeOwner(node.File, user, group) != 0)
+            Check(IsPathOnly() ? UnixCalls.ChangeOwnerAt(Handle, PathOf(node.File), user, group, 0) : -1);
     }
 
     /// <inheritdoc/>
     public override void SetMode(HostNode node, uint mode)
     {
         if (node.File is null) base.SetMode(node, mode);
-        else if (UnixCalls.ChangeMode(node.File, mode) != 0) Check(IsPathOnly() ? UnixCalls.ChangeModeAt(Handle, PathOf(node.File), mode, 0) : -1);
+        else if (UnixCalls.ChangeMode(node.File, mode) != 0)
+            Check(IsPathOnly() ? UnixCalls.ChangeModeAt(Handle, PathOf(node.File), mode, 0) : -1);
     }
 
     /// <inheritdoc/>
@@ -262,7 +272,8 @@ internal sealed class LinuxDirectory : UnixDirectory
     {
         ReadOnlySpan<UnixTimeSpec> times = [ToTimeSpec(stat.AccessTime), ToTimeSpec(stat.ModifyTime)];
         if (node.File is null) base.SetTimes(node, stat);
-        else if (UnixCalls.ChangeTimes(node.File, times) != 0) Check(IsPathOnly() ? UnixCalls.ChangeTimesAt(Handle, PathOf(node.File), times, 0) : -1);
+        else if (UnixCalls.ChangeTimes(node.File, times) != 0)
+            Check(IsPathOnly() ? UnixCalls.ChangeTimesAt(Handle, PathOf(node.File), times, 0) : -1);
     }
 
     /// <inheritdoc/>
@@ -278,7 +289,8 @@ internal sealed class LinuxDirectory : UnixDirectory
     public override void WriteResourceFork(HostNode node, long offset, ReadOnlySpan<byte> bytes, long total)
     {
         if (offset != 0 || total != bytes.Length || total > 65536)
-            throw new HostException(HostFailure.NotSupported, "A resource fork is kept as an attribute on Linux, and attributes end at 64 KiB.");
+            throw new HostException(
+                HostFailure.NotSupported, "A resource fork is kept as an attribute on Linux, and attributes end at 64 KiB.");
         SetAttribute(node, HostAttributes.ResourceForkName, bytes);
     }
 
@@ -298,7 +310,8 @@ internal sealed class LinuxDirectory : UnixDirectory
     {
         int wanted = 0;
         others = flags;
-        foreach ((uint bsd, int inode) in ((uint, int)[])[(UserImmutable | SystemImmutable, 0x10), (UserAppend | SystemAppend, 0x20), (NoDump, 0x40)])
+        foreach ((uint bsd, int inode) in (
+            (uint, int)[])[(UserImmutable | SystemImmutable, 0x10), (UserAppend | SystemAppend, 0x20), (NoDump, 0x40)])
         {
             if ((flags & bsd) != 0) wanted |= inode;
             others &= ~bsd;
@@ -313,7 +326,8 @@ internal sealed class LinuxDirectory : UnixDirectory
     {
         foreach (string prefix in (ReadOnlySpan<string>)["user.", "osx."])
         {
-            if (hostName.Length > prefix.Length && hostName.StartsWith(prefix, StringComparison.Ordinal) && !HasNamespace(hostName[prefix.Length..]))
+            if (hostName.Length > prefix.Length && hostName.StartsWith(prefix, StringComparison.Ordinal)
+                && !HasNamespace(hostName[prefix.Length..]))
                 return hostName[prefix.Length..];
         }
 
@@ -329,7 +343,8 @@ internal sealed class LinuxDirectory : UnixDirectory
     internal static LinuxDirectory Take(int descriptor)
     {
         var folder = new SafeFileHandle(descriptor, ownsHandle: true);
-        if (LinuxCalls.StatAt(folder, "", LinuxCalls.AtEmptyPath, LinuxCalls.AllStats, out LinuxStat stat) == 0) return new(folder, stat.ToHostStat());
+        if (LinuxCalls.StatAt(folder, "", LinuxCalls.AtEmptyPath, LinuxCalls.AllStats, out LinuxStat stat) == 0)
+            return new(folder, stat.ToHostStat());
         HostException failure = FailureOf(Marshal.GetLastPInvokeError());
         folder.Dispose();
         throw failure;
@@ -338,7 +353,8 @@ internal sealed class LinuxDirectory : UnixDirectory
     /// <summary>The exception for one of Linux' error numbers (asm-generic/errno.h).</summary>
     /// <param name="error">errno.</param>
     internal static HostException FailureOf(int error) =>
-        new(error switch { 36 => HostFailure.BadName, 38 or NotSupported => HostFailure.NotSupported, 40 => HostFailure.SymbolicLink, 122 => HostFailure.NoSpace, _ => CommonFailure(error) },
+        new(error switch { 36 => HostFailure.BadName, 38 or NotSupported =>
+            HostFailure.NotSupported, 40 => HostFailure.SymbolicLink, 122 => HostFailure.NoSpace, _ => CommonFailure(error) },
             Marshal.GetPInvokeErrorMessage(error) + ".");
 
     /// <inheritdoc/>
@@ -364,7 +380,9 @@ internal sealed class LinuxDirectory : UnixDirectory
         const int operationNotPermitted = 1, noSuchCall = 38;
         if (s_canListAt)
         {
-            nint length = LinuxCalls.ListAttributesAt(LinuxCalls.ListAttributesAtNumber, Handle, node.Name, LinuxCalls.AtNoFollow, buffer, (nuint)buffer.Length);
+            nint length =
+                LinuxCalls.ListAttributesAt(
+                    LinuxCalls.ListAttributesAtNumber, Handle, node.Name, LinuxCalls.AtNoFollow, buffer, (nuint)buffer.Length);
             if (length >= 0 || Marshal.GetLastPInvokeError() is not (noSuchCall or operationNotPermitted)) return length;
 
             // An older kernel, or a container's filter that does not know the call.
@@ -374,7 +392,8 @@ internal sealed class LinuxDirectory : UnixDirectory
         return LinuxCalls.ListAttributes(PathOf(node), buffer, (nuint)buffer.Length);
     }
 
-    // What was opened with O_PATH takes no change by its descriptor (EBADF); by its name under /proc, which leads to what is open and nowhere else, it does.
+    // What was opened with O_PATH takes no change by its descriptor (EBADF); by its name under /proc, which leads to what is open and
+    // nowhere else, it does.
     private static bool IsPathOnly() => Marshal.GetLastPInvokeError() == 9;
 
     private static string PathOf(SafeFileHandle file) => $"/proc/self/fd/{file.DangerousGetHandle()}";
@@ -382,9 +401,11 @@ internal sealed class LinuxDirectory : UnixDirectory
     private void SetInodeFlags(HostNode node, int wanted)
     {
         // Only of files and folders: to open a device may have effects.
-        if (GetStat(node).Kind is not (EntryKind.File or EntryKind.Directory)) throw new HostException(HostFailure.NotSupported, "Linux keeps flags of files and folders only.");
+        if (GetStat(node).Kind is not (EntryKind.File or EntryKind.Directory))
+            throw new HostException(HostFailure.NotSupported, "Linux keeps flags of files and folders only.");
         using SafeFileHandle? found = OpenOf(node) is null ? OpenForMetadata(node.Name, EntryKind.File) : null;
-        using var file = new SafeFileHandle(Check(UnixCalls.Open(PathOf(OpenOf(node) ?? found!), NonBlocking | CloseOnExec)), ownsHandle: true);
+        using var file =
+            new SafeFileHandle(Check(UnixCalls.Open(PathOf(OpenOf(node) ?? found!), NonBlocking | CloseOnExec)), ownsHandle: true);
         int flags = 0;
         Check(LinuxCalls.Control(file, LinuxCalls.GetInodeFlags, ref flags));
         flags |= wanted;
@@ -449,14 +470,15 @@ internal struct LinuxStat
     public uint DeviceMinor;
     public ulong MountId;
 
-    // linux/stat.h: STATX_ATTR_IMMUTABLE, _APPEND, _NODUMP, and those that chattr(1) sets and a Mac does not have: _COMPRESSED, _VERITY, _DAX.
+    // linux/stat.h: STATX_ATTR_IMMUTABLE, _APPEND, _NODUMP, and those that chattr(1) sets and a Mac does not have: _COMPRESSED, _VERITY,
+    // _DAX.
     private const ulong Immutable = 0x10;
     private const ulong Append = 0x20;
     private const ulong NoDump = 0x40;
     private const ulong WithoutFlag = 0x4 | 0x100000 | 0x200000;
 
-    // sys/stat.h of a Mac: UF_NODUMP, UF_IMMUTABLE, UF_APPEND. The owner's flags and not the system's: those only root could take off again, and a file restored for
-    // somebody else would be one that nobody there can delete.
+    // sys/stat.h of a Mac: UF_NODUMP, UF_IMMUTABLE, UF_APPEND. The owner's flags and not the system's: those only root could take off
+    // again, and a file restored for somebody else would be one that nobody there can delete.
     private static uint FlagsOf(ulong attributes) =>
         ((attributes & NoDump) != 0 ? 0x1u : 0) | ((attributes & Immutable) != 0 ? 0x2u : 0) | ((attributes & Append) != 0 ? 0x4u : 0);
 
@@ -530,7 +552,8 @@ internal static partial class LinuxCalls
     [LibraryImport("libc", EntryPoint = "setxattr", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int SetFollowedAttribute(string path, string name, ReadOnlySpan<byte> value, nuint size, int flags);
 
-    /// <summary>FS_IOC_GETFLAGS and FS_IOC_SETFLAGS of 64-bit systems (linux/fs.h). The kernel reads and writes an int, whatever the number says of a long.</summary>
+    /// <summary>FS_IOC_GETFLAGS and FS_IOC_SETFLAGS of 64-bit systems (linux/fs.h). The kernel reads and writes an int, whatever the number
+    /// says of a long.</summary>
     public const nuint GetInodeFlags = 0x80086601, SetInodeFlags = 0x40086602;
 
     [LibraryImport("libc", EntryPoint = "ioctl", SetLastError = true)]

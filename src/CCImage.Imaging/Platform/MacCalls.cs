@@ -13,12 +13,13 @@ internal static partial class MacCalls
     internal const int CurrentFolder = -2;
     internal const int AtNoFollow = 0x20;
 
-    // AT_REALDEV, AT_FDONLY. The volumes of a startup disk form a group, of which plain stat gives one number of a device for both, as getattrlist(2) says
-    // under FSOPT_RETURN_REALDEV; only with the real one a volume can be told from the other. fstat(2) takes no flags.
+    // AT_REALDEV, AT_FDONLY. The volumes of a startup disk form a group, of which plain stat gives one number of a device for both, as
+    // getattrlist(2) says under FSOPT_RETURN_REALDEV; only with the real one a volume can be told from the other. fstat(2) takes no flags.
     internal const int AtRealDevice = 0x200;
     internal const int AtFileOnly = 0x400;
 
-    // sys/resource.h: IOPOL_TYPE_VFS_MATERIALIZE_DATALESS_FILES, IOPOL_SCOPE_PROCESS, IOPOL_SCOPE_THREAD, IOPOL_MATERIALIZE_DATALESS_FILES_OFF and _ON
+    // sys/resource.h: IOPOL_TYPE_VFS_MATERIALIZE_DATALESS_FILES, IOPOL_SCOPE_PROCESS, IOPOL_SCOPE_THREAD,
+    // IOPOL_MATERIALIZE_DATALESS_FILES_OFF and _ON
     internal const int MaterializeDatalessFiles = 3;
     internal const int PolicyOfProcess = 0;
     internal const int PolicyOfThread = 1;
@@ -27,12 +28,15 @@ internal static partial class MacCalls
 
     private static readonly bool s_isArm = RuntimeInformation.ProcessArchitecture == Architecture.Arm64;
 
-    public static int VolumeStat(string path, out MacVolumeStat volume) => s_isArm ? VolumeStatArm(path, out volume) : VolumeStatIntel(path, out volume);
+    public static int VolumeStat(string path, out MacVolumeStat volume) =>
+        s_isArm ? VolumeStatArm(path, out volume) : VolumeStatIntel(path, out volume);
 
     public static int Stat(string path, bool followLink, out MacStat stat) =>
-        s_isArm ? StatPathArm(CurrentFolder, path, out stat, StatFlags(followLink)) : StatPathIntel(CurrentFolder, path, out stat, StatFlags(followLink));
+        s_isArm ? StatPathArm(CurrentFolder, path, out stat, StatFlags(followLink))
+            : StatPathIntel(CurrentFolder, path, out stat, StatFlags(followLink));
 
-    public static int StatAt(SafeFileHandle folder, string name, out MacStat stat) => StatAt(folder, name, out stat, StatFlags(followLink: false));
+    public static int StatAt(SafeFileHandle folder, string name, out MacStat stat) =>
+        StatAt(folder, name, out stat, StatFlags(followLink: false));
 
     public static int Stat(SafeFileHandle file, out MacStat stat) => StatAt(file, "", out stat, AtFileOnly | AtRealDevice);
 
@@ -63,7 +67,8 @@ internal static partial class MacCalls
     public static partial int SetIoPolicy(int type, int scope, int policy);
 
     [LibraryImport("libc", EntryPoint = "fgetattrlist", SetLastError = true)]
-    public static partial int GetVolumeCapabilities(SafeFileHandle file, in MacAttributeList wanted, out MacVolumeCapabilities answer, nuint size, uint options);
+    public static partial int GetVolumeCapabilities(
+        SafeFileHandle file, in MacAttributeList wanted, out MacVolumeCapabilities answer, nuint size, uint options);
 
     [LibraryImport("libc", EntryPoint = "mkfifoat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int MakeFifoAt(SafeFileHandle folder, string name, ushort mode);
@@ -78,24 +83,28 @@ internal static partial class MacCalls
     public static partial nint GetAttribute(SafeFileHandle file, string name, Span<byte> value, nuint size, uint position, int options);
 
     [LibraryImport("libc", EntryPoint = "fsetxattr", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    public static partial int SetAttribute(SafeFileHandle file, string name, ReadOnlySpan<byte> value, nuint size, uint position, int options);
+    public static partial int SetAttribute(
+        SafeFileHandle file, string name, ReadOnlySpan<byte> value, nuint size, uint position, int options);
 
     [LibraryImport("libc", EntryPoint = "fchflags", SetLastError = true)]
     public static partial int SetFlags(SafeFileHandle file, uint flags);
 
     // unistd.h, of 64-bit systems: the options are an unsigned int. setattrlistat: macOS 10.13.
     [LibraryImport("libc", EntryPoint = "fgetattrlist", SetLastError = true)]
-    public static partial int GetAttributes(SafeFileHandle file, in MacAttributeList wanted, out MacTimeAnswer answer, nuint size, uint options);
+    public static partial int GetAttributes(
+        SafeFileHandle file, in MacAttributeList wanted, out MacTimeAnswer answer, nuint size, uint options);
 
     [LibraryImport("libc", EntryPoint = "fsetattrlist", SetLastError = true)]
-    public static partial int SetAttributes(SafeFileHandle file, in MacAttributeList wanted, ReadOnlySpan<UnixTimeSpec> values, nuint size, uint options);
+    public static partial int SetAttributes(
+        SafeFileHandle file, in MacAttributeList wanted, ReadOnlySpan<UnixTimeSpec> values, nuint size, uint options);
 
     [LibraryImport("libc", EntryPoint = "setattrlistat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     public static partial int SetAttributesAt(
         SafeFileHandle folder, string name, in MacAttributeList wanted, ReadOnlySpan<UnixTimeSpec> values, nuint size, uint options);
 
     [LibraryImport("libc", EntryPoint = "setattrlistat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    public static partial int SetAttributesAt(SafeFileHandle folder, string name, in MacAttributeList wanted, ReadOnlySpan<uint> values, nuint size, uint options);
+    public static partial int SetAttributesAt(
+        SafeFileHandle folder, string name, in MacAttributeList wanted, ReadOnlySpan<uint> values, nuint size, uint options);
 
     // sys/acl.h
     [LibraryImport("libc", EntryPoint = "acl_get_fd_np", SetLastError = true)]
@@ -117,7 +126,8 @@ internal static partial class MacCalls
     public static partial int Free(nint list);
 
     [LibraryImport("libc", EntryPoint = "openat", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
-    private static partial int CreateAtArm(SafeFileHandle folder, string name, int flags, nint x3, nint x4, nint x5, nint x6, nint x7, uint mode);
+    private static partial int CreateAtArm(
+        SafeFileHandle folder, string name, int flags, nint x3, nint x4, nint x5, nint x6, nint x7, uint mode);
 
     [LibraryImport("libc", EntryPoint = "statfs", SetLastError = true, StringMarshalling = StringMarshalling.Utf8)]
     private static partial int VolumeStatArm(string path, out MacVolumeStat volume);

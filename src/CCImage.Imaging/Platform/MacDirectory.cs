@@ -29,7 +29,8 @@ internal sealed class MacDirectory : UnixDirectory
     private static readonly string[] s_systemAttributes = ["com.apple.macl", "com.apple.provenance", "com.apple.rootless"];
 
     private static readonly UnixNumbers s_numbers = new(
-        Create: Create | Exclusive | 2 | NoFollow | CloseOnExec, OpenFolder: Directory | CloseOnExec, OpenFile: NonBlocking | NoFollow | CloseOnExec,
+        Create: Create | Exclusive | 2 | NoFollow | CloseOnExec, OpenFolder: Directory | CloseOnExec,
+        OpenFile: NonBlocking | NoFollow | CloseOnExec,
         NoFollow: NoFollow, AtNoFollow: 0x20, AtEffectiveAccess: 0x10, OmitTime: -2, AtRemoveFolder: 0x80);
 
     private MacDirectory(SafeFileHandle folder, in HostStat stat)
@@ -47,14 +48,17 @@ internal sealed class MacDirectory : UnixDirectory
     protected override UnixNumbers Numbers => s_numbers;
 
     /// <inheritdoc/>
-    /// <remarks>On volumes without attributes of their own (FAT, exFAT, some SMB shares) the kernel makes them of AppleDouble files.</remarks>
+    /// <remarks>On volumes without attributes of their own (FAT, exFAT, some SMB shares) the kernel makes them of AppleDouble
+    /// files.</remarks>
     public override bool KeepsAttributesBeside
     {
         get
         {
             var wanted = new MacAttributeList { Volume = MacVolumeCapabilities.Wanted };
-            return MacCalls.GetVolumeCapabilities(Handle, wanted, out MacVolumeCapabilities answer, (nuint)Marshal.SizeOf<MacVolumeCapabilities>(), 0) == 0
-                && (answer.ValidInterfaces & MacVolumeCapabilities.ExtendedAttributes) != 0 && (answer.Interfaces & MacVolumeCapabilities.ExtendedAttributes) == 0;
+            return MacCalls.GetVolumeCapabilities(
+                Handle, wanted, out MacVolumeCapabilities answer, (nuint)Marshal.SizeOf<MacVolumeCapabilities>(), 0) == 0
+                && (answer.ValidInterfaces & MacVolumeCapabilities.ExtendedAttributes) != 0
+                    && (answer.Interfaces & MacVolumeCapabilities.ExtendedAttributes) == 0;
         }
     }
 
@@ -129,7 +133,8 @@ internal sealed class MacDirectory : UnixDirectory
             }
 
             byte[]? value = size <= HostAttributes.MaximumKeptValue ? ReadAttribute(file, name, size) : null;
-            if (name == HostAttributes.FinderInfoName && value?.Length == 32) finderInfo = value.AsSpan().ContainsAnyExcept((byte)0) ? value : null;
+            if (name == HostAttributes.FinderInfoName && value?.Length == 32)
+                finderInfo = value.AsSpan().ContainsAnyExcept((byte)0) ? value : null;
             else attributes.Add(new(name, value?.Length ?? size, value));
         }
 
@@ -157,7 +162,8 @@ internal sealed class MacDirectory : UnixDirectory
 
         if (stat.Kind == EntryKind.Socket) throw new HostException(HostFailure.NotSupported, "macOS makes a socket only by binding it.");
         Check(MacCalls.MakeNodeAt(
-            Handle, name, (ushort)(HostStat.TypeBitsOf(stat.Kind!.Value) | 0x180), unchecked((int)((stat.DeviceMajor << 24) | (stat.DeviceMinor & 0xFFFFFF)))));
+            Handle, name, (ushort)(HostStat.TypeBitsOf(stat.Kind!.Value) | 0x180),
+            unchecked((int)((stat.DeviceMajor << 24) | (stat.DeviceMinor & 0xFFFFFF)))));
     }
 
     /// <inheritdoc/>
@@ -181,8 +187,8 @@ internal sealed class MacDirectory : UnixDirectory
     {
         base.SetTimes(node, stat);
 
-        // After the others: a time of change before that of creation takes the latter along (utimes(2)). By getattrlist(2), attributes lie in
-        // the order of their bits, and that of creation is the lower one.
+        // After the others: a time of change before that of creation takes the latter along (utimes(2)). By getattrlist(2), attributes lie
+        // in the order of their bits, and that of creation is the lower one.
         var wanted = new MacAttributeList();
         Span<UnixTimeSpec> times = stackalloc UnixTimeSpec[2];
         int count = 0;
@@ -242,7 +248,8 @@ internal sealed class MacDirectory : UnixDirectory
         new(error switch
         {
             62 => HostFailure.SymbolicLink, 63 => HostFailure.BadName, 69 => HostFailure.NoSpace,
-            NotSupported or NoSuchCall or NotSupportedOnSocket => HostFailure.NotSupported, 84 => HostFailure.Other, _ => CommonFailure(error),
+            NotSupported or NoSuchCall or NotSupportedOnSocket =>
+                HostFailure.NotSupported, 84 => HostFailure.Other, _ => CommonFailure(error),
         }, error == Deadlock ? CloudMessage : Marshal.GetPInvokeErrorMessage(error) + ".")
         {
             // Modes and lists say EACCES. In reading, EPERM is the protection of privacy.
@@ -253,12 +260,14 @@ internal sealed class MacDirectory : UnixDirectory
     internal const int Deadlock = 11;
 
     /// <summary>What that means.</summary>
-    internal const string CloudMessage = "Its content is in the cloud only, and it was not downloaded (-IncludeCloudFiles downloads such files).";
+    internal const string CloudMessage =
+        "Its content is in the cloud only, and it was not downloaded (-IncludeCloudFiles downloads such files).";
 
     private const int NotPermitted = 1;
 
     private const string PrivacyRemedy =
-        "macOS protects this from programs, whoever runs them, root too: in System Settings > Privacy & Security > Full Disk Access allow it to the terminal, or to "
+        "macOS protects this from programs, whoever runs them, root too: in System Settings > Privacy & Security > Full Disk Access allow "
+            + "it to the terminal, or to "
         + "what starts the job; or exclude it, or ask to skip what cannot be read.";
 
     /// <inheritdoc/>
@@ -311,15 +320,16 @@ internal sealed class MacDirectory : UnixDirectory
         return names;
     }
 
-    // acl_get_fd(3): no list is "no such entry", a file system without lists "not supported". acl_copy_ext(3) gives the bytes in the order they
-    // have on disk, big-endian; the calls for attributes hide what holds them.
+    // acl_get_fd(3): no list is "no such entry", a file system without lists "not supported". acl_copy_ext(3) gives the bytes in the order
+    // they have on disk, big-endian; the calls for attributes hide what holds them.
     private byte[]? ReadAccessList(SafeFileHandle file)
     {
         nint list = MacCalls.GetAccessList(file, MacAccessList.Extended);
         if (list == 0)
         {
             int error = Marshal.GetLastPInvokeError();
-            return error is NoEntry or NoAttribute or NotSupported or NotSupportedOnSocket or InvalidArgument or NoSuchCall ? null : throw Failure(error);
+            return error is NoEntry or NoAttribute or NotSupported or NotSupportedOnSocket or InvalidArgument or NoSuchCall ? null
+                : throw Failure(error);
         }
 
         try
@@ -354,7 +364,8 @@ internal sealed class MacDirectory : UnixDirectory
     private static UnixTime ReadBackupTime(SafeFileHandle file)
     {
         var wanted = new MacAttributeList { Common = MacAttributeList.BackupTime };
-        if (MacCalls.GetAttributes(file, wanted, out MacTimeAnswer answer, (nuint)Marshal.SizeOf<MacTimeAnswer>(), 0) != 0) return UnixTime.None;
+        if (MacCalls.GetAttributes(file, wanted, out MacTimeAnswer answer, (nuint)Marshal.SizeOf<MacTimeAnswer>(), 0) != 0)
+            return UnixTime.None;
         return answer.Length == Marshal.SizeOf<MacTimeAnswer>() && answer.Time != default ? answer.Time.ToUnixTime() : UnixTime.None;
     }
 

@@ -4,9 +4,10 @@ using System.Security.Cryptography;
 namespace CCImage.Platform;
 
 /// <summary>
-/// The keychain of macOS, by Security.framework. An item is a generic password as the system makes them for disk images, in the default keychain
-/// (a file, <c>login.keychain-db</c>): that is where the system looks, so the data protection keychain is of no use. Signatures, constants and
-/// status numbers are those of SecItem.h, SecAccess.h, SecTrustedApplication.h and SecBase.h (Security-61901) and of CoreFoundation's headers.
+/// The keychain of macOS, by Security.framework. An item is a generic password as the system makes them for disk images, in the default
+/// keychain (a file, <c>login.keychain-db</c>): that is where the system looks, so the data protection keychain is of no use. Signatures,
+/// constants and status numbers are those of SecItem.h, SecAccess.h, SecTrustedApplication.h and SecBase.h (Security-61901) and of
+/// CoreFoundation's headers.
 /// </summary>
 internal sealed class MacKeychain : IKeychain
 {
@@ -26,8 +27,8 @@ internal sealed class MacKeychain : IKeychain
     private const int InteractionRequired = -25315;
 
     /// <summary>
-    /// The system's programs that may read an item without being asked about, beside the one that saves it. Seen in use is the first; the others
-    /// attach images in newer systems (a guess). Those that a system lacks are passed over.
+    /// The system's programs that may read an item without being asked about, beside the one that saves it. Seen in use is the first; the
+    /// others attach images in newer systems (a guess). Those that a system lacks are passed over.
     /// </summary>
     private static readonly string[] s_trusted =
     [
@@ -102,7 +103,8 @@ internal sealed class MacKeychain : IKeychain
         UserCancelled => new(HostFailure.AccessDenied, "The question of the keychain was answered with no."),
         AuthenticationFailed => new(HostFailure.AccessDenied, "The keychain does not give this program access."),
         InteractionNotAllowed or InteractionRequired =>
-            new(HostFailure.AccessDenied, "The keychain is locked, or wants to ask, and there is no screen in this session (unlock it with: security unlock-keychain)."),
+            new(HostFailure.AccessDenied, "The keychain is locked, or wants to ask, and there is no screen in this session (unlock it "
+                + "with: security unlock-keychain)."),
         ReadOnly => new(HostFailure.ReadOnly, "The keychain cannot be changed."),
         NotAvailable or NoSuchKeychain or NoDefaultKeychain => new(HostFailure.NotFound, $"This user has no keychain ({status})."),
         _ => new(HostFailure.Other, $"The keychain answers with status {status}."),
@@ -121,14 +123,16 @@ internal sealed class MacKeychain : IKeychain
         (CoreObjects.Security("kSecUseDataProtectionKeychain"), CoreObjects.False),
     ];
 
-    /// <summary>This program, and the system's that attach images. Beside this list the system keeps one of vendors, to which it adds its own only when asked.</summary>
+    /// <summary>This program, and the system's that attach images. Beside this list the system keeps one of vendors, to which it adds its
+    /// own only when asked.</summary>
     private static nint MakeAccess(nint label, CoreObjects made)
     {
         Check(SecurityCalls.MakeTrustedApplication(null, out nint self));
         List<nint> applications = [made.Own(self)];
         foreach (string path in s_trusted)
         {
-            if (Path.Exists(path) && SecurityCalls.MakeTrustedApplication(path, out nint application) == Success) applications.Add(made.Own(application));
+            if (Path.Exists(path) && SecurityCalls.MakeTrustedApplication(path, out nint application) == Success)
+                applications.Add(made.Own(application));
         }
 
         Check(SecurityCalls.MakeAccess(label, made.List([.. applications]), out nint access));
@@ -184,7 +188,8 @@ internal sealed unsafe class CoreObjects : IDisposable
         fixed (nint* k = keys, v = values)
         {
             return Own(CoreFoundationCalls.MakeDictionary(
-                0, k, v, entries.Length, NativeLibrary.GetExport(s_core, "kCFTypeDictionaryKeyCallBacks"), NativeLibrary.GetExport(s_core, "kCFTypeDictionaryValueCallBacks")));
+                0, k, v, entries.Length, NativeLibrary.GetExport(s_core, "kCFTypeDictionaryKeyCallBacks"),
+                NativeLibrary.GetExport(s_core, "kCFTypeDictionaryValueCallBacks")));
         }
     }
 
@@ -192,7 +197,8 @@ internal sealed unsafe class CoreObjects : IDisposable
     /// <param name="items">The items, retained by it.</param>
     public nint List(ReadOnlySpan<nint> items)
     {
-        fixed (nint* first = items) return Own(CoreFoundationCalls.MakeArray(0, first, items.Length, NativeLibrary.GetExport(s_core, "kCFTypeArrayCallBacks")));
+        fixed (nint* first = items) return Own(
+            CoreFoundationCalls.MakeArray(0, first, items.Length, NativeLibrary.GetExport(s_core, "kCFTypeArrayCallBacks")));
     }
 
     /// <summary>Takes over an object that must be a CFData.</summary>
@@ -201,7 +207,8 @@ internal sealed unsafe class CoreObjects : IDisposable
     public Span<byte> BytesOf(nint data)
     {
         Own(data);
-        if (CoreFoundationCalls.GetKind(data) != CoreFoundationCalls.GetKindOfData()) throw new HostException(HostFailure.Other, "The keychain gives something else than bytes.");
+        if (CoreFoundationCalls.GetKind(data) != CoreFoundationCalls.GetKindOfData())
+            throw new HostException(HostFailure.Other, "The keychain gives something else than bytes.");
         return new Span<byte>(CoreFoundationCalls.GetBytes(data), checked((int)CoreFoundationCalls.GetLength(data)));
     }
 
@@ -232,11 +239,13 @@ internal static partial class SecurityCalls
     [LibraryImport(Library, EntryPoint = "SecItemCopyMatching")]
     public static partial int CopyMatching(nint query, out nint result);
 
-    // OSStatus SecTrustedApplicationCreateFromPath(const char * __nullable path, SecTrustedApplicationRef * __nonnull CF_RETURNS_RETAINED app)
+    // OSStatus SecTrustedApplicationCreateFromPath(const char * __nullable path, SecTrustedApplicationRef * __nonnull CF_RETURNS_RETAINED
+    // app)
     [LibraryImport(Library, EntryPoint = "SecTrustedApplicationCreateFromPath", StringMarshalling = StringMarshalling.Utf8)]
     public static partial int MakeTrustedApplication(string? path, out nint application);
 
-    // OSStatus SecAccessCreate(CFStringRef descriptor, CFArrayRef __nullable trustedlist, SecAccessRef * __nonnull CF_RETURNS_RETAINED accessRef)
+    // OSStatus SecAccessCreate(CFStringRef descriptor, CFArrayRef __nullable trustedlist, SecAccessRef * __nonnull CF_RETURNS_RETAINED
+    // accessRef)
     [LibraryImport(Library, EntryPoint = "SecAccessCreate")]
     public static partial int MakeAccess(nint descriptor, nint trustedList, out nint access);
 }

@@ -1,8 +1,8 @@
 namespace CCImage.Platform;
 
 /// <summary>
-/// Names as volumes of a Mac compare them: HFS+ stores and lists them decomposed (Technical Note TN1150, "Unicode Subtleties"), APFS as they were given, and
-/// both find them in either form.
+/// Names as volumes of a Mac compare them: HFS+ stores and lists them decomposed (Technical Note TN1150, "Unicode Subtleties"), APFS as
+/// they were given, and both find them in either form.
 /// </summary>
 internal sealed class MacNameComparer : IEqualityComparer<string>
 {

@@ -34,7 +34,8 @@ internal sealed class MacPlatform : IHostPlatform
 
     /// <inheritdoc/>
     /// <remarks>
-    /// setiopolicy_np(3). For the process, because the copy is read on many threads: what launchd starts has the opposite by default, and gets EDEADLK.
+    /// setiopolicy_np(3). For the process, because the copy is read on many threads: what launchd starts has the opposite by default, and
+    /// gets EDEADLK.
     /// </remarks>
     public IDisposable DownloadCloudFiles()
     {
@@ -48,7 +49,8 @@ internal sealed class MacPlatform : IHostPlatform
     public void KeepThreadFromDownloading()
     {
         if (t_isKeptFromDownloading) return;
-        t_isKeptFromDownloading = MacCalls.SetIoPolicy(MacCalls.MaterializeDatalessFiles, MacCalls.PolicyOfThread, MacCalls.MaterializeOff) == 0;
+        t_isKeptFromDownloading =
+            MacCalls.SetIoPolicy(MacCalls.MaterializeDatalessFiles, MacCalls.PolicyOfThread, MacCalls.MaterializeOff) == 0;
     }
 
     /// <inheritdoc/>
@@ -59,7 +61,8 @@ internal sealed class MacPlatform : IHostPlatform
         while (MacCalls.VolumeStat(path, out volume) != 0)
         {
             int error = Marshal.GetLastPInvokeError();
-            if (Path.GetDirectoryName(path) is not string parent || UnixDirectory.CommonFailure(error) is not (HostFailure.NotFound or HostFailure.NotADirectory))
+            if (Path.GetDirectoryName(path) is not string parent
+                || UnixDirectory.CommonFailure(error) is not (HostFailure.NotFound or HostFailure.NotADirectory))
                 throw MacDirectory.FailureOf(error);
             path = parent;
         }
@@ -88,14 +91,16 @@ internal sealed class MacPlatform : IHostPlatform
 
     /// <inheritdoc/>
     public HostStat GetStat(string path) =>
-        MacCalls.Stat(path, followLink: false, out MacStat stat) == 0 ? stat.ToHostStat() : throw MacDirectory.FailureOf(Marshal.GetLastPInvokeError());
+        MacCalls.Stat(path, followLink: false, out MacStat stat) == 0 ? stat.ToHostStat()
+            : throw MacDirectory.FailureOf(Marshal.GetLastPInvokeError());
 
     /// <inheritdoc/>
     public SafeFileHandle OpenFile(string path, bool writable, bool exclusive, out HostStat stat)
     {
         // Looked at before it is opened: opening a device may have effects.
         if (MacCalls.Stat(path, followLink: true, out MacStat found) != 0) throw MacDirectory.FailureOf(Marshal.GetLastPInvokeError());
-        return UnixFiles.Open(path, MacDirectory.OpenFileFlags, writable, exclusive, found.ToHostStat(), MacDirectory.StatOf, MacDirectory.FailureOf, out stat);
+        return UnixFiles.Open(path, MacDirectory.OpenFileFlags, writable, exclusive, found.ToHostStat(), MacDirectory.StatOf,
+            MacDirectory.FailureOf, out stat);
     }
 
     /// <inheritdoc/>
@@ -106,9 +111,11 @@ internal sealed class MacPlatform : IHostPlatform
     }
 
     /// <inheritdoc/>
-    /// <remarks>Neither stat(2) nor a file tells of firmlinks in a way to rely on; but what statfs(2) says of one is the volume it leads to.</remarks>
+    /// <remarks>Neither stat(2) nor a file tells of firmlinks in a way to rely on; but what statfs(2) says of one is the volume it leads
+    /// to.</remarks>
     public bool IsFirmlink(string path, in HostStat stat) =>
-        MacCalls.VolumeStat(path, out MacVolumeStat volume) == 0 && MacCalls.Stat(volume.MountPoint, followLink: true, out MacStat root) == 0
+        MacCalls.VolumeStat(path, out MacVolumeStat volume) == 0
+            && MacCalls.Stat(volume.MountPoint, followLink: true, out MacStat root) == 0
         && root.ToHostStat().Identity != stat.Identity;
 
     /// <inheritdoc/>

@@ -13,8 +13,8 @@ internal struct MacStat
     public const uint UserFlags = 0xFFFF;
 
     /// <summary>
-    /// Flags that can be set again: all but UF_COMPRESSED, UF_TRACKED, UF_DATAVAULT, SF_RESTRICTED and what the system makes itself. One of them
-    /// among the others would have all refused.
+    /// Flags that can be set again: all but UF_COMPRESSED, UF_TRACKED, UF_DATAVAULT, SF_RESTRICTED and what the system makes itself. One of
+    /// them among the others would have all refused.
     /// </summary>
     public const uint SettableFlags = (UserFlags & ~(CompressedFlag | 0x40u | 0x80u)) | 0x10000 | 0x20000 | 0x40000 | 0x100000;
 
@@ -69,7 +69,8 @@ internal struct MacStat
     };
 }
 
-/// <summary>A <c>struct statfs</c> with 64-bit inode numbers (sys/mount.h, __DARWIN_STRUCT_STATFS64): 2,168 bytes on x86-64 and arm64.</summary>
+/// <summary>A <c>struct statfs</c> with 64-bit inode numbers (sys/mount.h, __DARWIN_STRUCT_STATFS64): 2,168 bytes on x86-64 and
+/// arm64.</summary>
 [StructLayout(LayoutKind.Sequential)]
 internal struct MacVolumeStat
 {
@@ -156,7 +157,8 @@ internal struct MacAttributeList
     }
 }
 
-/// <summary>What getattrlist(2) answers when one time is asked for: its own length, and behind it, aligned to 4, a <c>struct timespec</c>: 20 bytes.</summary>
+/// <summary>What getattrlist(2) answers when one time is asked for: its own length, and behind it, aligned to 4, a <c>struct timespec</c>:
+/// 20 bytes.</summary>
 [StructLayout(LayoutKind.Sequential, Pack = 4)]
 internal struct MacTimeAnswer
 {
@@ -186,8 +188,8 @@ internal struct MacVolumeCapabilities
 }
 
 /// <summary>
-/// An access control list in the form in which it is stored: a <c>struct kauth_filesec</c> (sys/kauth.h), big-endian. Magic number, GUIDs of owner and group,
-/// number of entries and flags, 44 bytes in all; then each entry with 24.
+/// An access control list in the form in which it is stored: a <c>struct kauth_filesec</c> (sys/kauth.h), big-endian. Magic number, GUIDs
+/// of owner and group, number of entries and flags, 44 bytes in all; then each entry with 24.
 /// </summary>
 internal static class MacAccessList
 {

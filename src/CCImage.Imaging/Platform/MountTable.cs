@@ -65,14 +65,16 @@ internal static class MountTable
             if (!IsAbove(mount.MountPoint, path)) continue;
             bool isOfDevice = mount.Major == major && mount.Minor == minor;
             if (best is not null && (bestIsOfDevice && !isOfDevice)) continue;
-            if (best is null || isOfDevice != bestIsOfDevice || mount.MountPoint.Length >= best.MountPoint.Length) (best, bestIsOfDevice) = (mount, isOfDevice);
+            if (best is null || isOfDevice != bestIsOfDevice || mount.MountPoint.Length >= best.MountPoint.Length)
+                (best, bestIsOfDevice) = (mount, isOfDevice);
         }
 
         return best;
     }
 
     private static bool IsAbove(string folder, string path) =>
-        folder == "/" || (path.StartsWith(folder, StringComparison.Ordinal) && (path.Length == folder.Length || path[folder.Length] == '/'));
+        folder == "/"
+            || (path.StartsWith(folder, StringComparison.Ordinal) && (path.Length == folder.Length || path[folder.Length] == '/'));
 
     private static string Unescape(string field)
     {

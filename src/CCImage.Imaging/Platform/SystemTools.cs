@@ -43,7 +43,8 @@ internal sealed class SystemTools : ISystemTools
     /// <inheritdoc/>
     public ToolResult? Run(string program, IReadOnlyList<string> arguments, ReadOnlySpan<byte> input, CancellationToken cancellation)
     {
-        var start = new ProcessStartInfo(program) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
+        var start = new ProcessStartInfo(
+            program) { RedirectStandardInput = true, RedirectStandardOutput = true, RedirectStandardError = true };
         foreach (string argument in arguments) start.ArgumentList.Add(argument);
         Process process;
         try

@@ -3,8 +3,8 @@ using System.Runtime.InteropServices;
 namespace CCImage.Platform;
 
 /// <summary>
-/// SIGTERM and SIGHUP end a job as Ctrl+C does: running jobs are cancelled, and the process ends, as the signal has it, when they have removed what they had
-/// begun. Nothing is changed about what the signal does otherwise.
+/// SIGTERM and SIGHUP end a job as Ctrl+C does: running jobs are cancelled, and the process ends, as the signal has it, when they have
+/// removed what they had begun. Nothing is changed about what the signal does otherwise.
 /// </summary>
 internal static partial class TerminationSignals
 {

@@ -17,9 +17,11 @@ namespace CCImage.Platform;
 /// <param name="AtRemoveFolder">AT_REMOVEDIR.</param>
 /// <param name="NoAccessTime">O_NOATIME: reading leaves no trace on the source; 0 where there is no such thing.</param>
 internal sealed record UnixNumbers(
-    int Create, int OpenFolder, int OpenFile, int NoFollow, int AtNoFollow, int AtEffectiveAccess, long OmitTime, int AtRemoveFolder, int NoAccessTime = 0);
+    int Create, int OpenFolder, int OpenFile, int NoFollow, int AtNoFollow, int AtEffectiveAccess, long OmitTime, int AtRemoveFolder,
+    int NoAccessTime = 0);
 
-/// <summary>What Linux and macOS have in common: a folder is a descriptor, and everything goes by the calls whose names end in <c>at</c>.</summary>
+/// <summary>What Linux and macOS have in common: a folder is a descriptor, and everything goes by the calls whose names end in
+/// <c>at</c>.</summary>
 internal abstract class UnixDirectory : HostDirectory
 {
     private const int ReadAccess = 4;
@@ -85,7 +87,8 @@ internal abstract class UnixDirectory : HostDirectory
         return Check(FileDescriptors.Open(() =>
         {
             int descriptor = UnixCalls.OpenAt(Handle, name, flags | Numbers.NoAccessTime);
-            return descriptor < 0 && Numbers.NoAccessTime != 0 && Marshal.GetLastPInvokeError() == NotPermitted ? UnixCalls.OpenAt(Handle, name, flags) : descriptor;
+            return descriptor < 0 && Numbers.NoAccessTime != 0 && Marshal.GetLastPInvokeError() == NotPermitted
+                ? UnixCalls.OpenAt(Handle, name, flags) : descriptor;
         }));
     }
 
@@ -94,7 +97,8 @@ internal abstract class UnixDirectory : HostDirectory
     public override UnixTime GetModifyTime(SafeFileHandle file) => GetStat(file).ModifyTime;
 
     /// <inheritdoc/>
-    public override SafeFileHandle? OpenForMetadata(string name, EntryKind kind) => kind is EntryKind.File or EntryKind.Directory ? OpenFile(name, out _) : null;
+    public override SafeFileHandle? OpenForMetadata(string name, EntryKind kind) =>
+        kind is EntryKind.File or EntryKind.Directory ? OpenFile(name, out _) : null;
 
     /// <inheritdoc/>
     public override HostStat GetStat(HostNode node) => OpenOf(node) is { } file ? GetStat(file) : GetStat(node.Name);
@@ -118,7 +122,8 @@ internal abstract class UnixDirectory : HostDirectory
 
     /// <inheritdoc/>
     public override bool CanRead(string name, in HostStat stat) =>
-        Environment.IsPrivilegedProcess || (stat.Mode & 0x124) == 0x124 || UnixCalls.AccessAt(Handle, name, ReadAccess, Numbers.AtEffectiveAccess) == 0;
+        Environment.IsPrivilegedProcess || (stat.Mode & 0x124) == 0x124
+            || UnixCalls.AccessAt(Handle, name, ReadAccess, Numbers.AtEffectiveAccess) == 0;
 
     /// <inheritdoc/>
     public override void CreateDirectory(string name)
@@ -140,7 +145,8 @@ internal abstract class UnixDirectory : HostDirectory
         RequireName(name);
         UnixFiles.RequireFile(GetStat(name));
         var file = new SafeFileHandle(
-            Check(FileDescriptors.Open(() => UnixCalls.OpenAt(Handle, name, Numbers.OpenFile | (writable ? UnixFiles.ReadWrite : 0)))), ownsHandle: true);
+            Check(FileDescriptors.Open(() => UnixCalls.OpenAt(Handle, name, Numbers.OpenFile | (writable ? UnixFiles.ReadWrite : 0)))),
+                ownsHandle: true);
         try
         {
             // Once more, of what is open now.
@@ -243,17 +249,20 @@ internal abstract class UnixDirectory : HostDirectory
 
     /// <inheritdoc/>
     public override void SetOwner(HostNode node, uint user, uint group) =>
-        Check(OpenOf(node) is { } file ? UnixCalls.ChangeOwner(file, user, group) : UnixCalls.ChangeOwnerAt(Handle, node.Name, user, group, Numbers.AtNoFollow));
+        Check(OpenOf(node) is { } file ? UnixCalls.ChangeOwner(file, user, group)
+            : UnixCalls.ChangeOwnerAt(Handle, node.Name, user, group, Numbers.AtNoFollow));
 
     /// <inheritdoc/>
     public override void SetMode(HostNode node, uint mode) =>
-        Check(OpenOf(node) is { } file ? UnixCalls.ChangeMode(file, mode) : UnixCalls.ChangeModeAt(Handle, node.Name, mode, Numbers.AtNoFollow));
+        Check(OpenOf(node) is { } file ? UnixCalls.ChangeMode(file, mode)
+            : UnixCalls.ChangeModeAt(Handle, node.Name, mode, Numbers.AtNoFollow));
 
     /// <inheritdoc/>
     public override void SetTimes(HostNode node, in HostStat stat)
     {
         ReadOnlySpan<UnixTimeSpec> times = [ToTimeSpec(stat.AccessTime), ToTimeSpec(stat.ModifyTime)];
-        Check(OpenOf(node) is { } file ? UnixCalls.ChangeTimes(file, times) : UnixCalls.ChangeTimesAt(Handle, node.Name, times, Numbers.AtNoFollow));
+        Check(OpenOf(node) is { } file ? UnixCalls.ChangeTimes(file, times)
+            : UnixCalls.ChangeTimesAt(Handle, node.Name, times, Numbers.AtNoFollow));
     }
 
     /// <summary>Shows the bytes of a name that is not valid UTF-8.</summary>
@@ -269,7 +278,8 @@ internal abstract class UnixDirectory : HostDirectory
             }
             else
             {
-                foreach (byte b in name[..used]) text.Append("\\x").Append(b.ToString("X2", System.Globalization.CultureInfo.InvariantCulture));
+                foreach (byte b in name[..used])
+                    text.Append("\\x").Append(b.ToString("X2", System.Globalization.CultureInfo.InvariantCulture));
             }
 
             name = name[used..];

@@ -4,7 +4,8 @@ using Microsoft.Win32.SafeHandles;
 
 namespace CCImage.Platform;
 
-/// <summary>What Linux and macOS have in common where files of images are opened: regular files only, never waited for, with a lock.</summary>
+/// <summary>What Linux and macOS have in common where files of images are opened: regular files only, never waited for, with a
+/// lock.</summary>
 internal static partial class UnixFiles
 {
     /// <summary>O_RDWR.</summary>
@@ -28,7 +29,8 @@ internal static partial class UnixFiles
     /// <param name="failureOf">Turns an error number into the exception.</param>
     /// <param name="stat">Receives what was opened.</param>
     public static SafeFileHandle Open(
-        string path, int flags, bool writable, bool exclusive, in HostStat found, Func<SafeFileHandle, HostStat> statOf, Func<int, HostException> failureOf, out HostStat stat)
+        string path, int flags, bool writable, bool exclusive, in HostStat found, Func<SafeFileHandle, HostStat> statOf, Func<int,
+        HostException> failureOf, out HostStat stat)
     {
         RequireFile(found);
         int descriptor = FileDescriptors.Open(() => UnixCalls.Open(path, flags | (writable ? ReadWrite : 0)));
@@ -82,7 +84,8 @@ internal static partial class UnixFiles
     }
 
     /// <summary>
-    /// Gives the lock back before the file is closed: it belongs to the open file, which a child process that is just being started holds a moment longer.
+    /// Gives the lock back before the file is closed: it belongs to the open file, which a child process that is just being started holds a
+    /// moment longer.
     /// </summary>
     /// <param name="file">The file.</param>
     public static void Unlock(SafeFileHandle file)

@@ -9,7 +9,8 @@ internal sealed class WindowsPlatform : IHostPlatform
 {
     // https://learn.microsoft.com/windows/win32/fileio/naming-a-file
     private static readonly HashSet<string> s_reserved = new(
-        ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", .. from n in "0123456789¹²³" from d in new[] { "COM", "LPT" } select d + n], StringComparer.OrdinalIgnoreCase);
+        ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$", .. from n in "0123456789¹²³" from d in new[] { "COM", "LPT" } select d + n],
+            StringComparer.OrdinalIgnoreCase);
 
     /// <inheritdoc/>
     public bool IsPrivileged => false;
@@ -40,7 +41,8 @@ internal sealed class WindowsPlatform : IHostPlatform
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or ArgumentException)
         {
             // A share without a drive letter has no DriveInfo: what is not known stays 0.
-            return new() { MountPoint = root, FileSystemType = "", IsNetwork = root.StartsWith(@"\\", StringComparison.Ordinal), IsCaseSensitive = false };
+            return new() { MountPoint = root, FileSystemType = "", IsNetwork = root.StartsWith(@"\\", StringComparison.Ordinal),
+                IsCaseSensitive = false };
         }
     }
 
@@ -48,7 +50,8 @@ internal sealed class WindowsPlatform : IHostPlatform
     public HostStat GetStat(string path) => PortableDirectory.StatOf(path);
 
     /// <inheritdoc/>
-    public SafeFileHandle OpenFile(string path, bool writable, bool exclusive, out HostStat stat) => PortableDirectory.OpenLocked(path, followLink: true, writable, exclusive, out stat);
+    public SafeFileHandle OpenFile(string path, bool writable, bool exclusive, out HostStat stat) =>
+        PortableDirectory.OpenLocked(path, followLink: true, writable, exclusive, out stat);
 
     /// <inheritdoc/>
     public HostDirectory OpenDirectory(string path) => PortableDirectory.Open(Path.GetFullPath(path), followLink: true);
@@ -225,7 +228,8 @@ internal sealed class PortableDirectory : HostDirectory
     {
         string path = PathOf(name), to = target.Replace('/', Path.DirectorySeparatorChar);
 
-        // That system has links of two kinds, and opens a folder only through one that was made for folders. Links are made last: their targets are there.
+        // That system has links of two kinds, and opens a folder only through one that was made for folders. Links are made last: their
+        // targets are there.
         bool isToFolder = Directory.Exists(Path.Combine(_path, to));
         Guard(() => Path.Exists(path) ? throw new HostException(HostFailure.AlreadyExists, "It exists.")
             : isToFolder ? Directory.CreateSymbolicLink(path, to) : File.CreateSymbolicLink(path, to));
@@ -238,7 +242,8 @@ internal sealed class PortableDirectory : HostDirectory
     public override void CreateLink(string name, HostDirectory folder, string existing)
     {
         if (!OperatingSystem.IsWindows()) throw NotHere("hard links");
-        if (!WindowsCalls.CreateHardLink(WindowsCalls.LongPath(PathOf(name)), WindowsCalls.LongPath(((PortableDirectory)folder).PathOf(existing)), 0))
+        if (!WindowsCalls.CreateHardLink(
+            WindowsCalls.LongPath(PathOf(name)), WindowsCalls.LongPath(((PortableDirectory)folder).PathOf(existing)), 0))
             throw new HostException(HostFailure.NotSupported, Marshal.GetPInvokeErrorMessage(Marshal.GetLastPInvokeError()));
     }
 
@@ -300,7 +305,9 @@ internal sealed class PortableDirectory : HostDirectory
         }
 
         UnixFiles.RequireFile(stat);
-        return Guard(() => File.OpenHandle(path, FileMode.Open, writable ? FileAccess.ReadWrite : FileAccess.Read, exclusive ? FileShare.None : FileShare.Read));
+        return Guard(
+            () => File.OpenHandle(
+            path, FileMode.Open, writable ? FileAccess.ReadWrite : FileAccess.Read, exclusive ? FileShare.None : FileShare.Read));
     }
 
     /// <inheritdoc/>
@@ -309,7 +316,8 @@ internal sealed class PortableDirectory : HostDirectory
         string path = PathOf(name);
         try
         {
-            return Guard(() => File.OpenHandle(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, FileOptions.None, preallocate));
+            return Guard(
+                () => File.OpenHandle(path, FileMode.CreateNew, FileAccess.ReadWrite, FileShare.None, FileOptions.None, preallocate));
         }
         catch (HostException e) when (e.Failure == HostFailure.Other && Path.Exists(path))
         {
@@ -320,7 +328,8 @@ internal sealed class PortableDirectory : HostDirectory
     /// <inheritdoc/>
     public override HostStat GetStatOf(SafeFileHandle file) => Guard(() => new HostStat
     {
-        Kind = EntryKind.File, Identity = Stat.Identity, LinkCount = 1, Mode = 0x1A4u, Size = RandomAccess.GetLength(file), ModifyTime = UnixTime.From(File.GetLastWriteTimeUtc(file)),
+        Kind = EntryKind.File, Identity = Stat.Identity, LinkCount = 1, Mode = 0x1A4u, Size = RandomAccess.GetLength(file),
+            ModifyTime = UnixTime.From(File.GetLastWriteTimeUtc(file)),
     });
 
     /// <inheritdoc/>
@@ -354,7 +363,8 @@ internal sealed class PortableDirectory : HostDirectory
     }
 
     /// <inheritdoc/>
-    public override FileSystemCalls.RenameOutcome Exchange(string name, HostDirectory folder, string other) => FileSystemCalls.RenameOutcome.NotSupported;
+    public override FileSystemCalls.RenameOutcome Exchange(string name, HostDirectory folder, string other) =>
+        FileSystemCalls.RenameOutcome.NotSupported;
 
     /// <inheritdoc/>
     public override void Flush()
@@ -383,7 +393,8 @@ internal sealed class PortableDirectory : HostDirectory
     {
         string path = PathOf(node.Name);
         FileAttributes attributes = File.GetAttributes(path);
-        if ((attributes & FileAttributes.Directory) == 0 && (mode & 0x92) == 0) File.SetAttributes(path, attributes | FileAttributes.ReadOnly);
+        if ((attributes & FileAttributes.Directory) == 0 && (mode & 0x92) == 0)
+            File.SetAttributes(path, attributes | FileAttributes.ReadOnly);
         return 0;
     });
 
@@ -413,7 +424,8 @@ internal sealed class PortableDirectory : HostDirectory
     public override void SetAttribute(HostNode node, string attribute, ReadOnlySpan<byte> value) => throw NotHere("extended attributes");
 
     /// <inheritdoc/>
-    public override void WriteResourceFork(HostNode node, long offset, ReadOnlySpan<byte> bytes, long total) => throw NotHere("resource forks");
+    public override void WriteResourceFork(HostNode node, long offset, ReadOnlySpan<byte> bytes, long total) =>
+        throw NotHere("resource forks");
 
     /// <inheritdoc/>
     public override void SetFlags(HostNode node, uint flags) => throw NotHere("BSD flags");
@@ -437,7 +449,8 @@ internal sealed class PortableDirectory : HostDirectory
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException or NotSupportedException or ArgumentException)
         {
-            // The low half of HResult is the Win32 error: 112 and 39 disk full, 80 and 183 exists, 206 name too long, 123 name invalid, 19 write-protected, 223 file too large.
+            // The low half of HResult is the Win32 error: 112 and 39 disk full, 80 and 183 exists, 206 name too long, 123 name invalid, 19
+            // write-protected, 223 file too large.
             throw new HostException(
                 e switch
                 {
@@ -463,7 +476,8 @@ internal sealed class PortableDirectory : HostDirectory
     private string PathOf(string name)
     {
         if (name == ".") return _path;
-        string? objection = OperatingSystem.IsWindows() ? WindowsPlatform.ObjectionToWindowsName(name) : HostPlatform.ObjectionToAnyName(name);
+        string? objection = OperatingSystem.IsWindows() ? WindowsPlatform.ObjectionToWindowsName(name)
+            : HostPlatform.ObjectionToAnyName(name);
         return objection is null ? Path.Combine(_path, name) : throw new HostException(HostFailure.BadName, objection);
     }
 }

@@ -41,7 +41,8 @@ internal sealed class BinaryPropertyListReader(byte[] bytes)
         if (_offsetSize is < 1 or > 8 || _referenceSize is < 1 or > 8 || _tableOffset < 8 || room < 0 || _objectCount > room / _offsetSize)
             throw Bad("The trailer of the binary property list is out of bounds.", bytes.Length - TrailerSize);
 
-        // Objects may be shared, so a small file can unfold to a huge tree: texts and data count against what the file could hold by itself.
+        // Objects may be shared, so a small file can unfold to a huge tree: texts and data count against what the file could hold by
+        // itself.
         _budget = 4L * bytes.Length;
         return ReadObject(top, 1);
     }
@@ -73,7 +74,8 @@ internal sealed class BinaryPropertyListReader(byte[] bytes)
                 return new PropertyListReal(BinaryPrimitives.ReadDoubleBigEndian(Slice(at + 1, 8)));
             case 0x3 when low == 3:
                 double seconds = BinaryPrimitives.ReadDoubleBigEndian(Slice(at + 1, 8));
-                return Math.Abs(seconds) < 6e10 ? new PropertyListDate(Epoch.AddSeconds(seconds)) : throw Bad("A date is out of range.", at);
+                return Math.Abs(seconds) < 6e10 ? new PropertyListDate(Epoch.AddSeconds(seconds))
+                    : throw Bad("A date is out of range.", at);
             case 0x4:
                 long length = Count(ref at, low);
                 return new PropertyListData(Charged(at, length).ToArray());

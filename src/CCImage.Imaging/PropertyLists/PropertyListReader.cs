@@ -28,7 +28,8 @@ internal static class PropertyListReader
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: not a property list, or beyond the limits.</exception>
     public static PropertyListNode Parse(byte[] bytes)
     {
-        if (bytes.Length > MaximumBytes) throw Damaged($"The property list has {bytes.Length} bytes; at most {MaximumBytes} are read.", "byte 0");
+        if (bytes.Length > MaximumBytes)
+            throw Damaged($"The property list has {bytes.Length} bytes; at most {MaximumBytes} are read.", "byte 0");
         if (BinaryPropertyListReader.IsMatch(bytes)) return new BinaryPropertyListReader(bytes).Read();
         var settings = new XmlReaderSettings
         {
@@ -45,7 +46,8 @@ internal static class PropertyListReader
             xml = XmlReader.Create(stream, settings); // reads the first bytes already
             return new XmlParser(xml).ReadDocument();
         }
-        catch (Exception e) when (e is XmlException or FormatException or DecoderFallbackException or ArgumentException or InvalidOperationException)
+        catch (Exception e) when (
+            e is XmlException or FormatException or DecoderFallbackException or ArgumentException or InvalidOperationException)
         {
             throw Damaged("The property list is not well-formed XML: " + e.Message, XmlParser.Place(xml), e);
         }
@@ -182,7 +184,8 @@ internal static class PropertyListReader
             return new PropertyListInteger(negative ? -(long)magnitude : (long)magnitude);
         }
 
-        /// <summary>Reads the text of the element and leaves the reader behind its end. In pieces, so that no text outgrows its limit unseen.</summary>
+        /// <summary>Reads the text of the element and leaves the reader behind its end. In pieces, so that no text outgrows its limit
+        /// unseen.</summary>
         private string ReadText()
         {
             if (xml.IsEmptyElement)

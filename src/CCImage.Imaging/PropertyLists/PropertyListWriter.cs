@@ -5,8 +5,8 @@ using System.Xml;
 namespace CCImage.PropertyLists;
 
 /// <summary>
-/// Writes property lists as Core Foundation does, to the byte: tabs, and base64 in lines whose length shrinks with the indentation. That the
-/// files of Apple's tools come out the same after reading is tested on real images.
+/// Writes property lists as Core Foundation does, to the byte: tabs, and base64 in lines whose length shrinks with the indentation. That
+/// the files of Apple's tools come out the same after reading is tested on real images.
 /// </summary>
 internal static class PropertyListWriter
 {
@@ -115,7 +115,8 @@ internal static class PropertyListWriter
         catch (XmlException e)
         {
             throw new ImageException(
-                ImageErrorId.InvalidArgument, "A text holds characters that a property list cannot hold.", remedy: "Leave control characters out of names.",
+                ImageErrorId.InvalidArgument, "A text holds characters that a property list cannot hold.",
+                remedy: "Leave control characters out of names.",
                 innerException: e);
         }
 

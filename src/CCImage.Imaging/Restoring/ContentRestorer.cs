@@ -15,11 +15,12 @@ namespace CCImage.Restoring;
 /// <param name="volume">Where it goes, as far as it is known.</param>
 /// <param name="cancellation">Ends it.</param>
 internal sealed class ContentRestorer(
-    SourceTree tree, RestoreFailures failures, RestoreWarnings warnings, IImagingObserver observer, long totalBytes, HostVolume? volume, CancellationToken cancellation)
+    SourceTree tree, RestoreFailures failures, RestoreWarnings warnings, IImagingObserver observer, long totalBytes, HostVolume? volume,
+    CancellationToken cancellation)
 {
     /// <summary>
-    /// A piece of this length, at a multiple of it, that is all zeros becomes a hole: images that are encrypted, or written in one piece, do not tell
-    /// where the holes were.
+    /// A piece of this length, at a multiple of it, that is all zeros becomes a hole: images that are encrypted, or written in one piece,
+    /// do not tell where the holes were.
     /// </summary>
     public const int HoleSize = 64 << 10;
 
@@ -157,7 +158,8 @@ internal sealed class ContentRestorer(
         }
     }
 
-    private static HostException TooLarge(Exception? e) => new(HostFailure.FileTooLarge, "The file system there does not allow a file of this size.", e);
+    private static HostException TooLarge(Exception? e) =>
+        new(HostFailure.FileTooLarge, "The file system there does not allow a file of this size.", e);
 }
 
 /// <summary>The source failed, not the destination: one file is lost, the restore goes on.</summary>

@@ -28,7 +28,8 @@ internal readonly record struct RestoredFolder(HostIdentity Identity, bool Exist
 /// <param name="selection">What is taken.</param>
 /// <param name="counts">Gets the numbers.</param>
 internal sealed class EntryRestorer(
-    SourceTree tree, TreeRestoreOptions options, IHostPlatform platform, HostDirectory destination, ContentRestorer contents, MetadataRestorer metadata,
+    SourceTree tree, TreeRestoreOptions options, IHostPlatform platform, HostDirectory destination, ContentRestorer contents,
+    MetadataRestorer metadata,
     RestoreFailures failures, RestoreWarnings warnings, RestoreSelection selection, RestoreCounts counts)
 {
     private const uint OwnerAll = 0x1C0;
@@ -42,8 +43,8 @@ internal sealed class EntryRestorer(
     public IReadOnlyDictionary<SourceEntry, RestoredFolder> Folders => _folders;
 
     /// <summary>
-    /// Makes one entry. False when it was left out, which was told and counted: one entry that cannot be made, whatever the reason, is no reason to
-    /// leave out the others.
+    /// Makes one entry. False when it was left out, which was told and counted: one entry that cannot be made, whatever the reason, is no
+    /// reason to leave out the others.
     /// </summary>
     /// <param name="folder">The folder to make it in.</param>
     /// <param name="entry">The entry.</param>
@@ -82,7 +83,8 @@ internal sealed class EntryRestorer(
     /// <param name="made">How many.</param>
     public void NoteMade(SourceEntry entry, long made) => _folders[entry] = _folders[entry] with { Made = made };
 
-    /// <summary>A folder that was made cannot be entered any more: it counts as failed, and so does what was made in it, wherever that may be now.</summary>
+    /// <summary>A folder that was made cannot be entered any more: it counts as failed, and so does what was made in it, wherever that may
+    /// be now.</summary>
     /// <param name="entry">The folder.</param>
     /// <param name="e">Why.</param>
     /// <param name="unmade">How many entries were still to be made in it.</param>
@@ -156,8 +158,9 @@ internal sealed class EntryRestorer(
     }
 
     /// <summary>
-    /// What makes a new folder the same when it is entered again. Whoever may write in the folder above can put another one there at once: so it is looked
-    /// at through what was opened, and only an empty one is taken, which is as good as the one that was made. It stays closed to others until it gets its mode.
+    /// What makes a new folder the same when it is entered again. Whoever may write in the folder above can put another one there at once:
+    /// so it is looked at through what was opened, and only an empty one is taken, which is as good as the one that was made. It stays
+    /// closed to others until it gets its mode.
     /// </summary>
     /// <param name="folder">The folder it was made in.</param>
     /// <param name="name">Its name.</param>
@@ -274,7 +277,8 @@ internal sealed class EntryRestorer(
     {
         if (!entry.IsContentLost) return true;
         counts.Failed++;
-        warnings.LoseContent(() => tree.DisplayPath(entry), "Its content could not be read when the image was made: what was restored is not the file's content, or not all of it.");
+        warnings.LoseContent(() => tree.DisplayPath(entry),
+            "Its content could not be read when the image was made: what was restored is not the file's content, or not all of it.");
         return false;
     }
 
@@ -345,7 +349,8 @@ internal sealed class EntryRestorer(
         }
         catch (HostException e) when (e.Failure != HostFailure.AlreadyExists)
         {
-            // There are drivers that make an empty file, and then see that they know no nodes. Nothing else can be there: that would have been said.
+            // There are drivers that make an empty file, and then see that they know no nodes. Nothing else can be there: that would have
+            // been said.
             TryTo(() =>
             {
                 if (folder.GetStat(name) is { IsFile: true, Size: 0 }) folder.Remove(name);
@@ -356,7 +361,8 @@ internal sealed class EntryRestorer(
 
     private bool MakeLink(HostDirectory folder, SourceEntry entry, HashSet<HostIdentity> made)
     {
-        if (string.IsNullOrEmpty(entry.LinkTarget) || entry.LinkTarget.Contains('\0')) return Fail(entry, "The symbolic link has no valid target.");
+        if (string.IsNullOrEmpty(entry.LinkTarget) || entry.LinkTarget.Contains('\0'))
+            return Fail(entry, "The symbolic link has no valid target.");
         return Create(folder, entry, made, name => folder.CreateSymbolicLink(name, entry.LinkTarget)) && FinishNode(folder, entry, made);
     }
 
@@ -367,7 +373,8 @@ internal sealed class EntryRestorer(
         var node = new HostNode(entry.Name, handle);
         HostStat stat = folder.GetStat(node);
         bool isDevice = entry.Kind is EntryKind.BlockDevice or EntryKind.CharacterDevice;
-        if (stat.Kind != entry.Kind || stat.LinkCount > 1 || (isDevice && (stat.DeviceMajor, stat.DeviceMinor) != (entry.DeviceMajor, entry.DeviceMinor)))
+        if (stat.Kind != entry.Kind || stat.LinkCount > 1
+            || (isDevice && (stat.DeviceMajor, stat.DeviceMinor) != (entry.DeviceMajor, entry.DeviceMinor)))
             throw new HostException(HostFailure.Replaced, "Something else has its name now.");
         made.Add(stat.Identity);
         metadata.SetMetadata(folder, entry, node, stat);
@@ -428,7 +435,8 @@ internal sealed class EntryRestorer(
         if (entry.IsContentLost)
         {
             return Fail(
-                entry, "Its content could not be read when the image was made, and a file of its name exists: that one is kept, whether or not -Force is given.",
+                entry, "Its content could not be read when the image was made, and a file of its name exists: that one is kept, whether or "
+                    + "not -Force is given.",
                 ImagingWarningKind.ContentLost);
         }
 
@@ -442,7 +450,8 @@ internal sealed class EntryRestorer(
     {
         long missing = selection.CountIn(entry);
         counts.Failed += missing;
-        warnings.Skip(() => tree.DisplayPath(entry), missing == 1 ? reason : $"{reason} {missing - 1} entries in it are missing as well.", kind);
+        warnings.Skip(
+            () => tree.DisplayPath(entry), missing == 1 ? reason : $"{reason} {missing - 1} entries in it are missing as well.", kind);
         return false;
     }
 

@@ -4,7 +4,8 @@ using CCImage.Storage;
 
 namespace CCImage.Restoring;
 
-/// <summary>Gives what was made the metadata of its entry, as far as the host takes it and the user wants it; what the host refuses is told in sums.</summary>
+/// <summary>Gives what was made the metadata of its entry, as far as the host takes it and the user wants it; what the host refuses is told
+/// in sums.</summary>
 /// <param name="tree">Where the entries and large attributes come from.</param>
 /// <param name="options">Whose the files become, and whether the tree is trusted.</param>
 /// <param name="isPrivileged">Whether this process may give files to other owners.</param>
@@ -23,7 +24,8 @@ internal sealed class MetadataRestorer(SourceTree tree, TreeRestoreOptions optio
     private readonly bool _givesAway = !options.IsUntrusted && options.Ownership != RestoreOwnership.Current;
 
     // As tar does: an ordinary user gets these bits only when the owner is asked to be kept.
-    private readonly bool _keepsSetId = !options.IsUntrusted && (options.Ownership ?? (isPrivileged ? RestoreOwnership.Keep : RestoreOwnership.Current)) == RestoreOwnership.Keep;
+    private readonly bool _keepsSetId = !options.IsUntrusted
+        && (options.Ownership ?? (isPrivileged ? RestoreOwnership.Keep : RestoreOwnership.Current)) == RestoreOwnership.Keep;
 
     /// <summary>
     /// Sets owner, attributes, mode and times, in that order: changing the owner drops set-user bits and capabilities; attributes can
@@ -39,7 +41,8 @@ internal sealed class MetadataRestorer(SourceTree tree, TreeRestoreOptions optio
     {
         bool isOwned = present.UserId == entry.UserId && present.GroupId == entry.GroupId;
         if (!isOwned && _givesAway) isOwned = Try("owner or group", entry, () => folder.SetOwner(node, entry.UserId, entry.GroupId));
-        if (entry.FinderInfo is not null) Try("Finder info", entry, () => folder.SetAttribute(node, HostAttributes.FinderInfoName, entry.FinderInfo));
+        if (entry.FinderInfo is not null)
+            Try("Finder info", entry, () => folder.SetAttribute(node, HostAttributes.FinderInfoName, entry.FinderInfo));
         foreach (ExtendedAttribute attribute in entry.Attributes)
         {
             if (!folder.IsAccessList(attribute.Name) && IsWanted(attribute)) SetAttribute(folder, entry, node, attribute);
@@ -59,7 +62,8 @@ internal sealed class MetadataRestorer(SourceTree tree, TreeRestoreOptions optio
     /// <param name="node">What was made.</param>
     public void SetTimes(HostDirectory folder, SourceEntry entry, HostNode node)
     {
-        var times = new HostStat { AccessTime = entry.AccessTime, ModifyTime = entry.ModifyTime, BirthTime = entry.BirthTime, BackupTime = entry.BackupTime };
+        var times = new HostStat { AccessTime = entry.AccessTime, ModifyTime = entry.ModifyTime, BirthTime = entry.BirthTime,
+            BackupTime = entry.BackupTime };
         Try("times", entry, () => folder.SetTimes(node, times));
     }
 
@@ -106,9 +110,11 @@ internal sealed class MetadataRestorer(SourceTree tree, TreeRestoreOptions optio
             byte[]? value = attribute.Value;
             if (value is null)
             {
-                if (attribute.Size > MaximumAttribute) throw new HostException(HostFailure.NotSupported, "The attribute is larger than any host takes.");
+                if (attribute.Size > MaximumAttribute)
+                    throw new HostException(HostFailure.NotSupported, "The attribute is larger than any host takes.");
                 using BlockStorage storage = tree.OpenAttribute(entry, attribute);
-                if (storage.Length > MaximumAttribute) throw new HostException(HostFailure.NotSupported, "The attribute is larger than any host takes.");
+                if (storage.Length > MaximumAttribute)
+                    throw new HostException(HostFailure.NotSupported, "The attribute is larger than any host takes.");
                 value = new byte[storage.Length];
                 storage.Read(0, value);
             }

@@ -21,10 +21,12 @@ internal sealed class RestoreFailures(TreeRestoreOptions options, IHostPlatform 
         _ => false,
     };
 
-    /// <summary>Whether an error of the image's leaves nothing to go on with. Damage is that of one file; so is a place of the medium that cannot be read.</summary>
+    /// <summary>Whether an error of the image's leaves nothing to go on with. Damage is that of one file; so is a place of the medium that
+    /// cannot be read.</summary>
     /// <param name="e">The error.</param>
     public bool EndsJob(ImageException e) =>
-        e.Id == ImageErrorId.ImageInUse || e.Id is ImageErrorId.ImageUnreadable or ImageErrorId.InputOutputFailed or ImageErrorId.ImageNotFound or ImageErrorId.AccessDenied && options.IsSourceGone();
+        e.Id == ImageErrorId.ImageInUse || e.Id is ImageErrorId.ImageUnreadable or ImageErrorId.InputOutputFailed
+            or ImageErrorId.ImageNotFound or ImageErrorId.AccessDenied && options.IsSourceGone();
 
     /// <summary>The error for what the host refused.</summary>
     /// <param name="entry">The entry that was being made.</param>
@@ -32,7 +34,8 @@ internal sealed class RestoreFailures(TreeRestoreOptions options, IHostPlatform 
     public ImageException ErrorOf(SourceEntry entry, HostException e) => e.Failure switch
     {
         HostFailure.NoSpace => new(
-            ImageErrorId.DestinationFull, "The destination is full.", HostPathOf(entry), remedy: "Make room, or restore less with -Include.", innerException: e),
+            ImageErrorId.DestinationFull, "The destination is full.", HostPathOf(entry),
+            remedy: "Make room, or restore less with -Include.", innerException: e),
         _ => new(ImageErrorId.DestinationUnwritable, $"It cannot be written: {e.Message}", HostPathOf(entry), innerException: e),
     };
 

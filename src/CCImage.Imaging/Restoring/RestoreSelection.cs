@@ -2,7 +2,8 @@ using CCImage.Sources;
 
 namespace CCImage.Restoring;
 
-/// <summary>Which entries of a tree are taken: what matches the patterns, what lies in it, and the folders on the way to it; or single items.</summary>
+/// <summary>Which entries of a tree are taken: what matches the patterns, what lies in it, and the folders on the way to it; or single
+/// items.</summary>
 internal sealed class RestoreSelection
 {
     private readonly HashSet<SourceEntry>? _selected;
@@ -38,11 +39,13 @@ internal sealed class RestoreSelection
         if (matching?.Count == 0)
             throw new ImageException(
                 ImageErrorId.InvalidArgument,
-                choice.Items is null ? "Nothing in the volume matches the patterns: " + string.Join(", ", choice.Include) : "Nothing of what was chosen is in the volume.",
+                choice.Items is null ? "Nothing in the volume matches the patterns: " + string.Join(", ", choice.Include)
+                : "Nothing of what was chosen is in the volume.",
                 remedy: "Get-BackupImageItem lists what there is.");
 
         bool Matches(SourceEntry entry) =>
-            (matching.Contains(entry.Parent!) || patterns.IsMatch(entry.Name, entry.Kind == EntryKind.Directory, () => entry.RelativePath)) && matching.Add(entry);
+            (matching.Contains(entry.Parent!) || patterns.IsMatch(entry.Name, entry.Kind == EntryKind.Directory, () => entry.RelativePath))
+                && matching.Add(entry);
     }
 
     /// <summary>Bytes of content of all that is taken, as the tree tells them; holes, and each name of a file, counted.</summary>

@@ -4,8 +4,8 @@ using CCImage.Diagnostics;
 namespace CCImage.Restoring;
 
 /// <summary>
-/// Gathers what a restore has to tell. Entries that are missing are named one by one, up to a number that a person would still read; metadata
-/// that a host does not take concerns thousands of entries alike, and is told once with the count and the first of them.
+/// Gathers what a restore has to tell. Entries that are missing are named one by one, up to a number that a person would still read;
+/// metadata that a host does not take concerns thousands of entries alike, and is told once with the count and the first of them.
 /// </summary>
 internal sealed class RestoreWarnings(IImagingObserver observer)
 {
@@ -41,7 +41,8 @@ internal sealed class RestoreWarnings(IImagingObserver observer)
     /// <param name="path">Makes the entry's path; called for the first one only.</param>
     /// <param name="reason">A sentence.</param>
     public void Lose(string what, Func<string> path, string reason) =>
-        _lost[what] = _lost.TryGetValue(what, out (long Count, string Path, string Reason) known) ? known with { Count = known.Count + 1 } : (1, path(), reason);
+        _lost[what] = _lost.TryGetValue(what, out (long Count, string Path, string Reason) known) ? known with { Count = known.Count + 1 }
+            : (1, path(), reason);
 
     /// <summary>An entry was left out as it was asked for.</summary>
     /// <param name="what">What it is, in the plural.</param>
@@ -56,11 +57,14 @@ internal sealed class RestoreWarnings(IImagingObserver observer)
     public IReadOnlyList<ImagingWarning> Finish()
     {
         if (_skipped > MaximumNamed)
-            Tell(new(ImagingWarningKind.SourceSkipped, null, string.Create(CultureInfo.InvariantCulture, $"{_skipped - MaximumNamed} further entries were not restored.")));
+            Tell(new(ImagingWarningKind.SourceSkipped, null,
+                string.Create(CultureInfo.InvariantCulture, $"{_skipped - MaximumNamed} further entries were not restored.")));
         foreach ((string what, long count) in _left)
             Advise(string.Create(CultureInfo.InvariantCulture, $"Left out, because the image is not trusted: {count} {what}."));
         foreach ((string what, (long count, string path, string reason)) in _lost.OrderBy(l => l.Key, StringComparer.Ordinal))
-            Tell(new(ImagingWarningKind.MetadataLost, path, string.Create(CultureInfo.InvariantCulture, $"Not kept for {count} entries, of which this is the first: {what}. {reason}")));
+            Tell(new(ImagingWarningKind.MetadataLost, path,
+                string.Create(
+                CultureInfo.InvariantCulture, $"Not kept for {count} entries, of which this is the first: {what}. {reason}")));
         return _warnings;
     }
 

@@ -6,8 +6,8 @@ using CCImage.Storage;
 namespace CCImage.Restoring;
 
 /// <summary>
-/// Whether what is to be restored fits, asked before the first byte is written. It goes by what will be written: blocks that files share count for each
-/// of them, a file with several names counts once, holes do not count, nor what is replaced. It errs on the side of trying.
+/// Whether what is to be restored fits, asked before the first byte is written. It goes by what will be written: blocks that files share
+/// count for each of them, a file with several names counts once, holes do not count, nor what is replaced. It errs on the side of trying.
 /// </summary>
 internal sealed class RoomCheck
 {
@@ -20,7 +20,8 @@ internal sealed class RoomCheck
     private readonly CancellationToken _cancellation;
     private readonly byte[] _buffer = new byte[ContentRestorer.HoleSize];
 
-    private RoomCheck(SourceTree tree, RestoreSelection selection, TreeRestoreOptions options, HostVolume volume, CancellationToken cancellation) =>
+    private RoomCheck(
+        SourceTree tree, RestoreSelection selection, TreeRestoreOptions options, HostVolume volume, CancellationToken cancellation) =>
         (_tree, _selection, _options, _volume, _cancellation) = (tree, selection, options, volume, cancellation);
 
     /// <summary>Refuses what does not fit.</summary>
@@ -33,7 +34,8 @@ internal sealed class RoomCheck
     /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.DestinationFull"/>.</exception>
     public static void Require(
-        SourceTree tree, RestoreSelection selection, TreeRestoreOptions options, IHostPlatform platform, HostVolume? volume, IImagingObserver observer,
+        SourceTree tree, RestoreSelection selection, TreeRestoreOptions options, IHostPlatform platform, HostVolume? volume,
+        IImagingObserver observer,
         CancellationToken cancellation)
     {
         if (volume is not { CapacityBytes: > 0 } || selection.TotalBytes <= volume.FreeBytes) return;
@@ -46,7 +48,8 @@ internal sealed class RoomCheck
         observer.OnVerbose("The files are larger than the room that is free; looking for holes in them.");
         if (check.Sum(files, entry => check.CountWritten(entry, free), free) <= free) return;
         throw new ImageException(
-            ImageErrorId.DestinationFull, $"What is to be restored does not fit: {volume.FreeBytes} bytes are free there, and the files have {check.Sum(files, e => e.Size, long.MaxValue)}.",
+            ImageErrorId.DestinationFull, $"What is to be restored does not fit: {volume.FreeBytes} bytes are free there, and the files "
+                + $"have {check.Sum(files, e => e.Size, long.MaxValue)}.",
             options.DestinationPath, remedy: "Make room, choose another place, or restore less with -Include.");
     }
 
@@ -57,7 +60,8 @@ internal sealed class RoomCheck
         foreach (SourceEntry entry in _tree.Enumerate())
         {
             _cancellation.ThrowIfCancellationRequested();
-            if (entry.Kind != EntryKind.File || entry.Size <= 0 || entry.Size > (_volume.MaximumFileSize ?? long.MaxValue) || !_selection.IsTaken(entry)) continue;
+            if (entry.Kind != EntryKind.File || entry.Size <= 0 || entry.Size > (_volume.MaximumFileSize ?? long.MaxValue)
+                || !_selection.IsTaken(entry)) continue;
             if (entry.HardLinkId == 0 || nodes.Add(entry.HardLinkId)) files.Add(entry);
         }
 

@@ -21,7 +21,8 @@ internal sealed record TreeRestoreOptions
     /// <summary>Whether files that exist are replaced; folders that exist are merged in any case.</summary>
     public bool Overwrite { get; init; }
 
-    /// <summary>Whose the files become; null for <see cref="RestoreOwnership.Keep"/> as root, and as far as the host allows otherwise.</summary>
+    /// <summary>Whose the files become; null for <see cref="RestoreOwnership.Keep"/> as root, and as far as the host allows
+    /// otherwise.</summary>
     public RestoreOwnership? Ownership { get; init; }
 
     /// <summary>Whether the tree comes from a stranger: nothing is restored that would give somebody rights.</summary>

@@ -10,9 +10,10 @@ namespace CCImage.Restoring;
 /// every entry is made by a single checked name in a folder that is held open; a link is never followed; files are only ever created, never
 /// opened when they exist; and symbolic links are made when everything else is in place, so that nothing can be written through them.
 /// <para>
-/// Two passes. The first makes folders (for this user alone), files, hard links and nodes. The second makes the symbolic links and, from the
-/// deepest folder up, gives each folder its owner, mode and times, which nothing changes afterwards. It enters only the folders that the first pass
-/// made, and sets metadata through what it has open, never by a name. Whatever ends the first pass, the second gives what was made its metadata.
+/// Two passes. The first makes folders (for this user alone), files, hard links and nodes. The second makes the symbolic links and, from
+/// the deepest folder up, gives each folder its owner, mode and times, which nothing changes afterwards. It enters only the folders that
+/// the first pass made, and sets metadata through what it has open, never by a name. Whatever ends the first pass, the second gives what
+/// was made its metadata.
 /// </para>
 /// </summary>
 internal sealed class TreeRestorer
@@ -37,7 +38,8 @@ internal sealed class TreeRestorer
     private readonly bool _isNew;
     private readonly uint? _modeBefore;
 
-    private TreeRestorer(SourceTree tree, TreeRestoreOptions options, IHostPlatform platform, IImagingObserver observer, CancellationToken cancellation)
+    private TreeRestorer(
+        SourceTree tree, TreeRestoreOptions options, IHostPlatform platform, IImagingObserver observer, CancellationToken cancellation)
     {
         (_tree, _options, _platform, _cancellation) = (tree, options, platform, cancellation);
         _selection = new(tree, options.Choice, cancellation);
@@ -68,9 +70,11 @@ internal sealed class TreeRestorer
     /// <param name="platform">The machine.</param>
     /// <param name="observer">Hears of progress (bytes) and of what is missing or not as it was.</param>
     /// <param name="cancellation">Ends it; the file that was being written is removed.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.DestinationExists"/> when the destination is no folder, <see cref="ImageErrorId.DestinationFull"/>,
-    /// <see cref="ImageErrorId.DestinationUnwritable"/>; <see cref="ImageErrorId.InvalidArgument"/> when nothing is selected; what the tree throws
-    /// when all of it is gone. A single entry that cannot be read or cannot be made here is left out with a warning, and counted.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.DestinationExists"/> when the destination is no folder,
+    /// <see cref="ImageErrorId.DestinationFull"/>,
+    /// <see cref="ImageErrorId.DestinationUnwritable"/>; <see cref="ImageErrorId.InvalidArgument"/> when nothing is selected; what the tree
+    /// throws when all of it is gone. A single entry that cannot be read or cannot be made here is left out with a warning, and
+    /// counted.</exception>
     public static TreeRestoreReport Restore(
         SourceTree tree, TreeRestoreOptions options, IHostPlatform platform, IImagingObserver observer, CancellationToken cancellation)
     {
@@ -120,11 +124,13 @@ internal sealed class TreeRestorer
         catch (HostException e) when (e.Failure == HostFailure.NotADirectory)
         {
             throw new ImageException(
-                ImageErrorId.DestinationExists, "The destination is not a folder.", path, remedy: "Choose a folder, or a name that is free.", innerException: e);
+                ImageErrorId.DestinationExists, "The destination is not a folder.", path,
+                remedy: "Choose a folder, or a name that is free.", innerException: e);
         }
         catch (HostException e) when (e.Failure == HostFailure.NoSpace)
         {
-            throw new ImageException(ImageErrorId.DestinationFull, "The destination is full.", path, remedy: "Make room, or choose another place.", innerException: e);
+            throw new ImageException(ImageErrorId.DestinationFull, "The destination is full.", path,
+                remedy: "Make room, or choose another place.", innerException: e);
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
@@ -152,13 +158,15 @@ internal sealed class TreeRestorer
         if (_selection.FoldersWithoutContent > 0)
         {
             _warnings.Advise(
-                $"{_selection.FoldersWithoutContent} of the chosen folders were made without what lies in them, of which nothing was chosen; -Include takes a folder with all in it.");
+                $"{_selection.FoldersWithoutContent} of the chosen folders were made without what lies in them, of which nothing was "
+                    + $"chosen; -Include takes a folder with all in it.");
         }
 
         IReadOnlyList<ImagingWarning> warnings = _warnings.Finish();
         return new(_counts.Restored, _contents.Bytes, warnings)
         {
-            Failed = _counts.Failed, Skipped = _counts.Skipped, Excluded = _counts.Excluded + _selection.Excluded, MetadataLost = _warnings.Lost,
+            Failed = _counts.Failed, Skipped = _counts.Skipped, Excluded = _counts.Excluded + _selection.Excluded,
+                MetadataLost = _warnings.Lost,
         };
     }
 
@@ -203,7 +211,8 @@ internal sealed class TreeRestorer
         catch (HostException e)
         {
             throw e.Failure == HostFailure.NoSpace
-                ? new ImageException(ImageErrorId.DestinationFull, "The destination is full.", _options.DestinationPath, remedy: "Make room, or choose another place.", innerException: e)
+                ? new ImageException(ImageErrorId.DestinationFull, "The destination is full.", _options.DestinationPath,
+                    remedy: "Make room, or choose another place.", innerException: e)
                 : new ImageException(
                     ImageErrorId.DestinationUnwritable, $"The destination folder cannot be written: {e.Message}", _options.DestinationPath,
                     remedy: "Check the permissions, or choose another place.", innerException: e);
@@ -341,7 +350,8 @@ internal sealed class TreeRestorer
         var made = new HashSet<HostIdentity>();
         foreach (SourceEntry child in entry.Children)
         {
-            if (child.Kind == EntryKind.SymbolicLink || !_selection.IsTaken(child) || _platform.ObjectionToName(child.Name) is not null) continue;
+            if (child.Kind == EntryKind.SymbolicLink || !_selection.IsTaken(child) || _platform.ObjectionToName(child.Name) is not null)
+                continue;
             try
             {
                 made.Add(folder.GetStat(child.Name).Identity);
@@ -408,11 +418,13 @@ internal sealed class TreeRestorer
         }
         catch (HostException e)
         {
-            throw new ImageException(ImageErrorId.DestinationUnwritable, $"The destination folder is gone: {e.Message}", _options.DestinationPath, innerException: e);
+            throw new ImageException(ImageErrorId.DestinationUnwritable, $"The destination folder is gone: {e.Message}",
+                _options.DestinationPath, innerException: e);
         }
 
         if (folder.Stat.Identity == _destination.Stat.Identity) return new(folder);
         folder.Dispose();
-        throw new ImageException(ImageErrorId.DestinationUnwritable, "The destination folder was replaced meanwhile.", _options.DestinationPath);
+        throw new ImageException(
+            ImageErrorId.DestinationUnwritable, "The destination folder was replaced meanwhile.", _options.DestinationPath);
     }
 }

@@ -14,13 +14,14 @@ public sealed record FolderScanOptions
 
     /// <summary>
     /// Whether to stay on the root's own file system: a folder where another one is mounted is kept, empty. (A subvolume of btrfs counts as
-    /// another one, as it does for every tool that asks the same question; the two volumes of a Mac's startup disk, joined by firmlinks, count as one.)
+    /// another one, as it does for every tool that asks the same question; the two volumes of a Mac's startup disk, joined by firmlinks,
+    /// count as one.)
     /// </summary>
     public bool OneFileSystem { get; init; }
 
     /// <summary>
-    /// Whether files whose content is in the cloud only are taken, which downloads them; otherwise they are left out with a warning, folders of that kind
-    /// with all that is in them.
+    /// Whether files whose content is in the cloud only are taken, which downloads them; otherwise they are left out with a warning,
+    /// folders of that kind with all that is in them.
     /// </summary>
     public bool IncludeDataless { get; init; }
 
@@ -28,7 +29,8 @@ public sealed record FolderScanOptions
     public bool SkipUnreadable { get; init; }
 
     /// <summary>
-    /// Decides about a thing that cannot be read: true leaves it out, false ends the scan with that exception. Null: <see cref="SkipUnreadable"/> decides.
+    /// Decides about a thing that cannot be read: true leaves it out, false ends the scan with that exception. Null:
+    /// <see cref="SkipUnreadable"/> decides.
     /// </summary>
     public Func<ImageException, bool>? OnUnreadable { get; init; }
 }

@@ -30,7 +30,8 @@ public sealed class FolderScanner
     private long _unkept;
     private string? _firstUnkept;
 
-    private FolderScanner(string rootPath, FolderScanOptions options, IHostPlatform platform, IImagingObserver observer, CancellationToken cancellation)
+    private FolderScanner(
+        string rootPath, FolderScanOptions options, IHostPlatform platform, IImagingObserver observer, CancellationToken cancellation)
     {
         (_rootPath, _options, _platform, _observer, _cancellation) = (rootPath, options, platform, observer, cancellation);
         _patterns = new(options.Exclude);
@@ -40,15 +41,15 @@ public sealed class FolderScanner
     }
 
     /// <summary>
-    /// Scans. Links are never followed, except that the root itself may be one. Entries are in the ordinal order of their names, so the same
-    /// folder gives the same tree. Mac's attributes are taken from where the host keeps them; on Linux from <c>user.</c> attributes.
+    /// Scans. Links are never followed, except that the root itself may be one. Entries are in the ordinal order of their names, so the
+    /// same folder gives the same tree. Mac's attributes are taken from where the host keeps them; on Linux from <c>user.</c> attributes.
     /// </summary>
     /// <param name="rootPath">The folder.</param>
     /// <param name="options">What to leave out.</param>
     /// <param name="observer">Hears of progress (entries) and of what was left out.</param>
     /// <param name="cancellation">Ends it.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.SourceNotFound"/>; <see cref="ImageErrorId.SourceUnreadable"/> for the first thing
-    /// that cannot be read, unless the options say to leave it out.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.SourceNotFound"/>; <see cref="ImageErrorId.SourceUnreadable"/> for the
+    /// first thing that cannot be read, unless the options say to leave it out.</exception>
     public static HostTree Scan(string rootPath, FolderScanOptions options, IImagingObserver observer, CancellationToken cancellation) =>
         Scan(rootPath, options, HostPlatform.Current, observer, cancellation);
 
@@ -59,7 +60,8 @@ public sealed class FolderScanner
 
     private HostTree Scan()
     {
-        // What is in the cloud is downloaded while the tree is in use, or not at all, should it be evicted between the look at it and the reading.
+        // What is in the cloud is downloaded while the tree is in use, or not at all, should it be evicted between the look at it and the
+        // reading.
         IDisposable? cloud = _options.IncludeDataless ? _platform.DownloadCloudFiles() : null;
         if (!_options.IncludeDataless) _platform.KeepThreadFromDownloading();
         HostDirectory? root = null;
@@ -110,12 +112,14 @@ public sealed class FolderScanner
         catch (HostException e) when (e.Failure == HostFailure.NotFound)
         {
             throw new ImageException(
-                ImageErrorId.SourceNotFound, "The source folder does not exist.", _rootPath, remedy: "Check the path, and whether its volume is mounted.", innerException: e);
+                ImageErrorId.SourceNotFound, "The source folder does not exist.", _rootPath,
+                remedy: "Check the path, and whether its volume is mounted.", innerException: e);
         }
         catch (HostException e) when (e.Failure == HostFailure.NotADirectory)
         {
             throw new ImageException(
-                ImageErrorId.SourceNotFound, "The source is not a folder.", _rootPath, remedy: "Name the folder that holds it.", innerException: e);
+                ImageErrorId.SourceNotFound, "The source is not a folder.", _rootPath, remedy: "Name the folder that holds it.",
+                innerException: e);
         }
         catch (HostException e)
         {
@@ -179,7 +183,8 @@ public sealed class FolderScanner
 
         undecodable.Sort(StringComparer.Ordinal);
         foreach (string name in undecodable)
-            Skip(Join(entry, name), "The name is not valid UTF-8 (offending bytes are shown as \\xNN), so no Mac volume can hold it.", null, "Rename it, or ask to skip what cannot be read.");
+            Skip(Join(entry, name), "The name is not valid UTF-8 (offending bytes are shown as \\xNN), so no Mac volume can hold it.", null,
+                "Rename it, or ask to skip what cannot be read.");
 
         names.Sort(StringComparer.Ordinal);
         bool? keepsBeside = null;
@@ -188,7 +193,8 @@ public sealed class FolderScanner
             if (name.StartsWith("._", StringComparison.Ordinal) && names.BinarySearch(name[2..], StringComparer.Ordinal) >= 0
                 && (keepsBeside ??= folder.KeepsAttributesBeside) && IsAppleDouble(folder, name))
             {
-                _observer.OnVerbose($"{Join(entry, name)} was not taken as a file: it is how this volume keeps the attributes of {name[2..]}, which were taken.");
+                _observer.OnVerbose($"{Join(entry, name)} was not taken as a file: it is how this volume keeps the attributes of "
+                    + $"{name[2..]}, which were taken.");
                 continue;
             }
 
@@ -236,7 +242,8 @@ public sealed class FolderScanner
 
             if (stat.IsDataless && !_options.IncludeDataless)
             {
-                LeaveOut(Join(parent, name), $"The {(isFolder ? "folder" : "file")}'s content is in the cloud only; reading it would download it.");
+                LeaveOut(Join(parent, name),
+                    $"The {(isFolder ? "folder" : "file")}'s content is in the cloud only; reading it would download it.");
                 return null;
             }
 
@@ -291,7 +298,8 @@ public sealed class FolderScanner
         if (_firstUnkept is null) return;
         _observer.OnWarning(new ImagingWarning(
             ImagingWarningKind.MetadataLost, _firstUnkept,
-            $"{(_unkept == 1 ? "This entry has" : $"{_unkept} entries, of which this is the first, have")} attributes of Linux that a Mac has no flag for; they are not kept."));
+            $"{(_unkept == 1 ? "This entry has" : $"{_unkept} entries, of which this is the first, have")} attributes of Linux that a Mac "
+                + $"has no flag for; they are not kept."));
     }
 
     // A pattern that does nothing is mostly one that was written for another root.
@@ -302,12 +310,13 @@ public sealed class FolderScanner
             if (_patternMatched[i]) continue;
             _observer.OnWarning(new ImagingWarning(
                 ImagingWarningKind.Advice, null,
-                $"The pattern '{_options.Exclude[i]}' to exclude matched nothing in {_rootPath}{(_excluded > 0 ? " that was not left out with something else" : "")}."));
+                $"The pattern '{_options.Exclude[i]}' to exclude matched nothing in "
+                    + $"{_rootPath}{(_excluded > 0 ? " that was not left out with something else" : "")}."));
         }
     }
 
-    // A Mac's startup disk is two volumes: firmlinks lead from the system's to the user's, which is also mounted whole, at /System/Volumes/Data. Both count
-    // as one file system, and what a firmlink has shown already is not entered again.
+    // A Mac's startup disk is two volumes: firmlinks lead from the system's to the user's, which is also mounted whole, at
+    // /System/Volumes/Data. Both count as one file system, and what a firmlink has shown already is not entered again.
     private bool IsEntered(HostDirectory folder, SourceEntry parent, string name, in HostStat stat)
     {
         if (stat.Identity.Device == folder.Stat.Identity.Device)
@@ -317,7 +326,8 @@ public sealed class FolderScanner
             return false;
         }
 
-        if (!_platform.IsFirmlink(Join(parent, name), stat)) return !_options.OneFileSystem || _joinedVolumes.Contains(stat.Identity.Device);
+        if (!_platform.IsFirmlink(Join(parent, name), stat))
+            return !_options.OneFileSystem || _joinedVolumes.Contains(stat.Identity.Device);
         _firmlinks.Add(stat.Identity);
         _joinedVolumes.Add(stat.Identity.Device);
         return true;
@@ -342,7 +352,8 @@ public sealed class FolderScanner
             BirthTime = stat.BirthTime,
             ModifyTime = stat.ModifyTime,
             ChangeTime = stat.ChangeTime,
-            // Reading where a link points is an access, and nothing prevents that: the time would tell of this scan, and differ in the next.
+            // Reading where a link points is an access, and nothing prevents that: the time would tell of this scan, and differ in the
+            // next.
             AccessTime = stat.Kind == EntryKind.SymbolicLink ? stat.ModifyTime : stat.AccessTime,
             NodeId = unchecked((long)stat.Identity.Inode),
             LinkTarget = stat.Kind == EntryKind.SymbolicLink ? folder.ReadLink(name) : null,
@@ -391,7 +402,8 @@ public sealed class FolderScanner
     }
 
     private static ImageException Failure(string path, string problem, HostException? cause, string remedy = RightsExcludeOrSkip) =>
-        new(ImageErrorId.SourceUnreadable, cause is null ? problem : $"{problem} {cause.Message}", path, remedy: cause?.RemedyForReading ?? remedy, innerException: cause);
+        new(ImageErrorId.SourceUnreadable, cause is null ? problem : $"{problem} {cause.Message}", path, remedy: cause?.RemedyForReading
+            ?? remedy, innerException: cause);
 
     private string DisplayPath(SourceEntry entry) => entry.Parent is null ? _rootPath : Path.Join(_rootPath, entry.RelativePath);
 

@@ -5,8 +5,8 @@ using Microsoft.Win32.SafeHandles;
 namespace CCImage.Sources;
 
 /// <summary>
-/// A file of the source, for reading: without a lock, because it is somebody else's and may be in use, and with the length it had when it was
-/// opened: if it becomes shorter meanwhile, zeros stand in for its end, and <see cref="ReadableEnd"/> tells. Holes are known as
+/// A file of the source, for reading: without a lock, because it is somebody else's and may be in use, and with the length it had when it
+/// was opened: if it becomes shorter meanwhile, zeros stand in for its end, and <see cref="ReadableEnd"/> tells. Holes are known as
 /// <see cref="ExtentKind.Zero"/> where the host tells them and is to be believed.
 /// </summary>
 internal sealed class HostFileStorage : BlockStorage
@@ -37,7 +37,8 @@ internal sealed class HostFileStorage : BlockStorage
     /// <summary>What is done on the reading thread first.</summary>
     public Action? BeforeRead { get; init; }
 
-    /// <summary>Where a read met the file's end before <see cref="Length"/>, the lowest such place: zeros stood in for what is gone. Otherwise the length.</summary>
+    /// <summary>Where a read met the file's end before <see cref="Length"/>, the lowest such place: zeros stood in for what is gone.
+    /// Otherwise the length.</summary>
     public long ReadableEnd => Math.Min(Interlocked.Read(ref _endMet), Length);
 
     /// <inheritdoc/>
@@ -62,7 +63,8 @@ internal sealed class HostFileStorage : BlockStorage
         }
         catch (Exception e) when (e is IOException or UnauthorizedAccessException)
         {
-            throw new ImageException(ImageErrorId.SourceUnreadable, "The file cannot be read.", _path, $"byte {offset}", IsInCloud(e) ? MacDirectory.CloudMessage : e.Message, e);
+            throw new ImageException(ImageErrorId.SourceUnreadable, "The file cannot be read.", _path, $"byte {offset}", IsInCloud(e)
+                ? MacDirectory.CloudMessage : e.Message, e);
         }
     }
 

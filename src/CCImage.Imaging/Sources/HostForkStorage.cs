@@ -14,7 +14,8 @@ internal sealed class HostForkStorage(HostFork fork, string path) : BlockStorage
     /// <inheritdoc/>
     public override long Length => fork.Length;
 
-    /// <summary>Where a read met the fork's end before <see cref="Length"/>, the lowest such place: zeros stood in for what is gone. Otherwise the length.</summary>
+    /// <summary>Where a read met the fork's end before <see cref="Length"/>, the lowest such place: zeros stood in for what is gone.
+    /// Otherwise the length.</summary>
     public long ReadableEnd => Math.Min(Interlocked.Read(ref _endMet), Length);
 
     /// <inheritdoc/>
@@ -38,7 +39,8 @@ internal sealed class HostForkStorage(HostFork fork, string path) : BlockStorage
         }
         catch (HostException e)
         {
-            throw new ImageException(ImageErrorId.SourceUnreadable, "The resource fork cannot be read.", path, $"byte {offset}", e.Message, e);
+            throw new ImageException(
+                ImageErrorId.SourceUnreadable, "The resource fork cannot be read.", path, $"byte {offset}", e.Message, e);
         }
     }
 

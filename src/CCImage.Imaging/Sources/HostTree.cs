@@ -18,7 +18,8 @@ public sealed class HostTree : SourceTree
     /// <param name="rootPath">Its full path.</param>
     /// <param name="rootEntry">Its entry, which gets the others.</param>
     /// <param name="platform">The machine.</param>
-    /// <param name="cloud">What lets files be downloaded from the cloud, as long as the tree is in use; null where they are not to be.</param>
+    /// <param name="cloud">What lets files be downloaded from the cloud, as long as the tree is in use; null where they are not to
+    /// be.</param>
     internal HostTree(HostDirectory root, string rootPath, SourceEntry rootEntry, IHostPlatform platform, IDisposable? cloud)
     {
         (_root, RootPath, Root, _platform, _cloud) = (root, rootPath, rootEntry, platform, cloud);
@@ -37,7 +38,8 @@ public sealed class HostTree : SourceTree
     /// <summary>Sum of the files' sizes in bytes, both forks; a file with several names counts once.</summary>
     public long TotalBytes { get; internal set; }
 
-    /// <summary>Whether holes are not read. Where the host is not to be believed, they may be asked for all the same: for an estimate.</summary>
+    /// <summary>Whether holes are not read. Where the host is not to be believed, they may be asked for all the same: for an
+    /// estimate.</summary>
     internal bool TrustsHoles { get; set; }
 
     /// <summary>Entries that a pattern left out; what lies in such a folder is not counted.</summary>
@@ -55,7 +57,9 @@ public sealed class HostTree : SourceTree
         KeepThread();
         try
         {
-            return fork == ForkKind.Resource ? new HostForkStorage(InFolderOf(entry, folder => folder.OpenResourceFork(entry.Name)), DisplayPath(entry)) : OpenData(entry);
+            return fork == ForkKind.Resource
+                ? new HostForkStorage(InFolderOf(entry, folder => folder.OpenResourceFork(entry.Name)), DisplayPath(entry))
+                : OpenData(entry);
         }
         catch (HostException e)
         {
@@ -168,5 +172,6 @@ public sealed class HostTree : SourceTree
     }
 
     private ImageException Unreadable(SourceEntry entry, string problem, HostException? cause) =>
-        new(ImageErrorId.SourceUnreadable, problem, DisplayPath(entry), remedy: cause?.RemedyForReading is string hint ? $"{cause.Message} {hint}" : cause?.Message, innerException: cause);
+        new(ImageErrorId.SourceUnreadable, problem, DisplayPath(entry), remedy: cause?.RemedyForReading is string hint
+            ? $"{cause.Message} {hint}" : cause?.Message, innerException: cause);
 }

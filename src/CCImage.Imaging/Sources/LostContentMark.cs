@@ -3,8 +3,8 @@ using System.Buffers.Binary;
 namespace CCImage.Sources;
 
 /// <summary>
-/// The mark of a file in an image whose content could not be read: what is there is not the file's content, or not all of it. It lies in the
-/// Finder info, where every reader keeps it: type <c>lost</c>, creator <c>CCIM</c>, and the red label, which Finder shows.
+/// The mark of a file in an image whose content could not be read: what is there is not the file's content, or not all of it. It lies in
+/// the Finder info, where every reader keeps it: type <c>lost</c>, creator <c>CCIM</c>, and the red label, which Finder shows.
 /// </summary>
 internal static class LostContentMark
 {
@@ -19,7 +19,8 @@ internal static class LostContentMark
     /// <summary>Whether a file has the mark.</summary>
     /// <param name="finderInfo">Its Finder info, 32 bytes; empty for none.</param>
     public static bool IsOn(ReadOnlySpan<byte> finderInfo) =>
-        finderInfo.Length >= 8 && BinaryPrimitives.ReadUInt32BigEndian(finderInfo) == Type && BinaryPrimitives.ReadUInt32BigEndian(finderInfo[4..]) == Creator;
+        finderInfo.Length >= 8 && BinaryPrimitives.ReadUInt32BigEndian(finderInfo) == Type
+            && BinaryPrimitives.ReadUInt32BigEndian(finderInfo[4..]) == Creator;
 
     /// <summary>Marks a file.</summary>
     /// <param name="finderInfo">Its Finder info, 32 bytes; what has no part in the mark stays.</param>

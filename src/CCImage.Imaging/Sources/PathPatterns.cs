@@ -6,15 +6,17 @@ namespace CCImage.Sources;
 /// <summary>
 /// Patterns that select entries of a tree: what a backup leaves out, what a restore takes. They are a part of gitignore's language:
 /// <list type="bullet">
-/// <item><c>*</c> stands for any characters of one name, <c>?</c> for one, <c>[abc]</c>, <c>[a-z]</c> and <c>[!abc]</c> for one of (or none of) a set;
-/// a backslash takes the character behind it as it is.</item>
+/// <item><c>*</c> stands for any characters of one name, <c>?</c> for one, <c>[abc]</c>, <c>[a-z]</c> and <c>[!abc]</c> for one of (or none
+/// of) a set; a backslash takes the character behind it as it is.</item>
 /// <item>A pattern without a slash matches a name at any depth: <c>*.tmp</c>, <c>.DS_Store</c>.</item>
-/// <item>A pattern with a slash at its begin or inside is a path from the source's root: <c>/Library/Caches</c>, <c>Users/*/Downloads</c>.</item>
-/// <item><c>**</c> as a whole part of a path stands for any number of folders, none included: <c>**/node_modules/cache</c>, <c>build/**</c>.</item>
+/// <item>A pattern with a slash at its begin or inside is a path from the source's root: <c>/Library/Caches</c>,
+/// <c>Users/*/Downloads</c>.</item>
+/// <item><c>**</c> as a whole part of a path stands for any number of folders, none included: <c>**/node_modules/cache</c>,
+/// <c>build/**</c>.</item>
 /// <item>A slash at the end restricts the pattern to folders: <c>Caches/</c>.</item>
 /// </list>
-/// What matches is selected with everything in it. There are no comments and no <c>!</c> that reverses an earlier pattern. Letters are compared
-/// as the host's file systems usually do: with case on Linux, without on macOS and Windows.
+/// What matches is selected with everything in it. There are no comments and no <c>!</c> that reverses an earlier pattern. Letters are
+/// compared as the host's file systems usually do: with case on Linux, without on macOS and Windows.
 /// </summary>
 public sealed class PathPatterns
 {
@@ -45,7 +47,8 @@ public sealed class PathPatterns
     /// <summary>Whether there are none.</summary>
     public bool IsEmpty => _names.Count == 0 && _paths.Count == 0;
 
-    /// <summary>Whether a pattern matches this very entry. That what lies in a matching folder is selected with it is the caller's business, who goes from the root downward.</summary>
+    /// <summary>Whether a pattern matches this very entry. That what lies in a matching folder is selected with it is the caller's
+    /// business, who goes from the root downward.</summary>
     /// <param name="relativePath">Path from the source's root, with <c>/</c> and no leading one.</param>
     /// <param name="isFolder">Whether it is a folder.</param>
     public bool IsMatch(string relativePath, bool isFolder) =>
@@ -55,7 +58,8 @@ public sealed class PathPatterns
     /// <param name="name">The entry's name.</param>
     /// <param name="isFolder">Whether it is a folder.</param>
     /// <param name="relativePath">Gives the path when it is needed.</param>
-    /// <param name="matched">Gets the number of every pattern that matches, in the order they were given; null for a caller that asks only whether one does.</param>
+    /// <param name="matched">Gets the number of every pattern that matches, in the order they were given; null for a caller that asks only
+    /// whether one does.</param>
     internal bool IsMatch(string name, bool isFolder, Func<string> relativePath, Action<int>? matched = null)
     {
         bool any = IsMatch(_names, name, isFolder, matched);
@@ -63,7 +67,8 @@ public sealed class PathPatterns
         return IsMatch(_paths, relativePath(), isFolder, matched) || any;
     }
 
-    private static bool IsMatch(List<(Regex Regex, bool FoldersOnly, int Number)> patterns, string text, bool isFolder, Action<int>? matched)
+    private static bool IsMatch(
+        List<(Regex Regex, bool FoldersOnly, int Number)> patterns, string text, bool isFolder, Action<int>? matched)
     {
         bool any = false;
         foreach ((Regex regex, bool foldersOnly, int number) in patterns)

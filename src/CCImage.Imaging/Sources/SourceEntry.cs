@@ -43,7 +43,8 @@ public sealed record ExtendedAttribute(string Name, long Size, byte[]? Value);
 
 /// <summary>
 /// One file, folder or other entry of a tree, with all the metadata that a Mac volume can carry. The same model describes what a scanner
-/// found on a host, what a volume in an image holds, and what a test made up: planners consume it, restorers write it out, updates compare two.
+/// found on a host, what a volume in an image holds, and what a test made up: planners consume it, restorers write it out, updates compare
+/// two.
 /// <para>It is kept lean because a tree may have millions.</para>
 /// </summary>
 public sealed class SourceEntry
@@ -119,7 +120,8 @@ public sealed class SourceEntry
     /// <summary>Where a symbolic link points, as stored; null for everything else.</summary>
     public string? LinkTarget { get; init; }
 
-    /// <summary>The 32 bytes of Finder info (FileInfo + ExtendedFileInfo, or FolderInfo + ExtendedFolderInfo), big-endian as on disk; null when all zero.</summary>
+    /// <summary>The 32 bytes of Finder info (FileInfo + ExtendedFileInfo, or FolderInfo + ExtendedFolderInfo), big-endian as on disk; null
+    /// when all zero.</summary>
     public byte[]? FinderInfo { get; init; }
 
     /// <summary>
@@ -156,7 +158,8 @@ public sealed class SourceEntry
         }
     }
 
-    /// <summary>Another name of the same file: it shares the target, the attributes and all else that takes memory, however many names there are.</summary>
+    /// <summary>Another name of the same file: it shares the target, the attributes and all else that takes memory, however many names
+    /// there are.</summary>
     /// <param name="name">The name.</param>
     internal SourceEntry WithName(string name) => new()
     {

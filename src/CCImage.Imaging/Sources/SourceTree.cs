@@ -13,8 +13,8 @@ public abstract class SourceTree : IDisposable
     public abstract SourceEntry Root { get; }
 
     /// <summary>
-    /// What the volume has, or should have, that this tree does not show or not as it is, and why: entries whose records are damaged, lost attributes.
-    /// Where there is very much of it, the last one tells how much more.
+    /// What the volume has, or should have, that this tree does not show or not as it is, and why: entries whose records are damaged, lost
+    /// attributes. Where there is very much of it, the last one tells how much more.
     /// </summary>
     public virtual IReadOnlyList<ImagingWarning> Omissions => [];
 
@@ -31,16 +31,16 @@ public abstract class SourceTree : IDisposable
     public abstract BlockStorage OpenFork(SourceEntry entry, ForkKind fork);
 
     /// <summary>
-    /// Whether what was read from an open fork may be something else than was scanned: asked when the fork was read, before it is closed. A change of
-    /// its length is the caller's to see.
+    /// Whether what was read from an open fork may be something else than was scanned: asked when the fork was read, before it is closed. A
+    /// change of its length is the caller's to see.
     /// </summary>
     /// <param name="entry">The file.</param>
     /// <param name="fork">What <see cref="OpenFork"/> gave for it.</param>
     public virtual bool HasChanged(SourceEntry entry, BlockStorage fork) => false;
 
     /// <summary>
-    /// Up to where what was read from an open fork is its content: asked when a part was read. Below the fork's length when the file became shorter since it was
-    /// opened; zeros stood in for the rest.
+    /// Up to where what was read from an open fork is its content: asked when a part was read. Below the fork's length when the file became
+    /// shorter since it was opened; zeros stood in for the rest.
     /// </summary>
     /// <param name="fork">What <see cref="OpenFork"/> gave.</param>
     public virtual long ReadableEnd(BlockStorage fork) => fork.Length;

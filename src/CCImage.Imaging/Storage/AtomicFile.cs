@@ -3,9 +3,9 @@ using CCImage.Platform;
 namespace CCImage.Storage;
 
 /// <summary>
-/// A file that appears whole or not at all: it is written in a <see cref="PartialFolder"/> beside its destination and takes its place in one rename.
-/// A file that it replaces is locked from the beginning: whoever reads it is not disturbed, and whoever comes later has to wait.
-/// Disposing without <see cref="Commit"/> leaves the destination untouched and nothing behind.
+/// A file that appears whole or not at all: it is written in a <see cref="PartialFolder"/> beside its destination and takes its place in
+/// one rename. A file that it replaces is locked from the beginning: whoever reads it is not disturbed, and whoever comes later has to
+/// wait. Disposing without <see cref="Commit"/> leaves the destination untouched and nothing behind.
 /// </summary>
 internal sealed class AtomicFile : IDisposable
 {
@@ -27,7 +27,8 @@ internal sealed class AtomicFile : IDisposable
     /// <param name="judge">Looks at the file that is to be replaced, and throws when it must not be.</param>
     /// <exception cref="ImageException">
     /// <see cref="ImageErrorId.DestinationExists"/>, <see cref="ImageErrorId.DestinationNotFound"/>, <see cref="ImageErrorId.ImageInUse"/>
-    /// (somebody has the old file open, or another job writes it), <see cref="ImageErrorId.DestinationFull"/>, <see cref="ImageErrorId.DestinationUnwritable"/>.
+    /// (somebody has the old file open, or another job writes it), <see cref="ImageErrorId.DestinationFull"/>,
+    /// <see cref="ImageErrorId.DestinationUnwritable"/>.
     /// </exception>
     public AtomicFile(string destination, bool overwrite, long preallocate = 0, Action<BlockStorage>? judge = null)
     {
@@ -64,7 +65,8 @@ internal sealed class AtomicFile : IDisposable
     /// Flushes the file, gives it its name and flushes the folder. A loss of power before this has returned leaves what was there before,
     /// or the whole new file.
     /// </summary>
-    /// <param name="cancellation">Asked once more when the file was flushed, which can take long: the last moment at which nothing has changed.</param>
+    /// <param name="cancellation">Asked once more when the file was flushed, which can take long: the last moment at which nothing has
+    /// changed.</param>
     /// <exception cref="ImageException">
     /// <see cref="ImageErrorId.DestinationExists"/>: something has come to the destination meanwhile and must not be overwritten;
     /// <see cref="ImageErrorId.ChecksumMismatch"/>: a share does not give back what was written.
@@ -118,7 +120,8 @@ internal sealed class AtomicFile : IDisposable
     {
         string? parent = Path.GetDirectoryName(destination);
         if (parent is null || Path.GetFileName(destination).Length == 0)
-            throw new ImageException(ImageErrorId.InvalidArgument, "This is not the path of an image.", destination, remedy: "Give a name to the image.");
+            throw new ImageException(
+                ImageErrorId.InvalidArgument, "This is not the path of an image.", destination, remedy: "Give a name to the image.");
         if (!Directory.Exists(parent))
             throw new ImageException(
                 ImageErrorId.DestinationNotFound, "The folder does not exist.", parent, remedy: "Create the folder first.");
@@ -126,12 +129,14 @@ internal sealed class AtomicFile : IDisposable
         if (!overwrite) throw Exists(destination, null);
         if (Directory.Exists(destination) != folder)
             throw new ImageException(
-                ImageErrorId.DestinationExists, folder ? "A file of this name exists; a folder cannot replace it." : "A folder of this name exists; a file cannot replace it.",
+                ImageErrorId.DestinationExists, folder ? "A file of this name exists; a folder cannot replace it."
+                : "A folder of this name exists; a file cannot replace it.",
                 destination, remedy: "Choose another name, or remove it first.");
     }
 
     internal static ImageException Exists(string path, Exception? e) =>
-        new(ImageErrorId.DestinationExists, "Something of this name exists.", path, remedy: "Choose another name, or ask to overwrite.", innerException: e);
+        new(ImageErrorId.DestinationExists, "Something of this name exists.", path, remedy: "Choose another name, or ask to overwrite.",
+            innerException: e);
 
     /// <summary>Whether a path lies on another machine, whose file system may say yes to what it then does not do.</summary>
     /// <param name="path">A full path.</param>
@@ -218,7 +223,8 @@ internal sealed class AtomicFile : IDisposable
         catch (HostException e) when (e.Failure is HostFailure.SymbolicLink or HostFailure.NotAFile)
         {
             throw new ImageException(
-                ImageErrorId.DestinationExists, $"{e.Message} Only images are replaced.", destination, remedy: "Choose another name, or remove it first.", innerException: e);
+                ImageErrorId.DestinationExists, $"{e.Message} Only images are replaced.", destination,
+                remedy: "Choose another name, or remove it first.", innerException: e);
         }
         catch (HostException e) when (e.Failure == HostFailure.InUse)
         {
@@ -234,7 +240,8 @@ internal sealed class AtomicFile : IDisposable
     /// <param name="path">The image.</param>
     /// <param name="e">The cause.</param>
     internal static ImageException InUse(string path, Exception? e) => new(
-        ImageErrorId.ImageInUse, "The image that is to be replaced is in use.", path, remedy: "Eject it, or wait until the other job has ended.", innerException: e);
+        ImageErrorId.ImageInUse, "The image that is to be replaced is in use.", path,
+        remedy: "Eject it, or wait until the other job has ended.", innerException: e);
 
     private void CheckAsWritten()
     {

@@ -3,9 +3,10 @@ using CCImage.Platform;
 namespace CCImage.Storage;
 
 /// <summary>
-/// A folder (a bundle) that appears whole or not at all: it is built in a <see cref="PartialFolder"/> beside its destination and takes its place in
-/// one rename. An existing one is exchanged in one step where the host can (Linux, macOS). Elsewhere it is moved into the partial folder, the new one takes
-/// its name and the old one is removed; a process killed between the two renames leaves the old bundle there, whole, and the next job (or
+/// A folder (a bundle) that appears whole or not at all: it is built in a <see cref="PartialFolder"/> beside its destination and takes its
+/// place in one rename. An existing one is exchanged in one step where the host can (Linux, macOS). Elsewhere it is moved into the partial
+/// folder, the new one takes its name and the old one is removed; a process killed between the two renames leaves the old bundle there,
+/// whole, and the next job (or
 /// <see cref="Recover"/>) puts it back. Everything inside must be closed before <see cref="Commit"/> and is flushed by whoever wrote it.
 /// </summary>
 internal sealed class AtomicFolder : IDisposable
@@ -28,7 +29,8 @@ internal sealed class AtomicFolder : IDisposable
     /// </param>
     /// <param name="marks">The names of the files in the folder without which nobody takes it for what it is: removed first.</param>
     /// <exception cref="ImageException">As for <see cref="AtomicFile"/>.</exception>
-    public AtomicFolder(string destination, bool overwrite, Func<HostDirectory, IDisposable>? claim = null, IReadOnlyList<string>? marks = null)
+    public AtomicFolder(
+        string destination, bool overwrite, Func<HostDirectory, IDisposable>? claim = null, IReadOnlyList<string>? marks = null)
     {
         Destination = Path.TrimEndingDirectorySeparator(Path.GetFullPath(destination));
         _marks = marks ?? [];
@@ -204,7 +206,8 @@ internal sealed class AtomicFolder : IDisposable
     private void CheckIsOld(HostDirectory parent, string name)
     {
         if (OperatingSystem.IsWindows()) return;
-        if (AtomicFile.StatOf(parent, name) is not { } stat || stat.Identity != _old!.Stat.Identity) throw AtomicFile.Exists(Destination, null);
+        if (AtomicFile.StatOf(parent, name) is not { } stat || stat.Identity != _old!.Stat.Identity)
+            throw AtomicFile.Exists(Destination, null);
     }
 
     private void RemoveOld()

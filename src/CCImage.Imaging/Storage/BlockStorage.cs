@@ -6,9 +6,10 @@ namespace CCImage.Storage;
 /// one class each, and they stack.
 /// <para>
 /// Contract (the suite <c>BlockStorageContract</c> in the tests holds every implementation to it):
-/// reads, and writes of ranges that do not overlap, may run on any number of threads at once; a read at the same time as a write of the same bytes gives either's bytes, never
-/// anything else; a range outside <c>0..Length</c> is an <see cref="ArgumentOutOfRangeException"/>; bytes never written read as zeros;
-/// what <see cref="GetExtents"/> calls <see cref="ExtentKind.Zero"/> or <see cref="ExtentKind.Unused"/> reads as zeros.
+/// reads, and writes of ranges that do not overlap, may run on any number of threads at once; a read at the same time as a write of the
+/// same bytes gives either's bytes, never anything else; a range outside <c>0..Length</c> is an <see cref="ArgumentOutOfRangeException"/>;
+/// bytes never written read as zeros; what <see cref="GetExtents"/> calls <see cref="ExtentKind.Zero"/> or <see cref="ExtentKind.Unused"/>
+/// reads as zeros.
 /// </para>
 /// </summary>
 public abstract class BlockStorage : IDisposable
@@ -19,7 +20,8 @@ public abstract class BlockStorage : IDisposable
     /// <summary>Whether <see cref="Write"/> works.</summary>
     public virtual bool CanWrite => false;
 
-    /// <summary>Whether a write behind <see cref="Length"/> extends the storage (a gap reads as zeros). Disks do not grow; files do.</summary>
+    /// <summary>Whether a write behind <see cref="Length"/> extends the storage (a gap reads as zeros). Disks do not grow; files
+    /// do.</summary>
     public virtual bool CanGrow => false;
 
     /// <summary>Fills the whole buffer from <paramref name="offset"/>.</summary>
@@ -100,6 +102,7 @@ public abstract class BlockStorage : IDisposable
         ArgumentOutOfRangeException.ThrowIfNegative(offset);
         ArgumentOutOfRangeException.ThrowIfNegative(length);
         if (offset > Length || length > Length - offset)
-            throw new ArgumentOutOfRangeException(nameof(offset), $"Bytes {offset}..{offset}+{length} are outside a storage of {Length} bytes.");
+            throw new ArgumentOutOfRangeException(
+                nameof(offset), $"Bytes {offset}..{offset}+{length} are outside a storage of {Length} bytes.");
     }
 }

@@ -84,7 +84,8 @@ internal sealed class CachedStorage : BlockStorage
             {
                 (long block, long within) = Math.DivRem(offset, _blockSize);
                 ReadOnlySpan<byte> part = buffer[..(int)Math.Min(buffer.Length, _blockSize - within)];
-                if (_blocks.TryGetValue(block, out LinkedListNode<(long Block, byte[] Bytes)>? node)) part.CopyTo(node.Value.Bytes.AsSpan((int)within));
+                if (_blocks.TryGetValue(block, out LinkedListNode<(long Block, byte[] Bytes)>? node))
+                    part.CopyTo(node.Value.Bytes.AsSpan((int)within));
                 buffer = buffer[part.Length..];
                 offset += part.Length;
             }

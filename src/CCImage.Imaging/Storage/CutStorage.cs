@@ -1,8 +1,8 @@
 namespace CCImage.Storage;
 
 /// <summary>
-/// A disk whose end is missing: what is there reads, what is missing is an error that says so, zeros only where nothing is in use. Read-only: whatever was written would
-/// bury what is missing.
+/// A disk whose end is missing: what is there reads, what is missing is an error that says so, zeros only where nothing is in use.
+/// Read-only: whatever was written would bury what is missing.
 /// </summary>
 /// <param name="inner">What is there; owned.</param>
 /// <param name="length">Bytes that the disk should have.</param>
@@ -21,7 +21,8 @@ internal sealed class CutStorage(BlockStorage inner, long length) : BlockStorage
         if (there < buffer.Length && !ReadsZeros)
         {
             throw new ImageException(
-                ImageErrorId.ImageDamaged, $"The image is cut short: it ends at byte {inner.Length} of a disk of {length} bytes.", place: $"byte {Math.Max(offset, inner.Length)} of the disk",
+                ImageErrorId.ImageDamaged, $"The image is cut short: it ends at byte {inner.Length} of a disk of {length} bytes.",
+                place: $"byte {Math.Max(offset, inner.Length)} of the disk",
                 remedy: "Restore the image from another copy. What lies before the cut can be restored.");
         }
 

@@ -4,7 +4,8 @@ using CCImage.Sources;
 namespace CCImage.Storage;
 
 /// <summary>
-/// Whether a folder can be written, found out by making a file in it and removing it: no other question has an answer that holds on every file system.
+/// Whether a folder can be written, found out by making a file in it and removing it: no other question has an answer that holds on every
+/// file system.
 /// </summary>
 internal static class DestinationProbe
 {
@@ -23,7 +24,10 @@ internal static class DestinationProbe
             folder.Remove(name);
             try
             {
-                folder.SetTimes(HostNode.Self, new HostStat { ModifyTime = changed, AccessTime = UnixTime.None, BirthTime = UnixTime.None, ChangeTime = UnixTime.None });
+                folder.SetTimes(
+                    HostNode.Self,
+                    new HostStat { ModifyTime = changed, AccessTime = UnixTime.None, BirthTime = UnixTime.None,
+                    ChangeTime = UnixTime.None });
             }
             catch (HostException)
             {

@@ -21,5 +21,6 @@ internal sealed record DiskSegment(string Name, int Id, long StartSector, long S
     /// <summary>The one segment of a disk without a map.</summary>
     /// <param name="type">What is on it: <c>"Apple_HFS"</c>, <c>"unknown partition"</c>.</param>
     /// <param name="sectorCount">Its sectors.</param>
-    public static DiskSegment Whole(string type, long sectorCount) => new($"whole disk ({type} : 0)", 0, 0, sectorCount, WholeDiskDescriptor);
+    public static DiskSegment Whole(string type, long sectorCount) =>
+        new($"whole disk ({type} : 0)", 0, 0, sectorCount, WholeDiskDescriptor);
 }

@@ -34,7 +34,8 @@ internal static class ExtentSets
         var union = new List<StorageExtent>();
         foreach (StorageExtent range in ranges.OrderBy(r => r.Offset))
         {
-            if (union is [.., var last] && last.End >= range.Offset) union[^1] = last with { Length = Math.Max(last.End, range.End) - last.Offset };
+            if (union is [.., var last] && last.End >= range.Offset)
+                union[^1] = last with { Length = Math.Max(last.End, range.End) - last.Offset };
             else union.Add(range);
         }
 

@@ -4,8 +4,8 @@ namespace CCImage.Storage;
 internal static class ExtentWalk
 {
     /// <summary>
-    /// The extents of a whole storage, asked for in slices that grow while they hold little: a disk of exbibytes with nothing on it is a few
-    /// questions, and none of many small extents is a list of millions.
+    /// The extents of a whole storage, asked for in slices that grow while they hold little: a disk of exbibytes with nothing on it is a
+    /// few questions, and none of many small extents is a list of millions.
     /// </summary>
     /// <param name="source">The storage.</param>
     /// <param name="cancellation">Ends the walk.</param>

@@ -34,21 +34,26 @@ internal static class FileErrors
         return e switch
         {
             PathTooLongException =>
-                new(ImageErrorId.InvalidArgument, "The path, or a name in it, is too long for this system.", path, remedy: "Give a shorter one.", innerException: e),
+                new(ImageErrorId.InvalidArgument, "The path, or a name in it, is too long for this system.", path,
+                    remedy: "Give a shorter one.", innerException: e),
             FileNotFoundException or DirectoryNotFoundException when !writing =>
                 new(ImageErrorId.ImageNotFound, "There is no such file.", path, remedy: "Check the path.", innerException: e),
             DirectoryNotFoundException =>
-                new(ImageErrorId.DestinationNotFound, "The folder does not exist.", path, remedy: "Create the folder first.", innerException: e),
+                new(ImageErrorId.DestinationNotFound, "The folder does not exist.", path, remedy: "Create the folder first.",
+                    innerException: e),
             FileNotFoundException =>
                 new(ImageErrorId.ImageNotFound, "There is no such file.", path, remedy: "Check the path.", innerException: e),
             IOException when full =>
-                new(ImageErrorId.DestinationFull, "There is no room left.", path, remedy: "Free some space, or choose another place.", innerException: e),
+                new(ImageErrorId.DestinationFull, "There is no room left.", path, remedy: "Free some space, or choose another place.",
+                    innerException: e),
             IOException when tooBig => TooBig(path, e),
             IOException when inUse =>
-                new(ImageErrorId.ImageInUse, "Another process has it open.", path, remedy: "Eject the image or wait until the other job has ended.",
+                new(ImageErrorId.ImageInUse, "Another process has it open.", path,
+                    remedy: "Eject the image or wait until the other job has ended.",
                     innerException: e),
             _ when writing =>
-                new(ImageErrorId.DestinationUnwritable, "It cannot be written: " + e.Message, path, remedy: "Check the permissions.", innerException: e),
+                new(ImageErrorId.DestinationUnwritable, "It cannot be written: " + e.Message, path, remedy: "Check the permissions.",
+                    innerException: e),
             _ => new(ImageErrorId.ImageUnreadable, "It cannot be read: " + e.Message, path, remedy: "Check the permissions and the disk.",
                 innerException: e),
         };
@@ -61,9 +66,11 @@ internal static class FileErrors
     public static ImageException MapRead(Exception e, string path, long offset)
     {
         // A bad sector of a local disk takes one place of the image; a share that fails takes everything.
-        if (OperatingSystem.IsWindows() || e is HostException || e.HResult != InputOutput || !IsLocal(path)) return Map(e, path, writing: false);
+        if (OperatingSystem.IsWindows() || e is HostException || e.HResult != InputOutput || !IsLocal(path))
+            return Map(e, path, writing: false);
         return new(
-            ImageErrorId.InputOutputFailed, "The medium cannot be read there: " + e.Message, path, $"byte {offset}", "Check the disk, and copy what can be read to another one.", e);
+            ImageErrorId.InputOutputFailed, "The medium cannot be read there: " + e.Message, path, $"byte {offset}",
+            "Check the disk, and copy what can be read to another one.", e);
     }
 
     private static bool IsLocal(string path)
@@ -84,20 +91,33 @@ internal static class FileErrors
         HostFailure.NotFound or HostFailure.NotADirectory when !writing =>
             new(ImageErrorId.ImageNotFound, "There is no such file.", path, remedy: "Check the path.", innerException: e),
         HostFailure.NotFound or HostFailure.NotADirectory =>
-            new(ImageErrorId.DestinationNotFound, "The folder does not exist.", path, remedy: "Create the folder first.", innerException: e),
+            new(ImageErrorId.DestinationNotFound, "The folder does not exist.", path, remedy: "Create the folder first.",
+                innerException: e),
         HostFailure.InUse => new(
-            ImageErrorId.ImageInUse, "Another process has it open.", path, remedy: "Eject the image or wait until the other job has ended.", innerException: e),
-        HostFailure.NoSpace => new(ImageErrorId.DestinationFull, "There is no room left.", path, remedy: "Free some space, or choose another place.", innerException: e),
+            ImageErrorId.ImageInUse, "Another process has it open.", path, remedy: "Eject the image or wait until the other job has ended.",
+            innerException: e),
+        HostFailure.NoSpace =>
+            new(ImageErrorId.DestinationFull, "There is no room left.", path, remedy: "Free some space, or choose another place.",
+                innerException: e),
         HostFailure.FileTooLarge => TooBig(path, e),
+        HostFailure.BadName => new(
+            ImageErrorId.InvalidArgument, "The path, or a name in it, is too long or not possible on this system.", path,
+            remedy: "Give another one.", innerException: e),
         HostFailure.AlreadyExists => new(
-            ImageErrorId.DestinationExists, "A file of this name exists.", path, remedy: "Choose another name, or ask to overwrite.", innerException: e),
+            ImageErrorId.DestinationExists, "A file of this name exists.", path, remedy: "Choose another name, or ask to overwrite.",
+            innerException: e),
         HostFailure.NotAFile => new(
-            writing ? ImageErrorId.DestinationUnwritable : ImageErrorId.UnknownFormat, e.Message, path, remedy: "Name the image itself.", innerException: e),
+            writing ? ImageErrorId.DestinationUnwritable
+            : ImageErrorId.UnknownFormat, e.Message, path, remedy: "Name the image itself.", innerException: e),
         HostFailure.TooManyFiles => new(
-            writing ? ImageErrorId.DestinationUnwritable : ImageErrorId.ImageUnreadable, "This process has as many files open as the system allows.", path,
+            writing ? ImageErrorId.DestinationUnwritable
+            : ImageErrorId.ImageUnreadable, "This process has as many files open as the system allows.", path,
             remedy: "Raise the limit (ulimit -n), and try again.", innerException: e),
-        _ when writing => new(ImageErrorId.DestinationUnwritable, "It cannot be written: " + e.Message, path, remedy: "Check the permissions.", innerException: e),
-        _ => new(ImageErrorId.ImageUnreadable, "It cannot be read: " + e.Message, path, remedy: "Check the permissions and the disk.", innerException: e),
+        _ when writing =>
+            new(ImageErrorId.DestinationUnwritable, "It cannot be written: " + e.Message, path, remedy: "Check the permissions.",
+                innerException: e),
+        _ => new(ImageErrorId.ImageUnreadable, "It cannot be read: " + e.Message, path, remedy: "Check the permissions and the disk.",
+            innerException: e),
     };
 
     /// <summary>The error for a file larger than its file system allows.</summary>

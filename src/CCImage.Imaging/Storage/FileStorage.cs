@@ -97,9 +97,11 @@ internal sealed class FileStorage : BlockStorage
     /// <summary>Creates a file for reading and writing, exclusively.</summary>
     /// <param name="path">The file.</param>
     /// <param name="mode"><see cref="FileMode.CreateNew"/>: must not exist; others may open or empty an existing one.</param>
-    /// <param name="preallocate">Bytes to reserve on the medium; the length stays 0. Where the file system cannot reserve, nothing happens.</param>
+    /// <param name="preallocate">Bytes to reserve on the medium; the length stays 0. Where the file system cannot reserve, nothing
+    /// happens.</param>
     /// <exception cref="ImageException">It exists, no room, not writable.</exception>
-    public static FileStorage CreateNew(string path, FileMode mode = FileMode.CreateNew, long preallocate = 0) => Create(path, mode, preallocate);
+    public static FileStorage CreateNew(string path, FileMode mode = FileMode.CreateNew, long preallocate = 0) =>
+        Create(path, mode, preallocate);
 
     /// <summary>The open file.</summary>
     internal SafeFileHandle Handle => _file;
@@ -124,7 +126,8 @@ internal sealed class FileStorage : BlockStorage
             ReadCore(length - count, written);
             if (there == length && RandomAccess.Read(file, found, length - count) == count && written.AsSpan().SequenceEqual(found)) return;
             throw new ImageException(
-                ImageErrorId.ChecksumMismatch, $"What was written does not read back the same: {there} bytes instead of {length}, or another end.", Path,
+                ImageErrorId.ChecksumMismatch,
+                $"What was written does not read back the same: {there} bytes instead of {length}, or another end.", Path,
                 remedy: "Check the share and the network, and write the image again.");
         }
         catch (Exception e) when (FileErrors.IsFileError(e))
@@ -148,7 +151,8 @@ internal sealed class FileStorage : BlockStorage
         }
 
         throw new ImageException(
-            ImageErrorId.ImageInUse, "The image was changed while it was read: what was read is not to be relied on.", Path, remedy: "See who writes to it, and run the job again.");
+            ImageErrorId.ImageInUse, "The image was changed while it was read: what was read is not to be relied on.", Path,
+            remedy: "See who writes to it, and run the job again.");
     }
 
     /// <summary>Sets the permission bits. On Windows, and where the file system keeps none, nothing happens.</summary>
@@ -244,8 +248,8 @@ internal sealed class FileStorage : BlockStorage
     }
 
     /// <summary>
-    /// Gives the medium's room under a range back, which reads as zeros afterwards (where the medium was taken, and where it was not). The file
-    /// must not have been written since it was opened: Darwin knows holes from what is on the medium.
+    /// Gives the medium's room under a range back, which reads as zeros afterwards (where the medium was taken, and where it was not). The
+    /// file must not have been written since it was opened: Darwin knows holes from what is on the medium.
     /// </summary>
     /// <param name="offset">Where the range begins: a multiple of 4,096.</param>
     /// <param name="length">Bytes of the range, likewise.</param>
@@ -277,7 +281,8 @@ internal sealed class FileStorage : BlockStorage
     /// <inheritdoc/>
     protected override IEnumerable<StorageExtent> GetExtentsCore(long offset, long length) =>
 
-        // Darwin knows holes from what is on the medium; of a file that is being written that is too early, and of one that was just written as well.
+        // Darwin knows holes from what is on the medium; of a file that is being written that is too early, and of one that was just
+        // written as well.
         Extents(offset, length, holesAreKnown: HostPlatform.Current.TrustsHoles);
 
     private IEnumerable<StorageExtent> Extents(long offset, long length, bool holesAreKnown)
@@ -335,12 +340,14 @@ internal sealed class FileStorage : BlockStorage
             if (preallocate > 0 && FreeSpaceAt(path) is long free && free < preallocate) throw NoRoomFor(preallocate, path);
 
             // Unix locks are exclusive for FileShare.None.
-            return Take(path, File.OpenHandle(path, mode, FileAccess.ReadWrite, FileShare.None, FileOptions.None, preallocate), writable: true);
+            return Take(
+                path, File.OpenHandle(path, mode, FileAccess.ReadWrite, FileShare.None, FileOptions.None, preallocate), writable: true);
         }
         catch (IOException e) when (mode == FileMode.CreateNew && File.Exists(path))
         {
             throw new ImageException(
-                ImageErrorId.DestinationExists, "A file of this name exists.", path, remedy: "Choose another name, or ask to overwrite.", innerException: e);
+                ImageErrorId.DestinationExists, "A file of this name exists.", path, remedy: "Choose another name, or ask to overwrite.",
+                innerException: e);
         }
         catch (Exception e) when (FileErrors.IsFileError(e))
         {

@@ -12,7 +12,8 @@ internal sealed class MaskedStorage : BlockStorage
 
     /// <summary>Puts the mask on.</summary>
     /// <param name="inner">The storage behind it.</param>
-    /// <param name="unused">Offset and length of each unused range: ascending, inside the storage, not overlapping. Adjacent ones are joined.</param>
+    /// <param name="unused">Offset and length of each unused range: ascending, inside the storage, not overlapping. Adjacent ones are
+    /// joined.</param>
     /// <param name="ownsInner">Whether disposing the mask disposes the storage behind it.</param>
     /// <exception cref="ArgumentException">The ranges overlap, are out of order or leave the storage.</exception>
     public MaskedStorage(BlockStorage inner, IEnumerable<(long Offset, long Length)> unused, bool ownsInner = false)
@@ -23,7 +24,8 @@ internal sealed class MaskedStorage : BlockStorage
         foreach ((long offset, long length) in unused)
         {
             if (length < 0 || offset < end || offset > Length || length > Length - offset)
-                throw new ArgumentException($"The unused range {offset}+{length} is out of order or leaves the {Length} bytes.", nameof(unused));
+                throw new ArgumentException(
+                    $"The unused range {offset}+{length} is out of order or leaves the {Length} bytes.", nameof(unused));
             if (length == 0) continue;
             if (ranges.Count > 0 && offset == end) ranges[^1] = ranges[^1] with { Length = ranges[^1].Length + length };
             else ranges.Add(new(offset, length, ExtentKind.Unused));

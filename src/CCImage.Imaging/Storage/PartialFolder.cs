@@ -4,11 +4,12 @@ using CCImage.Sources;
 namespace CCImage.Storage;
 
 /// <summary>
-/// The folder <c>NAME.partial</c> beside an image that is being made: it is this user's alone from its first moment, and what becomes the image lies in
-/// it, so that nobody else can read it, put something in its place, or take it for an image. Everything goes by open folders and single names.
+/// The folder <c>NAME.partial</c> beside an image that is being made: it is this user's alone from its first moment, and what becomes the
+/// image lies in it, so that nobody else can read it, put something in its place, or take it for an image. Everything goes by open folders
+/// and single names.
 /// <para>
-/// A lock in it is held as long as its process lives. The file of the lock says whose the folder is: a folder with that text whose lock is free was left by a
-/// process that was killed, and the next job that makes an image in the same folder removes it, whatever its name.
+/// A lock in it is held as long as its process lives. The file of the lock says whose the folder is: a folder with that text whose lock is
+/// free was left by a process that was killed, and the next job that makes an image in the same folder removes it, whatever its name.
 /// </para>
 /// </summary>
 internal sealed class PartialFolder : IDisposable
@@ -35,7 +36,8 @@ internal sealed class PartialFolder : IDisposable
         Path = destination + Suffix;
     }
 
-    private static ReadOnlySpan<byte> Mark => "An image that CCImage has not finished. The next image that is made beside this folder removes it.\n"u8;
+    private static ReadOnlySpan<byte> Mark =>
+        "An image that CCImage has not finished. The next image that is made beside this folder removes it.\n"u8;
 
     /// <summary>The image's final path.</summary>
     public string Destination { get; }
@@ -60,7 +62,8 @@ internal sealed class PartialFolder : IDisposable
 
     /// <summary>Makes the folder, after removing what a killed process left there.</summary>
     /// <param name="destination">The image's final path, full.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageInUse"/>: another job makes this image; or what the host says.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageInUse"/>: another job makes this image; or what the host
+    /// says.</exception>
     public static PartialFolder Create(string destination)
     {
         string name = NameOf(destination), path = destination + Suffix;
@@ -71,13 +74,15 @@ internal sealed class PartialFolder : IDisposable
             RemoveStale(parent, name, path);
             parent.CreateDirectory(name);
             folder = parent.OpenDirectory(name);
-            FileStorage guard = FileStorage.CreateNew(folder, LockName, System.IO.Path.Combine(path, LockName), 0x1B6); // rw-rw-rw-, less the process' mask
+            // rw-rw-rw-, less the process' mask
+            FileStorage guard = FileStorage.CreateNew(folder, LockName, System.IO.Path.Combine(path, LockName), 0x1B6);
             try
             {
                 HostStat stat = folder.GetStatOf(guard.Handle);
 
                 // Somebody with rights in the folder above could have put one of his own there.
-                if (!OperatingSystem.IsWindows() && stat.UserId != folder.Stat.UserId) throw new HostException(HostFailure.Replaced, "The folder was replaced.");
+                if (!OperatingSystem.IsWindows() && stat.UserId != folder.Stat.UserId)
+                    throw new HostException(HostFailure.Replaced, "The folder was replaced.");
                 guard.Write(0, Mark);
                 RemoveOthers(parent, name, stat.UserId);
                 return new PartialFolder(destination, parent, folder, guard, stat.Mode & 0x1FF);
@@ -94,7 +99,8 @@ internal sealed class PartialFolder : IDisposable
             parent?.Dispose();
             throw e switch
             {
-                HostException { Failure: HostFailure.AlreadyExists or HostFailure.InUse } or ImageException { Id: ImageErrorId.DestinationExists, InnerException: not null } => InUse(path, e),
+                HostException { Failure: HostFailure.AlreadyExists or HostFailure.InUse }
+                    or ImageException { Id: ImageErrorId.DestinationExists, InnerException: not null } => InUse(path, e),
                 _ when FileErrors.IsFileError(e) => FileErrors.Map(e, path, writing: true),
                 ImageException known => known,
                 _ => e,
@@ -108,7 +114,8 @@ internal sealed class PartialFolder : IDisposable
     {
         path = System.IO.Path.TrimEndingDirectorySeparator(path);
         if (path.EndsWith(Suffix, StringComparison.OrdinalIgnoreCase)) return true;
-        if (System.IO.Path.GetDirectoryName(path) is not string above || !above.EndsWith(Suffix, StringComparison.OrdinalIgnoreCase)) return false;
+        if (System.IO.Path.GetDirectoryName(path) is not string above || !above.EndsWith(Suffix, StringComparison.OrdinalIgnoreCase))
+            return false;
         try
         {
             using HostDirectory folder = HostPlatform.Current.OpenDirectory(above);
@@ -200,7 +207,8 @@ internal sealed class PartialFolder : IDisposable
             }
 
             throw new ImageException(
-                ImageErrorId.DestinationExists, "A folder stands where the unfinished image would be written.", path, remedy: "Remove or rename it.");
+                ImageErrorId.DestinationExists, "A folder stands where the unfinished image would be written.", path,
+                remedy: "Remove or rename it.");
         }
 
         FileStorage guard = FileStorage.Open(folder, LockName, path, writable: true);
@@ -208,7 +216,8 @@ internal sealed class PartialFolder : IDisposable
         Remove(parent, name, folder, guard);
     }
 
-    /// <summary>Removes the unfinished images of dead processes under other names: only folders that are this user's and carry the mark.</summary>
+    /// <summary>Removes the unfinished images of dead processes under other names: only folders that are this user's and carry the
+    /// mark.</summary>
     private static void RemoveOthers(HostDirectory parent, string own, uint user)
     {
         var names = new List<string>();

@@ -1,8 +1,8 @@
 namespace CCImage.Storage;
 
 /// <summary>
-/// Another storage to which writes do not go: they are kept, sector by sector, and read again. So it can be asked beforehand whether a sequence of
-/// writes would change anything in the end. For small writes: all are held in memory.
+/// Another storage to which writes do not go: they are kept, sector by sector, and read again. So it can be asked beforehand whether a
+/// sequence of writes would change anything in the end. For small writes: all are held in memory.
 /// </summary>
 /// <param name="inner">The storage behind it; stays the caller's.</param>
 internal sealed class RehearsalStorage(BlockStorage inner) : BlockStorage

@@ -2,7 +2,8 @@ using System.Collections.Concurrent;
 
 namespace CCImage.Storage;
 
-/// <summary>A writable disk of fixed length in memory that takes room only where something other than zeros was written: for huge disks in tests and plans.</summary>
+/// <summary>A writable disk of fixed length in memory that takes room only where something other than zeros was written: for huge disks in
+/// tests and plans.</summary>
 /// <param name="length">Bytes.</param>
 /// <param name="pageSize">Bytes that are kept together.</param>
 internal sealed class SparseMemoryStorage(long length, int pageSize = 1 << 16) : BlockStorage

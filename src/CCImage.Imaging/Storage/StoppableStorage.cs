@@ -31,8 +31,8 @@ internal sealed class ReadingStop
 }
 
 /// <summary>
-/// Another storage, with a way to stop whoever reads it: loops over structures of a disk read, however long they are, so that a stop reaches those,
-/// too, that have no token of their own.
+/// Another storage, with a way to stop whoever reads it: loops over structures of a disk read, however long they are, so that a stop
+/// reaches those, too, that have no token of their own.
 /// </summary>
 /// <param name="inner">The storage behind it; disposed with this.</param>
 /// <param name="stop">What ends a read.</param>

@@ -1,8 +1,8 @@
 namespace CCImage.Storage;
 
 /// <summary>
-/// Another storage of which what cannot be had reads as zeros, and is counted: for taking over what is left of a damaged disk. Only damage is
-/// tolerated; a medium or a share that fails is an error as ever. Read-only.
+/// Another storage of which what cannot be had reads as zeros, and is counted: for taking over what is left of a damaged disk. Only damage
+/// is tolerated; a medium or a share that fails is an error as ever. Read-only.
 /// </summary>
 /// <param name="inner">The storage behind it; not owned.</param>
 internal sealed class TolerantStorage(BlockStorage inner) : BlockStorage

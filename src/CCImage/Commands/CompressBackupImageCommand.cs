@@ -4,7 +4,8 @@ using CCImage.Internal;
 namespace CCImage.Commands;
 
 /// <summary>Gives the free space inside sparse images and bundles back to the host.</summary>
-[Cmdlet(VerbsData.Compress, "BackupImage", DefaultParameterSetName = PathSet, SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
+[Cmdlet(VerbsData.Compress, "BackupImage", DefaultParameterSetName = PathSet, SupportsShouldProcess = true,
+    ConfirmImpact = ConfirmImpact.Medium)]
 [Alias("Optimize-BackupImage")]
 [OutputType(typeof(ImageCompactionResult))]
 public sealed class CompressBackupImageCommand : ImagePathCommand

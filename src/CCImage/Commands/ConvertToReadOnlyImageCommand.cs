@@ -6,7 +6,8 @@ using CCImage.Parameters;
 namespace CCImage.Commands;
 
 /// <summary>Turns any image that can be read into a read-only one, compressed or not.</summary>
-[Cmdlet(VerbsData.ConvertTo, "ReadOnlyImage", DefaultParameterSetName = PathSet, SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
+[Cmdlet(VerbsData.ConvertTo, "ReadOnlyImage", DefaultParameterSetName = PathSet, SupportsShouldProcess = true,
+    ConfirmImpact = ConfirmImpact.Medium)]
 [OutputType(typeof(BackupImage))]
 public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
 {
@@ -68,7 +69,8 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
         if (!format.IsReadOnly)
         {
             throw new ImageException(
-                ImageErrorId.InvalidArgument, $"{format.Format} is not a read-only format.", path, remedy: "Choose ReadOnly, ReadOnlyZlib, ReadOnlyLzfse, ReadOnlyLzma or ReadOnlyBzip2.");
+                ImageErrorId.InvalidArgument, $"{format.Format} is not a read-only format.", path,
+                remedy: "Choose ReadOnly, ReadOnlyZlib, ReadOnlyLzfse, ReadOnlyLzma or ReadOnlyBzip2.");
         }
 
         string destination = DestinationOf(path, format.Extension);
@@ -114,10 +116,12 @@ public sealed class ConvertToReadOnlyImageCommand : ImagePathCommand
         WriteResult(result, ShortfallOf(result, path));
     }
 
-    private static ImageException? ShortfallOf(BackupImage result, string source) => result.Damage?.Problems is not [string first, ..] problems
+    private static ImageException? ShortfallOf(BackupImage result, string source) =>
+        result.Damage?.Problems is not [string first, ..] problems
         ? null
         : new(
-            ImageErrorId.ConvertedInPart, $"The source was damaged, and so is what is in the new image. {first}{(problems.Count > 1 ? $" ({problems.Count - 1} further problems)" : "")}", source,
+            ImageErrorId.ConvertedInPart, $"The source was damaged, and so is what is in the new image. "
+                + $"{first}{(problems.Count > 1 ? $" ({problems.Count - 1} further problems)" : "")}", source,
             remedy: "The property Damage of the result has all of it.");
 
     private string DestinationOf(string source, string extension)

@@ -3,7 +3,8 @@ using System.Management.Automation;
 namespace CCImage.Commands;
 
 /// <summary>Unmounts the volumes of images and detaches the images from macOS.</summary>
-[Cmdlet(VerbsData.Dismount, "BackupImage", DefaultParameterSetName = PathSet, SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Low)]
+[Cmdlet(VerbsData.Dismount, "BackupImage", DefaultParameterSetName = PathSet, SupportsShouldProcess = true,
+    ConfirmImpact = ConfirmImpact.Low)]
 [OutputType(typeof(BackupImage))]
 public sealed class DismountBackupImageCommand : PathCommand
 {

@@ -44,7 +44,8 @@ public abstract class ImagePathCommand : PathCommand
         base.Dispose(disposing);
     }
 
-    /// <summary>Whether to go on: asked for as everywhere, but with -Force only where -Confirm or -WhatIf (or its preference) stand against it.</summary>
+    /// <summary>Whether to go on: asked for as everywhere, but with -Force only where -Confirm or -WhatIf (or its preference) stand against
+    /// it.</summary>
     /// <param name="description">What would be done.</param>
     /// <param name="caption">The cmdlet.</param>
     /// <param name="force">Whether -Force is given.</param>
@@ -59,11 +60,12 @@ public abstract class ImagePathCommand : PathCommand
     }
 
     /// <summary>
-    /// The passphrase of an image for the core: given, from the keychain, or asked for where the image needs one. Null when it needs none, or when none was given
-    /// and nobody is asked. Zeroed when the cmdlet ends, or comes to the next image.
+    /// The passphrase of an image for the core: given, from the keychain, or asked for where the image needs one. Null when it needs none,
+    /// or when none was given and nobody is asked. Zeroed when the cmdlet ends, or comes to the next image.
     /// </summary>
     /// <param name="path">The image, as a full path.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.PassphraseRequired"/>: there is nobody to ask; what the keychain says.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.PassphraseRequired"/>: there is nobody to ask; what the keychain
+    /// says.</exception>
     private protected Passphrase? SecretOf(string path)
     {
         if (Passphrase is not null) return _given ??= Encryption.Passphrase.From(Passphrase);

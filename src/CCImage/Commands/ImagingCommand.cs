@@ -27,7 +27,8 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         GC.SuppressFinalize(this);
     }
 
-    /// <summary>Judges the parameters before anything is read or written. Sealed: a cmdlet adds its own check, and cannot leave out those that it shares.</summary>
+    /// <summary>Judges the parameters before anything is read or written. Sealed: a cmdlet adds its own check, and cannot leave out those
+    /// that it shares.</summary>
     protected sealed override void BeginProcessing()
     {
         try
@@ -97,7 +98,8 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
     /// <param name="warning">The question.</param>
     /// <param name="caption">The cmdlet.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ConfirmationRequired"/>: there is nobody to ask.</exception>
-    private protected new bool ShouldProcess(string description, string warning, string caption) => ShouldProcess(description, warning, caption, out _);
+    private protected new bool ShouldProcess(string description, string warning, string caption) =>
+        ShouldProcess(description, warning, caption, out _);
 
     /// <summary>Asks whether to go on, and tells why not.</summary>
     /// <param name="description">What would be done.</param>
@@ -223,8 +225,10 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         RequireFileSystem(provider, path);
         if (ForeignPaths.RefuseWithoutDrive(resolved) is { } refusal) throw refusal;
 
-        // A path with a provider in front of it comes out as it went in; what is relative goes by PowerShell's location, not by the process' folder.
-        return System.IO.Path.TrimEndingDirectorySeparator(System.IO.Path.GetFullPath(resolved, SessionState.Path.CurrentFileSystemLocation.ProviderPath));
+        // A path with a provider in front of it comes out as it went in; what is relative goes by PowerShell's location, not by the
+        // process' folder.
+        return System.IO.Path.TrimEndingDirectorySeparator(
+            System.IO.Path.GetFullPath(resolved, SessionState.Path.CurrentFileSystemLocation.ProviderPath));
     }
 
     /// <summary>Refuses a path that cannot be one of this host.</summary>
@@ -235,16 +239,18 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
         if (ForeignPaths.Refuse(path) is { } refusal) throw refusal;
     }
 
-    // PowerShell takes a backslash for a separator and a colon for the end of a drive's name, everywhere. On systems where names may have them, what is
-    // there as it is written is meant.
+    // PowerShell takes a backslash for a separator and a colon for the end of a drive's name, everywhere. On systems where names may have
+    // them, what is there as it is written is meant.
     private string? FindAsWritten(string path)
     {
-        if (OperatingSystem.IsWindows() || !path.AsSpan().ContainsAny('\\', ':') || path.Contains('\0', StringComparison.Ordinal)) return null;
+        if (OperatingSystem.IsWindows() || !path.AsSpan().ContainsAny('\\', ':') || path.Contains('\0', StringComparison.Ordinal))
+            return null;
         string full = System.IO.Path.GetFullPath(path, SessionState.Path.CurrentFileSystemLocation.ProviderPath);
         return System.IO.Path.Exists(full) ? System.IO.Path.TrimEndingDirectorySeparator(full) : null;
     }
 
-    /// <summary>As <see cref="ResolveTarget"/>, for an image or a folder to put it into: a separator at the end speaks of a folder, or of a bundle.</summary>
+    /// <summary>As <see cref="ResolveTarget"/>, for an image or a folder to put it into: a separator at the end speaks of a folder, or of a
+    /// bundle.</summary>
     /// <param name="path">What the user wrote.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.DestinationNotFound"/>: there is no such folder.</exception>
     private protected string ResolveImageTarget(string path)
@@ -279,7 +285,8 @@ public abstract class ImagingCommand : PSCmdlet, IDisposable
     {
         if (provider.Name == "FileSystem") return;
         throw new ImageException(
-            ImageErrorId.InvalidArgument, $"The path belongs to the provider {provider.Name}, not to a file system.", path: path, remedy: "Give a path of a folder or file.");
+            ImageErrorId.InvalidArgument, $"The path belongs to the provider {provider.Name}, not to a file system.", path: path,
+            remedy: "Give a path of a folder or file.");
     }
 
     private void WritePosted()

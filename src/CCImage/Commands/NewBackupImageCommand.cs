@@ -104,7 +104,8 @@ public sealed class NewBackupImageCommand : ImagingCommand
     {
         if (!SaveToKeychain || Encryption != BackupImageEncryption.None) return;
         throw new ImageException(
-            ImageErrorId.InvalidArgument, "An image that is not encrypted has no passphrase to save.", remedy: "Say how to encrypt: -Encryption Aes256 or -Encryption Aes128.");
+            ImageErrorId.InvalidArgument, "An image that is not encrypted has no passphrase to save.",
+            remedy: "Say how to encrypt: -Encryption Aes256 or -Encryption Aes128.");
     }
 
     private protected override void ProcessInput()
@@ -122,7 +123,8 @@ public sealed class NewBackupImageCommand : ImagingCommand
         catch (Exception e) when (!ErrorMapping.IsFlowControl(e))
         {
             // What names no file of its own speaks of the image that was asked for.
-            ThrowTerminatingError(ErrorMapping.ToRecord(e is ImageException i && _target is not null ? i.WithPath(_target) : e, SourcePath ?? Path));
+            ThrowTerminatingError(
+                ErrorMapping.ToRecord(e is ImageException i && _target is not null ? i.WithPath(_target) : e, SourcePath ?? Path));
         }
     }
 
@@ -139,19 +141,22 @@ public sealed class NewBackupImageCommand : ImagingCommand
         {
             if (Passphrase is null) return null;
             throw new ImageException(
-                ImageErrorId.InvalidArgument, "A passphrase was given, but no encryption.", remedy: "Say how to encrypt: -Encryption Aes256 or -Encryption Aes128.");
+                ImageErrorId.InvalidArgument, "A passphrase was given, but no encryption.",
+                remedy: "Say how to encrypt: -Encryption Aes256 or -Encryption Aes128.");
         }
 
         // Asked once for all images of a pipeline, before the source is read: people go away while it is.
         if (Passphrase is null && IsWhatIf) return null;
-        return _secret ??= Passphrase is null ? PromptForNewPassphrase(System.IO.Path.GetFileName(path)) : CCImage.Encryption.Passphrase.From(Passphrase);
+        return _secret ??= Passphrase is null ? PromptForNewPassphrase(System.IO.Path.GetFileName(path))
+            : CCImage.Encryption.Passphrase.From(Passphrase);
     }
 
     private void Create()
     {
         ImageRecipe recipe = MakeRecipe();
         if (!_written.Add(recipe.Path)) throw DestinationTargets.AlreadyUsed(recipe.Path, "-Path");
-        using ImageCreation creation = RunWorker((observer, cancellation) => ImageCreation.Prepare(recipe, observer, cancellation, probe: !IsWhatIf));
+        using ImageCreation creation =
+            RunWorker((observer, cancellation) => ImageCreation.Prepare(recipe, observer, cancellation, probe: !IsWhatIf));
         string description = Describe(recipe, creation.Estimate);
         if (!ShouldProcess(description, description, "New-BackupImage")) return;
         BackupImage image = RunWorker((_, cancellation) => creation.Run(cancellation));
@@ -216,7 +221,9 @@ public sealed class NewBackupImageCommand : ImagingCommand
 
     private static string Describe(ImageRecipe recipe, ImageCreationEstimate estimate) => string.Create(
         CultureInfo.CurrentCulture,
-        $"{(recipe.SourcePath is null ? "Make an empty image" : $"Back up {recipe.SourcePath}")} to {recipe.Path} ({recipe.Format}{(recipe.Encryption == BackupImageEncryption.None ? "" : $", {recipe.Encryption}")}): "
-        + $"{estimate.Entries:N0} entries, {FormatView.Size(estimate.SourceBytes)} of content, capacity {FormatView.Size(estimate.CapacityBytes)}, "
+        $"{(recipe.SourcePath is null ? "Make an empty image" : $"Back up {recipe.SourcePath}")} to {recipe.Path} "
+            + $"({recipe.Format}{(recipe.Encryption == BackupImageEncryption.None ? "" : $", {recipe.Encryption}")}): "
+        + $"{estimate.Entries:N0} entries, {FormatView.Size(estimate.SourceBytes)} of content, capacity "
+        + $"{FormatView.Size(estimate.CapacityBytes)}, "
         + $"at most {FormatView.Size(estimate.ExpectedBytes)} on disk, {FormatView.Size(estimate.AvailableBytes)} available there.");
 }

@@ -6,14 +6,16 @@ using CCImage.Parameters;
 
 namespace CCImage.Commands;
 
-/// <summary>A cmdlet over things that exist: it takes paths in every way PowerShell's users expect, and asks only what to do with each one.</summary>
+/// <summary>A cmdlet over things that exist: it takes paths in every way PowerShell's users expect, and asks only what to do with each
+/// one.</summary>
 public abstract class PathCommand : ImagingCommand
 {
     private protected const string PathSet = "Path";
     private protected const string LiteralPathSet = "LiteralPath";
 
     /// <summary>Paths; wildcards are allowed.</summary>
-    [Parameter(Mandatory = true, Position = 0, ParameterSetName = PathSet, ValueFromPipeline = true, ValueFromPipelineByPropertyName = true)]
+    [Parameter(Mandatory = true, Position = 0, ParameterSetName = PathSet, ValueFromPipeline = true,
+        ValueFromPipelineByPropertyName = true)]
     [ValidateNotNullOrEmpty]
     [SupportsWildcards]
     [Alias("FullName")]
@@ -102,5 +104,6 @@ public abstract class PathCommand : ImagingCommand
     }
 
     private ImageException NotFound(string path) => new(
-        ImageErrorId.ImageNotFound, $"There is no such {Noun}.", path, remedy: "Check the path; -LiteralPath takes names with wildcard characters in them.");
+        ImageErrorId.ImageNotFound, $"There is no such {Noun}.", path,
+        remedy: "Check the path; -LiteralPath takes names with wildcard characters in them.");
 }

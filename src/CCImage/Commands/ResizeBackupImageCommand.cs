@@ -4,7 +4,8 @@ using CCImage.Internal;
 namespace CCImage.Commands;
 
 /// <summary>Gives images another capacity: container, partition map and HFS+ volume together.</summary>
-[Cmdlet(VerbsCommon.Resize, "BackupImage", DefaultParameterSetName = PathSet, SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
+[Cmdlet(VerbsCommon.Resize, "BackupImage", DefaultParameterSetName = PathSet, SupportsShouldProcess = true,
+    ConfirmImpact = ConfirmImpact.Medium)]
 [OutputType(typeof(ImageResizeResult))]
 public sealed class ResizeBackupImageCommand : ImagePathCommand
 {
@@ -31,13 +32,15 @@ public sealed class ResizeBackupImageCommand : ImagePathCommand
 
     private protected override void ProcessPath(string path)
     {
-        string target = ToMinimumSize ? "the smallest size possible" : ToAvailableSpace ? "the space available" : FormatView.Size(SizeBytes);
+        string target = ToMinimumSize ? "the smallest size possible" : ToAvailableSpace ? "the space available"
+            : FormatView.Size(SizeBytes);
         string description = $"Resize {path} to {target}.";
         bool isDone = MayProcess(description, "Resize-BackupImage", Force, out ShouldProcessReason reason);
         if (!isDone && reason != ShouldProcessReason.WhatIf) return;
         var request = new ImageResizeRequest(path)
         {
-            Passphrase = SecretOf(path), SizeBytes = SizeBytes, ToMinimumSize = ToMinimumSize, ToAvailableSpace = ToAvailableSpace, EstimateOnly = !isDone,
+            Passphrase = SecretOf(path), SizeBytes = SizeBytes, ToMinimumSize = ToMinimumSize, ToAvailableSpace = ToAvailableSpace,
+                EstimateOnly = !isDone,
         };
         ImageResizeResult result = RunWorker((observer, cancellation) => ImageResize.Run(request, observer, cancellation));
         if (result.IsUnchanged) WriteVerbose($"{path}: It has this size already; nothing was changed.");

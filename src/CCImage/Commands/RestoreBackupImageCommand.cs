@@ -6,7 +6,8 @@ using CCImage.Internal;
 namespace CCImage.Commands;
 
 /// <summary>Extracts the files of a volume in an image to a folder, with their metadata.</summary>
-[Cmdlet(VerbsData.Restore, "BackupImage", DefaultParameterSetName = PathSet, SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
+[Cmdlet(VerbsData.Restore, "BackupImage", DefaultParameterSetName = PathSet, SupportsShouldProcess = true,
+    ConfirmImpact = ConfirmImpact.Medium)]
 [OutputType(typeof(ImageRestoreResult))]
 public sealed class RestoreBackupImageCommand : ImagePathCommand
 {
@@ -98,7 +99,8 @@ public sealed class RestoreBackupImageCommand : ImagePathCommand
         });
         string what = items is not null ? $"{items.Count} items"
             : Include.Length > 0 ? $"what matches {string.Join(", ", Include)}" : $"all files ({FormatView.Size(image.UsedBytes)} in use)";
-        string description = FormatView.Text($"Restore {what} from {path} to {request.DestinationPath}{(Force ? ", replacing files that exist" : "")}.");
+        string description =
+            FormatView.Text($"Restore {what} from {path} to {request.DestinationPath}{(Force ? ", replacing files that exist" : "")}.");
         if (!ShouldProcess(description, description, "Restore-BackupImage")) return;
         ImageRestoreResult result = RunWorker((observer, cancellation) => ImageRestore.Run(request, observer, cancellation));
         WriteResult(result, result.Shortfall);

@@ -6,7 +6,8 @@ using CCImage.Errors;
 namespace CCImage.Commands;
 
 /// <summary>Changes the passphrase of encrypted images. The data stay as they are.</summary>
-[Cmdlet(VerbsCommon.Set, "BackupImagePassphrase", DefaultParameterSetName = PathSet, SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
+[Cmdlet(VerbsCommon.Set, "BackupImagePassphrase", DefaultParameterSetName = PathSet, SupportsShouldProcess = true,
+    ConfirmImpact = ConfirmImpact.Medium)]
 [OutputType(typeof(BackupImage))]
 public sealed class SetBackupImagePassphraseCommand : ImagePathCommand
 {
@@ -42,7 +43,8 @@ public sealed class SetBackupImagePassphraseCommand : ImagePathCommand
 
         // Asked once for all images.
         Passphrase next = _new ??= NewPassphrase is null ? PromptForNewPassphrase("the images") : Encryption.Passphrase.From(NewPassphrase);
-        ImageException? leftover = RunWorker((observer, cancellation) => ImagePassphrase.Change(path, old, next, null, observer, cancellation));
+        ImageException? leftover =
+            RunWorker((observer, cancellation) => ImagePassphrase.Change(path, old, next, null, observer, cancellation));
         if (leftover is not null) WriteError(ErrorMapping.ToRecord(leftover, path));
         if (SaveToKeychain) SaveInKeychain(path, next);
         else if (FromKeychain) WriteWarning($"{path}: The keychain still has the old passphrase; -SaveToKeychain saves the new one.");

@@ -3,7 +3,8 @@ using System.Management.Automation;
 namespace CCImage.Commands;
 
 /// <summary>Verifies images: what they store of checksums, their structures, and the file systems inside.</summary>
-[Cmdlet(VerbsDiagnostic.Test, "BackupImage", DefaultParameterSetName = PathSet, SupportsShouldProcess = true, ConfirmImpact = ConfirmImpact.Medium)]
+[Cmdlet(VerbsDiagnostic.Test, "BackupImage", DefaultParameterSetName = PathSet, SupportsShouldProcess = true,
+    ConfirmImpact = ConfirmImpact.Medium)]
 [OutputType(typeof(bool), typeof(ImageFinding))]
 public sealed class TestBackupImageCommand : ImagePathCommand
 {
@@ -31,7 +32,8 @@ public sealed class TestBackupImageCommand : ImagePathCommand
             return;
         }
 
-        foreach (string repaired in result.Repaired) WriteObject(new ImageFinding(path, ImageFindingGrade.Note, "Repair", null, repaired, null));
+        foreach (string repaired in result.Repaired)
+            WriteObject(new ImageFinding(path, ImageFindingGrade.Note, "Repair", null, repaired, null));
         WriteObject(result.Findings, enumerateCollection: true);
     }
 }

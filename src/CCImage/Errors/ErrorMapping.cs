@@ -12,7 +12,8 @@ internal static class ErrorMapping
     // ERROR_DISK_FULL and ERROR_HANDLE_DISK_FULL as HResults; ENOSPC and EDQUOT (Linux, macOS) as the runtime passes them on.
     private static readonly int[] DiskFull = [unchecked((int)0x80070070), unchecked((int)0x80070027), 28, 122, 69];
 
-    /// <summary>Whether an exception belongs to the engine's control of the pipeline and must never be turned into an error record.</summary>
+    /// <summary>Whether an exception belongs to the engine's control of the pipeline and must never be turned into an error
+    /// record.</summary>
     /// <param name="exception">The exception.</param>
     public static bool IsFlowControl(Exception exception)
     {
@@ -47,16 +48,19 @@ internal static class ErrorMapping
     /// <param name="id">The id.</param>
     public static ErrorCategory Category(ImageErrorId id) => id switch
     {
-        ImageErrorId.ImageNotFound or ImageErrorId.SourceNotFound or ImageErrorId.DestinationNotFound or ImageErrorId.VolumeNotFound or ImageErrorId.KeychainItemNotFound
+        ImageErrorId.ImageNotFound or ImageErrorId.SourceNotFound or ImageErrorId.DestinationNotFound or ImageErrorId.VolumeNotFound
+            or ImageErrorId.KeychainItemNotFound
             => ErrorCategory.ObjectNotFound,
         ImageErrorId.UnknownFormat or ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch or ImageErrorId.SourceNotRepresentable
             => ErrorCategory.InvalidData,
-        ImageErrorId.UnsupportedFormat or ImageErrorId.PlatformNotSupported or ImageErrorId.KeychainNotAvailable => ErrorCategory.NotImplemented,
+        ImageErrorId.UnsupportedFormat or ImageErrorId.PlatformNotSupported or ImageErrorId.KeychainNotAvailable =>
+            ErrorCategory.NotImplemented,
         ImageErrorId.ImageInUse => ErrorCategory.ResourceBusy,
         ImageErrorId.PassphraseRequired or ImageErrorId.WrongPassphrase => ErrorCategory.AuthenticationError,
         ImageErrorId.SourceUnreadable or ImageErrorId.BackedUpInPart or ImageErrorId.ConvertedInPart => ErrorCategory.ReadError,
         ImageErrorId.DestinationExists => ErrorCategory.ResourceExists,
-        ImageErrorId.DestinationFull or ImageErrorId.DestinationFileSizeLimit or ImageErrorId.CapacityTooSmall => ErrorCategory.LimitsExceeded,
+        ImageErrorId.DestinationFull or ImageErrorId.DestinationFileSizeLimit or ImageErrorId.CapacityTooSmall =>
+            ErrorCategory.LimitsExceeded,
         ImageErrorId.DestinationUnwritable or ImageErrorId.RestoredInPart => ErrorCategory.WriteError,
         ImageErrorId.InvalidArgument => ErrorCategory.InvalidArgument,
         ImageErrorId.ConfirmationRequired => ErrorCategory.ResourceUnavailable,
@@ -86,11 +90,13 @@ internal static class ErrorMapping
             AggregateException { InnerExceptions: [var only] } => ToImageException(only, target),
             OperationCanceledException => Wrap(ImageErrorId.Cancelled, null),
             SecurityException => Wrap(ImageErrorId.AccessDenied, "Run as a user who has access, or choose another place."),
-            SessionStateException or FileNotFoundException or DirectoryNotFoundException or IOException or UnauthorizedAccessException => OfHost(exception, Wrap),
+            SessionStateException or FileNotFoundException or DirectoryNotFoundException or IOException or UnauthorizedAccessException =>
+                OfHost(exception, Wrap),
             EngineHostException => NobodyToConfirm(exception),
             PSNotSupportedException or PlatformNotSupportedException => Wrap(ImageErrorId.PlatformNotSupported, null),
 
-            // An argument that the runtime or the engine refuses is one that the module passed on: its words name nothing that the user gave.
+            // An argument that the runtime or the engine refuses is one that the module passed on: its words name nothing that the user
+            // gave.
             _ => Wrap(
                 ImageErrorId.InternalError, "This is a fault of the module: please report it with $Error[0].Exception.InnerException.",
                 $"The module failed: {exception.Message}"),
@@ -102,15 +108,19 @@ internal static class ErrorMapping
     {
         ProviderNotFoundException => wrap(ImageErrorId.InvalidArgument, "Give a path of a folder or file.", null),
         SessionStateException or FileNotFoundException or DirectoryNotFoundException or HostException { Failure: HostFailure.NotFound } =>
-            wrap(ImageErrorId.ImageNotFound, "Check the path; -LiteralPath takes names with wildcard characters in them.", "There is no such file or folder."),
+            wrap(ImageErrorId.ImageNotFound, "Check the path; -LiteralPath takes names with wildcard characters in them.",
+                "There is no such file or folder."),
         UnauthorizedAccessException or HostException { Failure: HostFailure.AccessDenied } =>
             wrap(ImageErrorId.AccessDenied, "Run as a user who has access, or choose another place.", null),
         PathTooLongException or HostException { Failure: HostFailure.BadName } =>
             wrap(ImageErrorId.InvalidArgument, "Give a shorter path, with characters that the file system there takes.", null),
         HostException { Failure: HostFailure.NoSpace } => wrap(ImageErrorId.DestinationFull, "Make room, or choose another place.", null),
-        HostException { Failure: HostFailure.FileTooLarge } => wrap(ImageErrorId.DestinationFileSizeLimit, "Use a sparse bundle, which stores its data in many smaller files.", null),
-        HostException { Failure: HostFailure.ReadOnly } => wrap(ImageErrorId.DestinationUnwritable, "Choose another place, or mount it for writing.", null),
-        IOException io when DiskFull.Contains(io.HResult) => wrap(ImageErrorId.DestinationFull, "Make room, or choose another place.", null),
+        HostException { Failure: HostFailure.FileTooLarge } =>
+            wrap(ImageErrorId.DestinationFileSizeLimit, "Use a sparse bundle, which stores its data in many smaller files.", null),
+        HostException { Failure: HostFailure.ReadOnly } =>
+            wrap(ImageErrorId.DestinationUnwritable, "Choose another place, or mount it for writing.", null),
+        IOException io when DiskFull.Contains(io.HResult) =>
+            wrap(ImageErrorId.DestinationFull, "Make room, or choose another place.", null),
         _ => wrap(ImageErrorId.InputOutputFailed, "Check that the disk or share is still there, and try again.", null),
     };
 }

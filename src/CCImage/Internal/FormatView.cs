@@ -41,7 +41,8 @@ public static class FormatView
     {
         if (image is null) return "";
         if (image.Properties["IsLocked"]?.Value is true) return "(locked)";
-        return DisplayText.Escape(string.Join(", ", LanguagePrimitives.GetEnumerable(image.Properties["Volumes"]?.Value)?.Cast<object>().Select(Volume) ?? []));
+        return DisplayText.Escape(
+            string.Join(", ", LanguagePrimitives.GetEnumerable(image.Properties["Volumes"]?.Value)?.Cast<object>().Select(Volume) ?? []));
     }
 
     /// <summary>A duration to a tenth of a second, or in hours and minutes when it is long.</summary>

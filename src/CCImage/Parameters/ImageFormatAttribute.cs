@@ -35,7 +35,8 @@ public abstract class ImageFormatCompleterBase : IArgumentCompleter
         {
             string text = name.Format.ToString();
             string tip = $"{name.Code}: {name.Description}";
-            if (text.StartsWith(word, StringComparison.OrdinalIgnoreCase)) yield return new CompletionResult(text, text, CompletionResultType.ParameterValue, tip);
+            if (text.StartsWith(word, StringComparison.OrdinalIgnoreCase))
+                yield return new CompletionResult(text, text, CompletionResultType.ParameterValue, tip);
             else if (name.Code.StartsWith(word, StringComparison.OrdinalIgnoreCase))
                 yield return new CompletionResult(name.Code, name.Code, CompletionResultType.ParameterValue, $"{text}: {name.Description}");
         }

@@ -27,7 +27,8 @@ internal static class ImageFormats
     /// <summary>Finds a format by its name or by hdiutil's code, without regard to case; null when it is neither.</summary>
     /// <param name="text">What the user wrote.</param>
     public static ImageFormatName? Find(string text) => All.FirstOrDefault(name =>
-        text.Equals(name.Format.ToString(), StringComparison.OrdinalIgnoreCase) || text.Equals(name.Code, StringComparison.OrdinalIgnoreCase));
+        text.Equals(name.Format.ToString(), StringComparison.OrdinalIgnoreCase)
+            || text.Equals(name.Code, StringComparison.OrdinalIgnoreCase));
 
     /// <summary>The list's row of a format.</summary>
     /// <param name="format">One of the formats that can be asked for.</param>

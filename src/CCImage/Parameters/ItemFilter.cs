@@ -17,7 +17,8 @@ internal sealed class ItemFilter(IEnumerable<string> patterns)
     {
         if (_patterns.IsEmpty) return true;
         bool isFolder = entry.Kind == EntryKind.Directory;
-        bool matches = (entry.Parent is { } parent && _chosenFolders.Contains(parent)) || _patterns.IsMatch(entry.Name, isFolder, () => entry.RelativePath);
+        bool matches = (entry.Parent is { } parent && _chosenFolders.Contains(parent))
+            || _patterns.IsMatch(entry.Name, isFolder, () => entry.RelativePath);
         if (matches && isFolder) _chosenFolders.Add(entry);
         return matches;
     }

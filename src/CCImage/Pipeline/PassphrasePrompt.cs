@@ -66,7 +66,9 @@ internal sealed class PassphrasePrompt(PSHost host)
             }
 
             candidate.Dispose();
-            if (left == 0) throw new ImageException(ImageErrorId.WrongPassphrase, "The passphrase does not open the image.", path, remedy: "Check the passphrase; upper and lower case count.");
+            if (left == 0)
+                throw new ImageException(ImageErrorId.WrongPassphrase, "The passphrase does not open the image.", path,
+                    remedy: "Check the passphrase; upper and lower case count.");
             host.UI.WriteLine("The passphrase does not open the image.");
         }
     }
@@ -95,5 +97,6 @@ internal sealed class PassphrasePrompt(PSHost host)
 
     private static ImageException NobodyToAsk(Exception? cause) => new(
         ImageErrorId.PassphraseRequired, "A passphrase is needed, and there is nobody to ask.",
-        remedy: "Give -Passphrase; in a scheduled task for example with (Get-Secret Name) of the module Microsoft.PowerShell.SecretManagement.", innerException: cause);
+        remedy: "Give -Passphrase; in a scheduled task for example with (Get-Secret Name) of the module "
+            + "Microsoft.PowerShell.SecretManagement.", innerException: cause);
 }

@@ -10,10 +10,10 @@ public sealed class Crc32Tests
     [InlineData("a", 0xE8B7BE43u)]
     [InlineData("123456789", 0xCBF43926u)]
     [InlineData("The quick brown fox jumps over the lazy dog", 0x414FA339u)]
-    public void KnownVectors(string text, uint expected) => Assert.Equal(expected, Crc32.Of(Encoding.ASCII.GetBytes(text)));
+    public void Known_vectors(string text, uint expected) => Assert.Equal(expected, Crc32.Of(Encoding.ASCII.GetBytes(text)));
 
     [Fact]
-    public void EveryLengthAndAlignmentAgreesWithBitByBit()
+    public void Every_length_and_alignment_agrees_with_bit_by_bit()
     {
         byte[] bytes = new byte[700];
         new Random(1).NextBytes(bytes);
@@ -25,7 +25,7 @@ public sealed class Crc32Tests
     }
 
     [Fact]
-    public void AppendingInPiecesIsTheSame()
+    public void Appending_in_pieces_is_the_same()
     {
         byte[] bytes = new byte[5000];
         var random = new Random(2);
@@ -46,7 +46,7 @@ public sealed class Crc32Tests
     }
 
     [Fact]
-    public void CombiningIsTheChecksumOfTheConcatenation()
+    public void Combining_is_the_checksum_of_the_concatenation()
     {
         byte[] bytes = new byte[3000];
         var random = new Random(3);
@@ -59,14 +59,14 @@ public sealed class Crc32Tests
     }
 
     [Fact]
-    public void ZerosAreKnownWithoutTouchingThem()
+    public void Zeros_are_known_without_touching_them()
     {
         foreach (int length in new[] { 0, 1, 7, 8, 63, 64, 65, 511, 512, 4096, 1 << 20, (1 << 20) + 3 })
             Assert.Equal(Crc32.Of(new byte[length]), Crc32.OfZeros(length));
     }
 
     [Fact]
-    public void HugeLengthsAddUp()
+    public void Huge_lengths_add_up()
     {
         // More than 2^61 bytes are more than 2^64 bits: the exponent must not overflow.
         const long A = (1L << 62) + 12345, B = (1L << 61) + 999;

@@ -9,7 +9,7 @@ public class AdcCodecTests
     [InlineData("80 61 00 00", "61616161")] // three more of the byte before
     [InlineData("81 61 62 04 01", "61626162" + "6162")] // 4 bytes, 2 back
     [InlineData("80 61 40 00 00", "6161616161")] // the long form, at least 4
-    public void CodesMeanWhatTheyMean(string codes, string plain)
+    public void Codes_mean_what_they_mean(string codes, string plain)
     {
         byte[] expected = Convert.FromHexString(plain);
         byte[] back = new byte[expected.Length];
@@ -18,7 +18,7 @@ public class AdcCodecTests
     }
 
     [Fact]
-    public void TenThousandGeneratedBlocksDecodeAsTheirModelSays()
+    public void Ten_thousand_generated_blocks_decode_as_their_model_says()
     {
         var codec = new AdcCodec();
         for (int seed = 0; seed < 10_000; seed++)
@@ -48,14 +48,14 @@ public class AdcCodecTests
     }
 
     [Fact]
-    public void ReferencesBeforeTheStartAreRefused()
+    public void References_before_the_start_are_refused()
     {
         var e = Assert.Throws<ImageException>(() => new AdcCodec().Decode([0x80, 0x61, 0x00, 0x01], new byte[4]));
         Assert.Equal("byte 2 of the block", e.Place);
     }
 
     [Fact]
-    public void IsNotWritten() => Assert.Throws<NotSupportedException>(() => new AdcCodec().Encode(new byte[10], new byte[10]));
+    public void Is_not_written() => Assert.Throws<NotSupportedException>(() => new AdcCodec().Encode(new byte[10], new byte[10]));
 
     private static (byte[] Block, byte[] Plain) Make(Random random)
     {

@@ -20,7 +20,7 @@ public abstract class BlockCodecContract
     private protected virtual bool FindsAllDamage => false;
 
     [Fact]
-    public void TenThousandGeneratedBlocksComeBack()
+    public void Ten_thousand_generated_blocks_come_back()
     {
         BlockCodec[] codecs = Codecs;
         Require.That(codecs.Length > 0, NoEncoder);
@@ -38,7 +38,7 @@ public abstract class BlockCodecContract
     }
 
     [Fact]
-    public void TakesExactlyTheRoomItNeedsAndSaysSoWhenThereIsLess()
+    public void Takes_exactly_the_room_it_needs_and_says_so_when_there_is_less()
     {
         foreach (BlockCodec codec in Codecs)
         {
@@ -59,7 +59,7 @@ public abstract class BlockCodecContract
     }
 
     [Fact]
-    public void BlocksOfAnotherLengthAreRefused()
+    public void Blocks_of_another_length_are_refused()
     {
         foreach (BlockCodec codec in Codecs)
         {
@@ -76,7 +76,7 @@ public abstract class BlockCodecContract
     }
 
     [Fact]
-    public void BlocksCutShortAreRefused()
+    public void Blocks_cut_short_are_refused()
     {
         foreach (BlockCodec codec in Codecs)
         {
@@ -92,7 +92,7 @@ public abstract class BlockCodecContract
     }
 
     [Fact]
-    public void DamagedBlocksGiveAnImageExceptionOrOtherBytesAndNothingElse()
+    public void Damaged_blocks_give_an_image_exception_or_other_bytes_and_nothing_else()
     {
         Require.That(Codecs.Length > 0, NoEncoder);
         BlockCodec codec = Codecs[0];
@@ -130,7 +130,7 @@ public abstract class BlockCodecContract
     }
 
     [Fact]
-    public void NoiseIsRefused()
+    public void Noise_is_refused()
     {
         Require.That(Codecs.Length > 0, NoEncoder);
         BlockCodec codec = Codecs[0];
@@ -142,7 +142,7 @@ public abstract class BlockCodecContract
     }
 
     [Fact]
-    public void ManyThreadsShareOneCodec()
+    public void Many_threads_share_one_codec()
     {
         Require.That(Codecs.Length > 0, NoEncoder);
         BlockCodec codec = Codecs[0];

@@ -10,7 +10,9 @@ internal static class BlockSamples
     {
         var random = new Random(seed);
         var text = new StringBuilder(length + 16);
-        string[] words = [.. Enumerable.Range(0, 800).Select(_ => new string([.. Enumerable.Range(0, random.Next(2, 9)).Select(_ => (char)('a' + random.Next(26)))]))];
+        string[] words =
+            [.. Enumerable.Range(0, 800)
+                .Select(_ => new string([.. Enumerable.Range(0, random.Next(2, 9)).Select(_ => (char)('a' + random.Next(26)))]))];
         while (text.Length < length) text.Append(words[random.Next(words.Length)]).Append(random.Next(12) == 0 ? ".\n" : " ");
         return Encoding.ASCII.GetBytes(text.ToString(0, length));
     }

@@ -16,7 +16,7 @@ public sealed class Bzip2CodecTests : BlockCodecContract
     [InlineData(417_792, 9, '5')]
     [InlineData(1 << 20, 9, '9')]
     [InlineData(1 << 20, 3, '3')]
-    public void TheLevelIsTheSmallestThatHoldsTheBlock(int length, int level, char expected)
+    public void The_level_is_the_smallest_that_holds_the_block(int length, int level, char expected)
     {
         byte[] room = new byte[length];
         Assert.InRange(new Bzip2Codec(level).Encode(BlockSamples.Text(length, 1), room), 1, length);
@@ -24,7 +24,7 @@ public sealed class Bzip2CodecTests : BlockCodecContract
     }
 
     [OracleFact("bzip2")]
-    public void Bzip2ReadsWhatIsWritten() => WithFolder(folder =>
+    public void Bzip2_reads_what_is_written() => WithFolder(folder =>
     {
         string file = Path.Combine(folder, "block.bz2");
         for (int seed = 0; seed < 40; seed++)
@@ -37,7 +37,7 @@ public sealed class Bzip2CodecTests : BlockCodecContract
     });
 
     [OracleFact("bzip2")]
-    public void WhatBzip2WritesIsRead() => WithFolder(folder =>
+    public void What_bzip2_writes_is_read() => WithFolder(folder =>
     {
         string file = Path.Combine(folder, "plain");
         for (int seed = 0; seed < 40; seed++)

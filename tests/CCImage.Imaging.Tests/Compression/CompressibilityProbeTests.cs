@@ -7,7 +7,7 @@ public sealed class CompressibilityProbeTests
     private const int Size = 1 << 20;
 
     [Fact]
-    public void RandomAndCompressedBlocksAreRecognised()
+    public void Random_and_compressed_blocks_are_recognised()
     {
         for (int seed = 0; seed < 20; seed++)
         {
@@ -21,11 +21,13 @@ public sealed class CompressibilityProbeTests
         Assert.False(CompressibilityProbe.IsCompressible(compressed.AsSpan(0, used)));
     }
 
-    public static TheoryData<string> Compressible => ["text", "zeros", "six bits", "seven bits", "one byte missing a quarter", "a little text", "repeated 4 KiB", "repeated 30,000", "repeats now and then"];
+    public static TheoryData<string> Compressible =>
+        ["text", "zeros", "six bits", "seven bits", "one byte missing a quarter", "a little text", "repeated 4 KiB", "repeated 30,000",
+            "repeats now and then"];
 
     [Theory]
     [MemberData(nameof(Compressible))]
-    public void WhatGetsSmallerIsTried(string kind)
+    public void What_gets_smaller_is_tried(string kind)
     {
         byte[] block = BlockSamples.Random(Size, 7);
         switch (kind)

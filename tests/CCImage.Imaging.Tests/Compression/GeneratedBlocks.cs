@@ -9,7 +9,8 @@ internal static class GeneratedBlocks
     public static byte[] Make(int seed, int longest = 300_000)
     {
         var random = new Random(seed);
-        int length = random.Next(500) == 0 ? longest : random.Next(10) == 0 ? 1 + random.Next(longest / 8) : random.Next(3) == 0 ? random.Next(1, 9000) : random.Next(1, 600);
+        int length = random.Next(500) == 0 ? longest : random.Next(10) == 0 ? 1 + random.Next(longest / 8) : random.Next(3) == 0
+            ? random.Next(1, 9000) : random.Next(1, 600);
         byte[] block = new byte[length];
         for (int at = 0; at < length;)
         {
@@ -44,10 +45,12 @@ internal static class GeneratedBlocks
                 break;
             case 5 or 6 when before.Length > 0: // what was there before, once more, with a change now and then
                 int start = random.Next(before.Length);
-                for (int i = 0; i < piece.Length; i++) piece[i] = random.Next(200) == 0 ? (byte)random.Next(256) : before[(start + i) % before.Length];
+                for (int i = 0; i < piece.Length; i++)
+                    piece[i] = random.Next(200) == 0 ? (byte)random.Next(256) : before[(start + i) % before.Length];
                 break;
             case 7: // records
-                for (int i = 0; i < piece.Length; i++) piece[i] = unchecked((byte)((i & 15) < 4 ? i >> (((i & 3) * 4) + 4) : (i & 15) < 6 ? random.Next(4) : 0));
+                for (int i = 0; i < piece.Length; i++)
+                    piece[i] = unchecked((byte)((i & 15) < 4 ? i >> (((i & 3) * 4) + 4) : (i & 15) < 6 ? random.Next(4) : 0));
                 break;
             default: // words
                 BlockSamples.Text(piece.Length, random.Next(50)).CopyTo(piece);

@@ -13,7 +13,7 @@ public sealed class LzfseCodecTests : BlockCodecContract
     private protected override int DamageCount => 100_000;
 
     [Fact]
-    public void HeadersLieAsInTheStream()
+    public void Headers_lie_as_in_the_stream()
     {
         Assert.Equal(0x08, Unsafe.SizeOf<LzfseRawHeader>());
         Assert.Equal(0x04, Offset<LzfseRawHeader>(nameof(LzfseRawHeader.RawBytes)));
@@ -45,7 +45,7 @@ public sealed class LzfseCodecTests : BlockCodecContract
     }
 
     [Fact]
-    public void SymbolsTileTheirValues()
+    public void Symbols_tile_their_values()
     {
         Assert.Equal(60, LzfseFormat.BaseValues(LzfseFormat.LExtraBits)[^1]);
         Assert.Equal(312, LzfseFormat.BaseValues(LzfseFormat.MExtraBits)[^1]);
@@ -56,7 +56,7 @@ public sealed class LzfseCodecTests : BlockCodecContract
     }
 
     [Fact]
-    public void IncompressibleStretchesHardlyGrowAndAreNotStored()
+    public void Incompressible_stretches_hardly_grow_and_are_not_stored()
     {
         byte[] plain = [.. BlockSamples.Text(100_000, 1), .. BlockSamples.Random(500_000, 2), .. BlockSamples.Text(100_000, 1)];
         byte[] room = new byte[plain.Length];
@@ -69,7 +69,7 @@ public sealed class LzfseCodecTests : BlockCodecContract
     }
 
     [Fact]
-    public void PlainFrequencyTablesAreReadToo()
+    public void Plain_frequency_tables_are_read_too()
     {
         for (int seed = 0; seed < 200; seed++)
         {
@@ -89,7 +89,7 @@ public sealed class LzfseCodecTests : BlockCodecContract
     }
 
     [Fact]
-    public void EmptyStreamsAndRowsOfBlocksAreRead()
+    public void Empty_streams_and_rows_of_blocks_are_read()
     {
         Assert.Empty(Decode(new LzfseCodec(), "bvx$"u8, 0, out ImageException? problem));
         Assert.Null(problem);
@@ -104,7 +104,7 @@ public sealed class LzfseCodecTests : BlockCodecContract
     }
 
     [Fact]
-    public void TenThousandLzvnStreamsDecodeAsTheirModelSays()
+    public void Ten_thousand_LZVN_streams_decode_as_their_model_says()
     {
         var codec = new LzfseCodec();
         for (int seed = 0; seed < 10_000; seed++)
@@ -133,7 +133,7 @@ public sealed class LzfseCodecTests : BlockCodecContract
     [InlineData("40 02 61 06")] // before the start
     [InlineData("40 00 61 06")] // distance 0
     [InlineData("E4 61 62 63 06")] // literals missing
-    public void WrongLzvnCodesAreRefused(string codes)
+    public void Wrong_LZVN_codes_are_refused(string codes)
     {
         byte[] payload = [.. Convert.FromHexString(codes.Replace(" ", "", StringComparison.Ordinal)), 0, 0, 0, 0, 0, 0, 0];
         byte[] stream = [.. "bvxn"u8, .. Bytes(4), .. Bytes(payload.Length), .. payload, .. "bvx$"u8];
@@ -142,7 +142,7 @@ public sealed class LzfseCodecTests : BlockCodecContract
     }
 
     [OracleFact("lzfse")]
-    public void TheReferenceToolReadsWhatIsWritten() => WithFolder(folder =>
+    public void The_reference_tool_reads_what_is_written() => WithFolder(folder =>
     {
         string encoded = Path.Combine(folder, "encoded"), decoded = Path.Combine(folder, "decoded");
         foreach (byte[] plain in OracleBlocks())
@@ -156,7 +156,7 @@ public sealed class LzfseCodecTests : BlockCodecContract
     });
 
     [OracleFact("lzfse")]
-    public void WhatTheReferenceToolWritesIsRead() => WithFolder(folder =>
+    public void What_the_reference_tool_writes_is_read() => WithFolder(folder =>
     {
         string plainFile = Path.Combine(folder, "plain"), encoded = Path.Combine(folder, "encoded");
         var kinds = new HashSet<string>();
@@ -186,7 +186,8 @@ public sealed class LzfseCodecTests : BlockCodecContract
         yield return BlockSamples.Random(3000, 1);
         yield return BlockSamples.Random(1, 1);
         yield return new byte[3_000_000];
-        yield return [.. BlockSamples.Text(400_000, 1), .. BlockSamples.Random(300_000, 2), .. BlockSamples.Text(400_000, 1), .. BlockSamples.Random(300_000, 2)];
+        yield return [.. BlockSamples.Text(400_000, 1), .. BlockSamples.Random(300_000, 2), .. BlockSamples.Text(400_000, 1),
+            .. BlockSamples.Random(300_000, 2)];
     }
 
     private static byte[] Bytes(int value)
@@ -243,7 +244,9 @@ public sealed class LzfseCodecTests : BlockCodecContract
                     literals = random.Next(4);
                     match = random.Next(3, 35);
                     distance = random.Next(1, Math.Min(far + literals, 16_383) + 1);
-                    payload.AddRange([(byte)(0xA0 | (literals << 3) | ((match - 3) >> 2)), (byte)(((distance << 2) | ((match - 3) & 3)) & 0xFF), (byte)(distance >> 6)]);
+                    payload.AddRange(
+                        [(byte)(0xA0 | (literals << 3) | ((match - 3) >> 2)), (byte)(((distance << 2) | ((match - 3) & 3)) & 0xFF),
+                        (byte)(distance >> 6)]);
                     break;
                 case 6: // LLMMM111
                     literals = random.Next(4);
@@ -278,10 +281,12 @@ public sealed class LzfseCodecTests : BlockCodecContract
         return ([.. payload], [.. plain]);
 
         // 0x70.., 0xD0.. are no codes, 0xA0.. and 0xB0.. another.
-        static bool Undefined(int literals, int match) => (((literals << 6) | ((match - 3) << 3)) & 0xF0) is 0x70 or 0xD0 or 0xA0 or 0xB0 or 0xE0 or 0xF0;
+        static bool Undefined(int literals, int match) =>
+            (((literals << 6) | ((match - 3) << 3)) & 0xF0) is 0x70 or 0xD0 or 0xA0 or 0xB0 or 0xE0 or 0xF0;
     }
 
-    /// <summary>The same stream with <c>bvx1</c> blocks in place of <c>bvx2</c>, made from the description of the format, not by the decoder.</summary>
+    /// <summary>The same stream with <c>bvx1</c> blocks in place of <c>bvx2</c>, made from the description of the format, not by the
+    /// decoder.</summary>
     private static byte[] ToVersion1(byte[] stream)
     {
         var result = new List<byte>();
@@ -303,16 +308,21 @@ public sealed class LzfseCodecTests : BlockCodecContract
                 continue;
             }
 
-            ulong v0 = BinaryPrimitives.ReadUInt64LittleEndian(block[8..]), v1 = BinaryPrimitives.ReadUInt64LittleEndian(block[16..]), v2 = BinaryPrimitives.ReadUInt64LittleEndian(block[24..]);
+            ulong v0 = BinaryPrimitives.ReadUInt64LittleEndian(block[8..]), v1 = BinaryPrimitives.ReadUInt64LittleEndian(block[16..]),
+                v2 = BinaryPrimitives.ReadUInt64LittleEndian(block[24..]);
             int headerSize = (int)Field(v2, 0, 32), literalBytes = (int)Field(v0, 20, 20), matchBytes = (int)Field(v1, 40, 20);
             byte[] header = new byte[772];
             "bvx1"u8.CopyTo(header);
             block.Slice(4, 4).CopyTo(header.AsSpan(4));
-            uint[] words = [(uint)(literalBytes + matchBytes), Field(v0, 0, 20), Field(v0, 40, 20), (uint)literalBytes, (uint)matchBytes, unchecked(Field(v0, 60, 3) - 7)];
+            uint[] words =
+                [(uint)(literalBytes + matchBytes), Field(v0, 0, 20), Field(v0, 40, 20), (uint)literalBytes, (uint)matchBytes,
+                    unchecked(Field(v0, 60, 3) - 7)];
             for (int i = 0; i < words.Length; i++) BinaryPrimitives.WriteUInt32LittleEndian(header.AsSpan(8 + (4 * i)), words[i]);
-            for (int i = 0; i < 4; i++) BinaryPrimitives.WriteUInt16LittleEndian(header.AsSpan(32 + (2 * i)), (ushort)Field(v1, 10 * i, 10));
+            for (int i = 0; i < 4; i++)
+                BinaryPrimitives.WriteUInt16LittleEndian(header.AsSpan(32 + (2 * i)), (ushort)Field(v1, 10 * i, 10));
             BinaryPrimitives.WriteUInt32LittleEndian(header.AsSpan(40), unchecked(Field(v1, 60, 3) - 7));
-            for (int i = 0; i < 3; i++) BinaryPrimitives.WriteUInt16LittleEndian(header.AsSpan(44 + (2 * i)), (ushort)Field(v2, 32 + (10 * i), 10));
+            for (int i = 0; i < 3; i++)
+                BinaryPrimitives.WriteUInt16LittleEndian(header.AsSpan(44 + (2 * i)), (ushort)Field(v2, 32 + (10 * i), 10));
             int bit = 32 * 8;
             for (int i = 0; i < 360; i++) BinaryPrimitives.WriteUInt16LittleEndian(header.AsSpan(50 + (2 * i)), Frequency(block, ref bit));
             result.AddRange(header);

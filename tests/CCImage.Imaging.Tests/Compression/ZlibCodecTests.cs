@@ -6,7 +6,7 @@ namespace CCImage.Tests.Compression;
 public sealed class ZlibCodecTests
 {
     [Fact]
-    public void EveryLevelComesBackAndRfc1950ReadersReadIt()
+    public void Every_level_comes_back_and_rfc1950_readers_read_it()
     {
         byte[] plain = BlockSamples.Text(300_000, 1);
         for (int level = 1; level <= 9; level++)
@@ -26,7 +26,7 @@ public sealed class ZlibCodecTests
     }
 
     [Fact]
-    public void SaysSoWhenTheRoomIsTooSmall()
+    public void Says_so_when_the_room_is_too_small()
     {
         byte[] random = BlockSamples.Random(100_000, 1), text = BlockSamples.Text(100_000, 1);
         var codec = new ZlibCodec();
@@ -39,7 +39,7 @@ public sealed class ZlibCodecTests
     }
 
     [Fact]
-    public void BlocksOfAnotherLengthOrDamagedAreRefused()
+    public void Blocks_of_another_length_or_damaged_are_refused()
     {
         byte[] plain = BlockSamples.Text(50_000, 2);
         byte[] encoded = new byte[plain.Length];
@@ -51,7 +51,8 @@ public sealed class ZlibCodecTests
         Damaged(block[..^20], plain.Length);
         Damaged([], 10);
         Damaged(new byte[100], 100);
-        Damaged(Convert.FromHexString("78F96360400500001000" + "01"), 16); // asks for a preset dictionary (RFC 1950, FDICT); found by fuzzing
+        // asks for a preset dictionary (RFC 1950, FDICT); found by fuzzing
+        Damaged(Convert.FromHexString("78F96360400500001000" + "01"), 16);
         foreach (int at in new[] { 0, 10, used / 2, used - 1 })
         {
             byte[] flipped = [.. block];
@@ -64,7 +65,7 @@ public sealed class ZlibCodecTests
     }
 
     [Fact]
-    public void ManyThreadsShareOneCodec()
+    public void Many_threads_share_one_codec()
     {
         var codec = new ZlibCodec(1);
         Parallel.For(0, 40, i =>

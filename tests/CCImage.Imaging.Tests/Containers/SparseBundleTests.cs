@@ -13,7 +13,7 @@ public class SparseBundleStorageTests : WritableStorageContract
     private string Bundle => Path.Combine(Folder, "bundle");
 
     [Fact]
-    public void ANewBundleHasApplesFiles()
+    public void A_new_bundle_has_Apples_files()
     {
         using (SparseBundleStorage disk = New(100_000_256, 8 << 20))
         {
@@ -22,7 +22,8 @@ public class SparseBundleStorageTests : WritableStorageContract
             disk.Write(0, new byte[512]);
         }
 
-        Assert.Equal(["Info.bckup", "Info.plist", "bands", "token"], Directory.GetFileSystemEntries(Bundle).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Equal(["Info.bckup", "Info.plist", "bands", "token"],
+            Directory.GetFileSystemEntries(Bundle).Select(Path.GetFileName).Order(StringComparer.Ordinal));
         Assert.Equal(["b"], Directory.GetFiles(Path.Combine(Bundle, "bands")).Select(Path.GetFileName));
         Assert.Equal(0, new FileInfo(Path.Combine(Bundle, "token")).Length);
         Assert.Equal(100_000_256 - (11L * (8 << 20)), new FileInfo(Path.Combine(Bundle, "bands", "b")).Length);
@@ -30,7 +31,7 @@ public class SparseBundleStorageTests : WritableStorageContract
     }
 
     [CorpusFact]
-    public void ThePropertyListIsAsAppleWritesIt()
+    public void The_property_list_is_as_Apple_writes_it()
     {
         using (SparseBundleStorage disk = New(100_000_256, 8 << 20))
         {
@@ -42,7 +43,7 @@ public class SparseBundleStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void BandsGrowWithTheDisk()
+    public void Bands_grow_with_the_disk()
     {
         Assert.Equal(8L << 20, SparseBundleInfo.BandSizeFor(1));
         Assert.Equal(8L << 20, SparseBundleInfo.BandSizeFor(128L << 30));
@@ -54,7 +55,7 @@ public class SparseBundleStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void OpeningTouchesNoBand()
+    public void Opening_touches_no_band()
     {
         using (SparseBundleStorage disk = New(10 * Band, Band)) disk.Write(0, [1]);
         File.WriteAllBytes(Path.Combine(Bundle, "bands", "0"), new byte[Band + 1]);
@@ -65,13 +66,14 @@ public class SparseBundleStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void KeepsFewBandsOpenAndFindsAllAgain()
+    public void Keeps_few_bands_open_and_finds_all_again()
     {
         using SparseBundleStorage disk = New(300L * Band, Band);
         for (int band = 0; band < 300; band++) disk.Write(((long)band * Band) + band, [(byte)((band % 250) + 1)]);
         disk.Flush();
         if (OperatingSystem.IsLinux())
-            Assert.True(new DirectoryInfo("/proc/self/fd").GetFileSystemInfos().Count(f => f.LinkTarget?.StartsWith(Bundle, StringComparison.Ordinal) == true) <= 66);
+            Assert.True(new DirectoryInfo("/proc/self/fd").GetFileSystemInfos()
+                .Count(f => f.LinkTarget?.StartsWith(Bundle, StringComparison.Ordinal) == true) <= 66);
         byte[] one = new byte[1];
         for (int band = 299; band >= 0; band--)
         {
@@ -84,7 +86,7 @@ public class SparseBundleStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void OneWriterOrManyReaders()
+    public void One_writer_or_many_readers()
     {
         New(Band, Band).Dispose();
         using (SparseBundleStorage.Open(Bundle, writable: true))
@@ -101,7 +103,7 @@ public class SparseBundleStorageTests : WritableStorageContract
     [Theory]
     [InlineData("missing")]
     [InlineData("garbage")]
-    public void TheCopyOfThePropertyListServesForReading(string state)
+    public void The_copy_of_the_property_list_serves_for_reading(string state)
     {
         using (SparseBundleStorage disk = New(Band, Band)) disk.Write(3, [7]);
         string list = Path.Combine(Bundle, "Info.plist");
@@ -126,7 +128,7 @@ public class SparseBundleStorageTests : WritableStorageContract
     [InlineData("<key>size</key>", "<key>sise</key>", ImageErrorId.ImageDamaged)]
     [InlineData("<integer>1</integer>", "<integer>2</integer>", ImageErrorId.UnsupportedFormat)]
     [InlineData("image.sparsebundle", "image.other", ImageErrorId.UnknownFormat)]
-    public void RefusesMalformed(string old, string now, ImageErrorId expected)
+    public void Refuses_malformed(string old, string now, ImageErrorId expected)
     {
         New(2 * Band, Band).Dispose();
         foreach (string name in new[] { "Info.plist", "Info.bckup" })
@@ -141,7 +143,7 @@ public class SparseBundleStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void RandomDamageOfThePropertyListGivesTypedErrorsOnly()
+    public void Random_damage_of_the_property_list_gives_typed_errors_only()
     {
         New(2 * Band, Band).Dispose();
         byte[] good = File.ReadAllBytes(Path.Combine(Bundle, "Info.plist"));
@@ -149,7 +151,8 @@ public class SparseBundleStorageTests : WritableStorageContract
         for (int i = 0; i < 1000; i++)
         {
             byte[] bad = random.Next(4) == 0 ? good[..random.Next(good.Length)] : [.. good];
-            for (int flips = random.Next(1, 4); flips > 0 && bad.Length > 0; flips--) bad[random.Next(bad.Length)] ^= (byte)(1 << random.Next(8));
+            for (int flips = random.Next(1, 4); flips > 0 && bad.Length > 0; flips--)
+                bad[random.Next(bad.Length)] ^= (byte)(1 << random.Next(8));
             foreach (string name in new[] { "Info.plist", "Info.bckup" }) File.WriteAllBytes(Path.Combine(Bundle, name), bad);
             MalformedInput.Try(() =>
             {
@@ -161,7 +164,7 @@ public class SparseBundleStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void ABundleWithoutBandsFolderIsDamaged()
+    public void A_bundle_without_bands_folder_is_damaged()
     {
         New(Band, Band).Dispose();
         Directory.Delete(Path.Combine(Bundle, "bands"));
@@ -169,7 +172,7 @@ public class SparseBundleStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void BandsThatCannotBeReachedAreNoZeros()
+    public void Bands_that_cannot_be_reached_are_no_zeros()
     {
         using (SparseBundleStorage disk = New(40 * Band, Band)) disk.Write(Band, [7]);
         string bands = Path.Combine(Bundle, "bands"), away = Path.Combine(Folder, "away");
@@ -178,7 +181,8 @@ public class SparseBundleStorageTests : WritableStorageContract
         byte[] one = new byte[1];
         Action[] uses =
         [
-            () => opened.Read(Band, one), () => opened.Write(5 * Band, new byte[512]), () => Assert.NotEmpty(opened.GetExtents(0, 2 * Band)), () => Assert.NotEmpty(opened.GetExtents(0, 40 * Band)),
+            () => opened.Read(Band, one), () => opened.Write(5 * Band, new byte[512]), () =>
+                Assert.NotEmpty(opened.GetExtents(0, 2 * Band)), () => Assert.NotEmpty(opened.GetExtents(0, 40 * Band)),
         ];
         foreach (Action use in uses)
         {
@@ -193,7 +197,7 @@ public class SparseBundleStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void KeepsTheMapWhereThereIsOne()
+    public void Keeps_the_map_where_there_is_one()
     {
         New(3 * Band, Band).Dispose();
         Directory.CreateDirectory(Path.Combine(Bundle, "mapped"));
@@ -205,7 +209,8 @@ public class SparseBundleStorageTests : WritableStorageContract
             disk.Write((2 * Band) + (10 * 4096), [1]);
         }
 
-        byte[] first = File.ReadAllBytes(Path.Combine(Bundle, "mapped", "0")), last = File.ReadAllBytes(Path.Combine(Bundle, "mapped", "2"));
+        byte[] first = File.ReadAllBytes(Path.Combine(Bundle, "mapped", "0")),
+            last = File.ReadAllBytes(Path.Combine(Bundle, "mapped", "2"));
         Assert.Equal(32, first.Length);
         Assert.Equal(3, first[0]);
         Assert.Equal([0, 6], last[..2]);
@@ -213,7 +218,7 @@ public class SparseBundleStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void OfWhatIsCutOffNoBitStays()
+    public void Of_what_is_cut_off_no_bit_stays()
     {
         New(3 * Band, Band).Dispose();
         string mapped = Directory.CreateDirectory(Path.Combine(Bundle, "mapped")).FullName;
@@ -228,7 +233,7 @@ public class SparseBundleStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void NoBandIsRemovedBeforeItsMap()
+    public void No_band_is_removed_before_its_map()
     {
         using (SparseBundleStorage made = New(3 * Band, Band)) made.Write(2 * Band, [1]);
         Directory.CreateDirectory(Path.Combine(Bundle, "mapped", "2")); // cannot be deleted as a file: the resize ends there
@@ -238,7 +243,7 @@ public class SparseBundleStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void InAnEncryptedBundleWhatTheMapLeavesOutIsDecipheredToo()
+    public void In_an_encrypted_bundle_what_the_map_leaves_out_is_deciphered_too()
     {
         New(Band, Band).Dispose();
         Directory.CreateDirectory(Path.Combine(Bundle, "mapped"));
@@ -256,7 +261,7 @@ public class SparseBundleStorageTests : WritableStorageContract
     }
 
     [CorpusFact]
-    public void ApplesBundlesDecodeToTheirHashes()
+    public void Apples_bundles_decode_to_their_hashes()
     {
         int compared = 0;
         foreach (string[] row in File.ReadLines(Path.Combine(CorpusLocation.Folder!, "manifest.tsv")).Select(l => l.Split('\t')))
@@ -275,7 +280,7 @@ public class SparseBundleStorageTests : WritableStorageContract
     }
 
     [CorpusFact]
-    public void ABundleOfVersionTwoIsRecognisedAndRefused()
+    public void A_bundle_of_version_two_is_recognised_and_refused()
     {
         string path = Path.Combine(CorpusLocation.Folder!, "tmc__vmstore.sparsebundle", "vmstore.sparsebundle");
         Assert.Equal(ContainerKind.SparseBundle, ContainerDetection.Detect(path));
@@ -302,7 +307,8 @@ public class SparseBundleStorageTests : WritableStorageContract
         return SparseBundleStorage.Open(Bundle, writable: false);
     }
 
-    private SparseBundleStorage New(long length, long bandSize) => SparseBundleStorage.Create(Directory.CreateDirectory(Bundle).FullName, length, bandSize);
+    private SparseBundleStorage New(long length, long bandSize) =>
+        SparseBundleStorage.Create(Directory.CreateDirectory(Bundle).FullName, length, bandSize);
 
     /// <summary>Stands for encryption: what was never written comes out as noise.</summary>
     private sealed class InvertedStorage(BlockStorage inner) : BlockStorage
@@ -343,7 +349,7 @@ public sealed class ContainerDetectionTests : IDisposable
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [Fact]
-    public void TellsByContent()
+    public void Tells_by_content()
     {
         byte[] File(int length, int at, string text)
         {
@@ -370,7 +376,7 @@ public sealed class ContainerDetectionTests : IDisposable
     }
 
     [Fact]
-    public void RefusesWhatIsNoImage()
+    public void Refuses_what_is_no_image()
     {
         ImageErrorId Of(Action action) => Assert.Throws<ImageException>(action).Id;
         Assert.Equal(ImageErrorId.UnknownFormat, Of(() => ContainerDetection.Detect(new MemoryStorage([]))));
@@ -384,10 +390,11 @@ public sealed class ContainerDetectionTests : IDisposable
     }
 
     [CorpusFact]
-    public void RecognisesApplesAsif()
+    public void Recognises_Apples_asif()
     {
         using var zipped = new System.IO.Compression.GZipStream(
-            File.OpenRead(Path.Combine(CorpusLocation.Folder!, "fox-it__dissect.hypervisor", "basic.asif.gz")), System.IO.Compression.CompressionMode.Decompress);
+            File.OpenRead(Path.Combine(CorpusLocation.Folder!, "fox-it__dissect.hypervisor", "basic.asif.gz")),
+            System.IO.Compression.CompressionMode.Decompress);
         byte[] head = new byte[4096];
         zipped.ReadExactly(head);
         Assert.Equal(ContainerKind.Asif, ContainerDetection.Detect(new MemoryStorage(head)));
@@ -397,7 +404,7 @@ public sealed class ContainerDetectionTests : IDisposable
 public sealed class StorageImageWriterTests
 {
     [Fact]
-    public void WritesDataInPlaceAndSkipsTheRest()
+    public void Writes_data_in_place_and_skips_the_rest()
     {
         byte[] content = new byte[5 << 20];
         new Random(1).NextBytes(content.AsSpan(0, 1 << 20));

@@ -20,7 +20,7 @@ public sealed class SparseImageCompactionTests
     [InlineData(2018, 6)]
     [InlineData(2019, 7)]
     [InlineData(3500, 8)]
-    public void WhatIsUsedStaysAndTheFileHoldsNothingElse(int stored, int seed)
+    public void What_is_used_stays_and_the_file_holds_nothing_else(int stored, int seed)
     {
         var random = new Random(seed);
         foreach (double share in new[] { 0, 0.01, 0.5, 0.99, 1 })
@@ -37,7 +37,8 @@ public sealed class SparseImageCompactionTests
                 estimate = image.EstimateCompaction(free);
                 CompactionCounts counts = image.Compact(free, log.Cut, _ => { }, CancellationToken.None);
                 Assert.Equal(stored - used, counts.BandsRemoved);
-                Assert.Equal((estimate.Counts.BandsRemoved, estimate.Counts.BandsMoved, 0), (counts.BandsRemoved, counts.BandsMoved, counts.KeptBytes));
+                Assert.Equal((estimate.Counts.BandsRemoved, estimate.Counts.BandsMoved, 0),
+                    (counts.BandsRemoved, counts.BandsMoved, counts.KeptBytes));
                 Assert.Equal(estimate.StoredBytesAfter, image.StoredBytes);
                 AssertSame(disk, isFree, image);
 
@@ -58,7 +59,7 @@ public sealed class SparseImageCompactionTests
     }
 
     [Fact]
-    public void ASecondCompactionWritesNothing()
+    public void A_second_compaction_writes_nothing()
     {
         using var log = new WriteLog(Make(300, 310, new Random(5), out byte[] disk), canGrow: true);
         StorageExtent[] free = FreeOf([.. Enumerable.Range(0, disk.Length / Band).Select(b => b % 3 == 0)]);
@@ -70,7 +71,7 @@ public sealed class SparseImageCompactionTests
     }
 
     [Fact]
-    public void FreeBytesInBandsThatAreUsedInPartAreKept()
+    public void Free_bytes_in_bands_that_are_used_in_part_are_kept()
     {
         using var log = new WriteLog(Make(10, 10, new Random(6), out byte[] disk), canGrow: true);
         StorageExtent[] free = [new(100, Band, ExtentKind.Zero), new(3 * Band, (2 * Band) + 1, ExtentKind.Zero)];
@@ -81,7 +82,7 @@ public sealed class SparseImageCompactionTests
     }
 
     [Fact]
-    public void EveryStateThatALossOfPowerLeavesIsAWholeImageAndCompactingEndsTheWork()
+    public void Every_state_that_a_loss_of_power_leaves_is_a_whole_image_and_compacting_ends_the_work()
     {
         // Over the end of an index node, in several batches; and bands that are longer than a batch.
         foreach ((int stored, int bandSize, int batch) in new[] { (1040, 512, 512 * 20), (6, 3 << 18, 512) })
@@ -99,7 +100,8 @@ public sealed class SparseImageCompactionTests
             foreach ((string name, byte[] bytes) in log.States())
             {
                 states++;
-                using (SparseImageStorage image = SparseImageStorage.Open(new MemoryStorage(bytes), writable: false)) AssertSame(disk, isFree, image, name);
+                using (SparseImageStorage image = SparseImageStorage.Open(new MemoryStorage(bytes), writable: false))
+                    AssertSame(disk, isFree, image, name);
                 using var rest = new WriteLog(bytes, canGrow: true);
                 Compact(rest, free);
                 Assert.True(done.Length == rest.Length, name);
@@ -113,7 +115,7 @@ public sealed class SparseImageCompactionTests
     }
 
     [Fact]
-    public void ABandInTwoSlotsIsReadWhereBothAreEqualAndClearedBeforeAWrite()
+    public void A_band_in_two_slots_is_read_where_both_are_equal_and_cleared_before_a_write()
     {
         byte[] file = Make(10, 12, new Random(1), out byte[] disk);
         int firstEntry = 4096 - (1008 * 4), copy = 4096 + (11 * Band), band = 1 + BandOf(file, 3);
@@ -126,7 +128,8 @@ public sealed class SparseImageCompactionTests
             AssertSame(disk, new bool[12], image);
             var findings = new ImageFindings("image");
             new SparseImageChecker(image).Check(findings);
-            Assert.Contains(findings.ToList(), f => f.Grade == ImageFindingGrade.Note && f.Message.Contains("twice", StringComparison.Ordinal));
+            Assert.Contains(
+                findings.ToList(), f => f.Grade == ImageFindingGrade.Note && f.Message.Contains("twice", StringComparison.Ordinal));
         }
 
         var written = new WriteLog(file, canGrow: true);
@@ -144,17 +147,19 @@ public sealed class SparseImageCompactionTests
 
         file[^1] ^= 1;
         foreach (bool writable in new[] { false, true })
-            Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => SparseImageStorage.Open(new WriteLog(file, canGrow: true), writable)).Id);
+            Assert.Equal(ImageErrorId.ImageDamaged,
+                Assert.Throws<ImageException>(() => SparseImageStorage.Open(new WriteLog(file, canGrow: true), writable)).Id);
     }
 
     [Fact]
-    public void CancelledBetweenTwoBatchesTheImageIsWhole()
+    public void Cancelled_between_two_batches_the_image_is_whole()
     {
         using var log = new WriteLog(Make(40, 40, new Random(9), out byte[] disk, 1 << 19), canGrow: true);
         bool[] isFree = [.. Enumerable.Range(0, 40).Select(b => b < 3)];
         using (SparseImageStorage image = SparseImageStorage.Open(log, writable: true))
         {
-            Assert.Throws<OperationCanceledException>(() => image.Compact(FreeOf(isFree, 1 << 19), log.Cut, _ => { }, new CancellationToken(true)));
+            Assert.Throws<OperationCanceledException>(
+                () => image.Compact(FreeOf(isFree, 1 << 19), log.Cut, _ => { }, new CancellationToken(true)));
         }
 
         using SparseImageStorage cut = SparseImageStorage.Open(new MemoryStorage(log.Now), writable: false);

@@ -13,7 +13,7 @@ public sealed class SparseImageStorageTests : WritableStorageContract
     private readonly MemoryStorage _file = new();
 
     [Fact]
-    public void LayoutsAreThoseOnDisk()
+    public void Layouts_are_those_on_disk()
     {
         Assert.Equal(0x1000, Unsafe.SizeOf<SparseImageHeader>());
         Assert.Equal(0x00, Offset<SparseImageHeader>("Signature"));
@@ -42,7 +42,7 @@ public sealed class SparseImageStorageTests : WritableStorageContract
     [InlineData(2018, 1)]
     [InlineData(2019, 2)]
     [InlineData(3000, 2)]
-    public void HasAsManyIndexNodesAsItNeeds(int bands, int nodes)
+    public void Has_as_many_index_nodes_as_it_needs(int bands, int nodes)
     {
         const int bandSize = 1024;
         var file = new MemoryStorage();
@@ -80,7 +80,7 @@ public sealed class SparseImageStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void HoldsSixteenTerabytes()
+    public void Holds_sixteen_terabytes()
     {
         const long length = 16L << 40;
         var file = new SparseMemoryStorage(64 << 20);
@@ -100,14 +100,15 @@ public sealed class SparseImageStorageTests : WritableStorageContract
         Assert.Equal(
             [
                 new(0, 8L << 40, ExtentKind.Zero), new(8L << 40, 1 << 20, ExtentKind.Data),
-                new((8L << 40) + (1 << 20), length - (8L << 40) - (2 << 20), ExtentKind.Zero), new(length - (1 << 20), 1 << 20, ExtentKind.Data),
+                new((8L << 40) + (1 << 20), length - (8L << 40) - (2 << 20), ExtentKind.Zero),
+                new(length - (1 << 20), 1 << 20, ExtentKind.Data),
             ],
             again.GetExtents(0, length));
         Assert.Equal(4096 + (2 << 20), again.StoredBytes);
     }
 
     [Fact]
-    public void ZerosTakeNoRoom()
+    public void Zeros_take_no_room()
     {
         using SparseImageStorage disk = SparseImageStorage.Create(_file, 10 << 20);
         disk.Write(0, new byte[10 << 20]);
@@ -117,7 +118,7 @@ public sealed class SparseImageStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void TheTableKnowsABandOnlyAfterTheBandWasFlushed()
+    public void The_table_knows_a_band_only_after_the_band_was_flushed()
     {
         var log = new LoggingStorage(_file);
         using SparseImageStorage disk = SparseImageStorage.Create(log, 100 << 10, 512);
@@ -139,7 +140,7 @@ public sealed class SparseImageStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void NodesAreWrittenBeforeWhatPointsToThem()
+    public void Nodes_are_written_before_what_points_to_them()
     {
         var log = new LoggingStorage(_file);
         using SparseImageStorage disk = SparseImageStorage.Create(log, 5000L * 512, 512);
@@ -162,7 +163,7 @@ public sealed class SparseImageStorageTests : WritableStorageContract
     [InlineData(0x14, 0x80000000u)] // node nowhere
     [InlineData(0x18, 0x7FFFFFFFu)] // node behind the file
     [InlineData(0x18, 0x00300000u)] // node inside a band
-    public void RefusesMalformed(int offset, uint value, int otherOffset = -1, uint otherValue = 0)
+    public void Refuses_malformed(int offset, uint value, int otherOffset = -1, uint otherValue = 0)
     {
         using (SparseImageStorage disk = SparseImageStorage.Create(_file, 40 << 20))
         {
@@ -175,11 +176,12 @@ public sealed class SparseImageStorageTests : WritableStorageContract
         Assert.True(e.Id is ImageErrorId.ImageDamaged or ImageErrorId.UnsupportedFormat);
         Assert.NotNull(e.Place);
 
-        void Put(int at, uint number) => _file.Write(at, [(byte)(number >> 24), (byte)((number >> 16) & 255), (byte)((number >> 8) & 255), (byte)(number & 255)]);
+        void Put(int at, uint number) =>
+            _file.Write(at, [(byte)(number >> 24), (byte)((number >> 16) & 255), (byte)((number >> 8) & 255), (byte)(number & 255)]);
     }
 
     [Fact]
-    public void ReadsWhatIsLeftOfOneCutShortButDoesNotWriteIt()
+    public void Reads_what_is_left_of_one_cut_short_but_does_not_write_it()
     {
         using (SparseImageStorage disk = SparseImageStorage.Create(_file, 40 << 20))
         {
@@ -199,7 +201,7 @@ public sealed class SparseImageStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void RandomDamageGivesTypedErrorsOnly()
+    public void Random_damage_gives_typed_errors_only()
     {
         using (SparseImageStorage disk = SparseImageStorage.Create(_file, 1 << 20, 512))
         {
@@ -225,12 +227,13 @@ public sealed class SparseImageStorageTests : WritableStorageContract
     }
 
     [CorpusFact]
-    public void ApplesImageDecodesToItsHashAndIsMadeTheSameByUs()
+    public void Apples_image_decodes_to_its_hash_and_is_made_the_same_by_us()
     {
         byte[] apple = Unzip("alienjax__UDIF/aj_sparse.sparseimage.gz");
         using SparseImageStorage disk = SparseImageStorage.Open(new MemoryStorage(apple), writable: false);
         Assert.Equal(40_960_000, disk.Length);
-        Assert.Equal("ca3f866acde4efa5ff4c010f1f044ccc72135a92114bafdcc53644e0a093acbf", Convert.ToHexStringLower(SHA256.HashData(ReadAll(disk))));
+        Assert.Equal(
+            "ca3f866acde4efa5ff4c010f1f044ccc72135a92114bafdcc53644e0a093acbf", Convert.ToHexStringLower(SHA256.HashData(ReadAll(disk))));
 
         // The same bands in the same order give the same file, to the byte.
         using SparseImageStorage ours = SparseImageStorage.Create(_file, disk.Length);
@@ -247,7 +250,7 @@ public sealed class SparseImageStorageTests : WritableStorageContract
     }
 
     [OracleFact("modiinfo")]
-    public void LibmodiSeesOurImage()
+    public void Libmodi_sees_our_image()
     {
         string path = Path.Combine(Folder, "ours.sparseimage");
         using (var file = FileStorage.CreateNew(path))

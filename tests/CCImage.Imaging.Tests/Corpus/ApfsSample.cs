@@ -17,7 +17,9 @@ internal static class ApfsSample
     /// <param name="offset">Where it begins.</param>
     public static void Write(BlockStorage disk, long offset)
     {
-        using var packed = new BrotliStream(typeof(ApfsSample).Assembly.GetManifestResourceStream("apfs-three-volumes.raw.br")!, CompressionMode.Decompress);
+        using var packed =
+            new BrotliStream(
+                typeof(ApfsSample).Assembly.GetManifestResourceStream("apfs-three-volumes.raw.br")!, CompressionMode.Decompress);
         byte[] piece = new byte[1 << 20];
         for (long at = 0; at < Length; at += piece.Length)
         {
@@ -27,7 +29,8 @@ internal static class ApfsSample
             for (int block = 0; block < piece.Length; block += 4096)
             {
                 Span<byte> content = piece.AsSpan(block, 4096);
-                if ((isLast && block == piece.Length - 4096) || content.ContainsAnyExcept((byte)0)) disk.Write(offset + at + block, content);
+                if ((isLast && block == piece.Length - 4096) || content.ContainsAnyExcept((byte)0))
+                    disk.Write(offset + at + block, content);
             }
         }
     }

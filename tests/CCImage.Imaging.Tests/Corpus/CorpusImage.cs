@@ -4,7 +4,8 @@ using System.Security;
 namespace CCImage.Tests;
 
 /// <summary>A row of the corpus' inventory.</summary>
-internal sealed record CorpusImage(string File, string Container, string Passphrase, bool IsEncrypted, long? CapacityBytes, string Sha256, string Contents)
+internal sealed record CorpusImage(
+    string File, string Container, string Passphrase, bool IsEncrypted, long? CapacityBytes, string Sha256, string Contents)
 {
     /// <summary>Full path of the image as it lies in the corpus.</summary>
     public string FullPath => Path.Combine(CorpusLocation.Folder!, File);
@@ -14,7 +15,8 @@ internal sealed record CorpusImage(string File, string Container, string Passphr
         ? []
         : [.. System.IO.File.ReadLines(Path.Combine(CorpusLocation.Folder, "manifest.tsv")).Skip(1).Select(Parse)];
 
-    /// <summary>A path at which the image can be opened: where the corpus keeps it compressed, a copy in <paramref name="folder"/>.</summary>
+    /// <summary>A path at which the image can be opened: where the corpus keeps it compressed, a copy in
+    /// <paramref name="folder"/>.</summary>
     public string Materialise(string folder)
     {
         if (!File.EndsWith(".gz", StringComparison.Ordinal)) return FullPath;
@@ -38,6 +40,7 @@ internal sealed record CorpusImage(string File, string Container, string Passphr
     {
         string[] cells = line.Split('\t');
         return new CorpusImage(
-            cells[0], cells[1], cells[2], cells[3].Length > 0, long.TryParse(cells[4], System.Globalization.CultureInfo.InvariantCulture, out long bytes) ? bytes : null, cells[5], cells[6]);
+            cells[0], cells[1], cells[2], cells[3].Length > 0,
+            long.TryParse(cells[4], System.Globalization.CultureInfo.InvariantCulture, out long bytes) ? bytes : null, cells[5], cells[6]);
     }
 }

@@ -1,9 +1,11 @@
 namespace CCImage.Tests;
 
 /// <summary>What 7-Zip read from a volume of the folder of real images: the lines "7z" of a manifest.</summary>
-/// <param name="Files">SHA-256 of files, forks and attributes by path without the volume's name; a colon precedes attribute names and "rsrc".</param>
+/// <param name="Files">SHA-256 of files, forks and attributes by path without the volume's name; a colon precedes attribute names and
+/// "rsrc".</param>
 /// <param name="Links">Targets of symbolic links by path.</param>
-internal sealed record CorpusManifest(long Offset, long Length, IReadOnlyDictionary<string, string> Files, IReadOnlyDictionary<string, string> Links)
+internal sealed record CorpusManifest(
+    long Offset, long Length, IReadOnlyDictionary<string, string> Files, IReadOnlyDictionary<string, string> Links)
 {
     /// <summary>What 7-Zip calls the file system; empty when it read none.</summary>
     public string Type { get; private set; } = "";
@@ -22,7 +24,8 @@ internal sealed record CorpusManifest(long Offset, long Length, IReadOnlyDiction
                 (files, links) = ([], []);
                 volumes.Add(new(ToLong(words[^5]), ToLong(words[^3]), files, links));
             }
-            else if (line.StartsWith("   7-Zip rc=0 ", StringComparison.Ordinal) && line.Split("Type = ") is [_, var type]) volumes[^1].Type = type.Split(' ')[0];
+            else if (line.StartsWith("   7-Zip rc=0 ", StringComparison.Ordinal) && line.Split("Type = ") is [_, var type])
+                volumes[^1].Type = type.Split(' ')[0];
             else if (line.StartsWith("   7z  link -> ", StringComparison.Ordinal))
             {
                 string[] parts = line[15..].Split("  ", 2);
@@ -40,7 +43,8 @@ internal sealed record CorpusManifest(long Offset, long Length, IReadOnlyDiction
 
     /// <summary>Path of a manifest.</summary>
     /// <param name="image">As for <see cref="Read"/>.</param>
-    public static string PathOf(string image) => Path.Combine(CorpusLocation.Folder!, "manifests", image.Replace("/", "__", StringComparison.Ordinal) + ".txt");
+    public static string PathOf(string image) =>
+        Path.Combine(CorpusLocation.Folder!, "manifests", image.Replace("/", "__", StringComparison.Ordinal) + ".txt");
 
     private static long ToLong(string text) => long.Parse(text, System.Globalization.CultureInfo.InvariantCulture);
 

@@ -14,7 +14,8 @@ public sealed class ExternalLogTests
             log.Write(LogLevel.Error, "before it is open", new Dictionary<string, object?>());
             log.Open(folder["log-.json"], LogLevel.Information, 14);
             log.Write(LogLevel.Debug, "too small", new Dictionary<string, object?>());
-            log.Write(LogLevel.Warning, "backup {ended}", new Dictionary<string, object?> { ["Image"] = "/a b.dmg", ["Bytes"] = 1L << 40, ["ErrorId"] = null });
+            log.Write(LogLevel.Warning, "backup {ended}", new Dictionary<string,
+                object?> { ["Image"] = "/a b.dmg", ["Bytes"] = 1L << 40, ["ErrorId"] = null });
         }
 
         string line = Assert.Single(File.ReadAllLines(Assert.Single(Directory.GetFiles(folder.Path))));

@@ -8,7 +8,8 @@ internal static class EncryptedImages
 {
     public static readonly BackupImageFormat[] WritableFormats =
     [
-        BackupImageFormat.Sparse, BackupImageFormat.SparseBundle, BackupImageFormat.ReadWrite, BackupImageFormat.ReadOnly, BackupImageFormat.ReadOnlyZlib,
+        BackupImageFormat.Sparse, BackupImageFormat.SparseBundle, BackupImageFormat.ReadWrite, BackupImageFormat.ReadOnly,
+        BackupImageFormat.ReadOnlyZlib,
         BackupImageFormat.ReadOnlyLzfse, BackupImageFormat.ReadOnlyLzma, BackupImageFormat.ReadOnlyBzip2,
     ];
 
@@ -30,20 +31,23 @@ internal static class EncryptedImages
 
         string image = Path.Combine(folder, "plain");
         using ImageCreation creation = ImageCreation.Prepare(
-            new ImageRecipe { SourcePath = source, Path = image, Format = format, SizeBytes = size }, SilentObserver.Instance, CancellationToken.None);
+            new ImageRecipe { SourcePath = source, Path = image, Format = format, SizeBytes = size }, SilentObserver.Instance,
+            CancellationToken.None);
         creation.Run(CancellationToken.None);
         return image;
     }
 
     /// <summary>Writes an image's disk into another image.</summary>
     public static void Write(
-        string plain, string image, BackupImageFormat format, BackupImageEncryption encryption, string passphrase, int rounds = Secrets.FewRounds)
+        string plain, string image, BackupImageFormat format, BackupImageEncryption encryption, string passphrase,
+        int rounds = Secrets.FewRounds)
     {
         using Passphrase secret = Secrets.Of(passphrase);
         using DiskImage disk = DiskImage.Open(plain);
         var output = new ImageOutput
         {
-            Path = image, Format = format, Encryption = encryption, Passphrase = secret, KeyDerivationRounds = rounds, SegmentId = new Guid(1, 2, 3, [4, 5, 6, 7, 8, 9, 10, 11]),
+            Path = image, Format = format, Encryption = encryption, Passphrase = secret, KeyDerivationRounds = rounds,
+                SegmentId = new Guid(1, 2, 3, [4, 5, 6, 7, 8, 9, 10, 11]),
         };
         output.Write(disk.Disk, disk.Segments, "test", SilentObserver.Instance, CancellationToken.None);
     }

@@ -29,7 +29,8 @@ public abstract class EncryptedStorageContract : WritableStorageContract
         {
             ReadOnlySpan<byte> block = beneath.AsSpan(at, BlockSize);
             Assert.True(block.ContainsAnyExcept((byte)0), $"The block at {at} is plain zeros.");
-            if (at + BlockSize <= content.Length) Assert.False(block.SequenceEqual(content.AsSpan(at, BlockSize)), $"The block at {at} is plain.");
+            if (at + BlockSize <= content.Length)
+                Assert.False(block.SequenceEqual(content.AsSpan(at, BlockSize)), $"The block at {at} is plain.");
         }
     }
 
@@ -211,7 +212,8 @@ public sealed class EncryptedFile4096Tests : EncryptedStorageContract
 public abstract class EncryptedBundleContract : WritableStorageContract
 {
     private protected const int Band = 1 << 20;
-    private protected BlockCipher Cipher { get; } = new(new DiskKeys(RandomNumberGenerator.GetBytes(16), RandomNumberGenerator.GetBytes(20)), 512);
+    private protected BlockCipher Cipher { get; } =
+        new(new DiskKeys(RandomNumberGenerator.GetBytes(16), RandomNumberGenerator.GetBytes(20)), 512);
 
     protected abstract bool HasMaps { get; }
 
@@ -243,7 +245,8 @@ public sealed class EncryptedBundleTests : EncryptedBundleContract
     public void Bands_are_whole_after_a_flush_and_nothing_in_them_is_plain_zeros()
     {
         Directory.CreateDirectory(Bundle);
-        using (SparseBundleStorage disk = SparseBundleStorage.Create(Bundle, (200 * Band) + 5120, Band, [1], b => EncryptedStorage.OfBand(b, Cipher)))
+        using (SparseBundleStorage disk =
+            SparseBundleStorage.Create(Bundle, (200 * Band) + 5120, Band, [1], b => EncryptedStorage.OfBand(b, Cipher)))
         {
             // More bands than are kept open.
             for (long band = 0; band < 200; band += 2) disk.Write((band * Band) + 300_000, [7]);

@@ -81,9 +81,11 @@ public class EncryptionTests
     public void Raw_images_made_by_a_Mac_decode_to_their_disk()
     {
         int seen = 0;
-        foreach (CorpusImage image in CorpusImage.All.Where(i => i.IsEncrypted && i.Container.Contains("raw/UDRW", StringComparison.Ordinal) && i.Passphrase.Length > 0))
+        foreach (CorpusImage image in CorpusImage.All.Where(
+            i => i.IsEncrypted && i.Container.Contains("raw/UDRW", StringComparison.Ordinal) && i.Passphrase.Length > 0))
         {
-            using EncryptedStorage disk = EncryptedStorage.Open(new MemoryStorage(File.ReadAllBytes(image.FullPath)), Secrets.Of(image.Passphrase));
+            using EncryptedStorage disk =
+                EncryptedStorage.Open(new MemoryStorage(File.ReadAllBytes(image.FullPath)), Secrets.Of(image.Passphrase));
             byte[] bytes = new byte[image.CapacityBytes!.Value];
             disk.Read(0, bytes);
             Assert.True(image.Sha256 == Convert.ToHexStringLower(SHA256.HashData(bytes)), image.File);
@@ -112,7 +114,8 @@ public class EncryptionTests
     [CorpusFact]
     public void Every_flipped_bit_of_a_header_gives_a_typed_error_or_opens()
     {
-        byte[] original = File.ReadAllBytes(Path.Combine(CorpusLocation.Folder!, "openwall__john-samples/testimage.AES-128.64k.header_v2.dmg"));
+        byte[] original =
+            File.ReadAllBytes(Path.Combine(CorpusLocation.Folder!, "openwall__john-samples/testimage.AES-128.64k.header_v2.dmg"));
         for (int bit = 0; bit < 96 * 8; bit++)
         {
             byte[] damaged = [.. original];

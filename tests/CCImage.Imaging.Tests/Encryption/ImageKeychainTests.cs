@@ -4,7 +4,8 @@ using CCImage.Platform;
 
 namespace CCImage.Tests.Encryption;
 
-/// <summary>Saving and finding passphrases, over a keychain in memory. What only the real one can show is in the Pester tests tagged MacOS.</summary>
+/// <summary>Saving and finding passphrases, over a keychain in memory. What only the real one can show is in the Pester tests tagged
+/// MacOS.</summary>
 public sealed class ImageKeychainTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
@@ -90,7 +91,7 @@ public sealed class ImageKeychainTests : IDisposable
     }
 
     [Fact]
-    public void Elsewhere_than_on_macOS_the_error_shows_the_way_out()
+    public void Elsewhere_than_on_mac_o_s_the_error_shows_the_way_out()
     {
         if (OperatingSystem.IsMacOS())
         {
@@ -115,7 +116,8 @@ public sealed class ImageKeychainTests : IDisposable
     [InlineData(-25308, HostFailure.AccessDenied)] // errSecInteractionNotAllowed
     [InlineData(-25315, HostFailure.AccessDenied)] // errSecInteractionRequired
     [InlineData(-50, HostFailure.Other)] // errSecParam
-    public void Status_numbers_of_Security_framework(int status, object failure) => Assert.Equal(failure, MacKeychain.FailureOf(status).Failure);
+    public void Status_numbers_of_Security_framework(int status, object failure) =>
+        Assert.Equal(failure, MacKeychain.FailureOf(status).Failure);
 
     private string Make(BackupImageFormat format, string name)
     {

@@ -62,7 +62,8 @@ public sealed class ImagePassphraseTests : IDisposable
         Make(BackupImageFormat.ReadOnlyZlib, BackupImageEncryption.Aes128);
         ImagePassphrase.Change(Image, _old, _new, SilentObserver.Instance, CancellationToken.None);
         byte[] head = File.ReadAllBytes(Image)[..512];
-        Assert.Equal(EncryptionHeaderWriter.CalibratedIterations, System.Buffers.Binary.BinaryPrimitives.ReadInt32BigEndian(head.AsSpan(96 + 8)));
+        Assert.Equal(
+            EncryptionHeaderWriter.CalibratedIterations, System.Buffers.Binary.BinaryPrimitives.ReadInt32BigEndian(head.AsSpan(96 + 8)));
         Hash(_new);
     }
 
@@ -85,7 +86,8 @@ public sealed class ImagePassphraseTests : IDisposable
                 {
                     try
                     {
-                        ImagePassphrase.ChangeFile(file, Image, _old, _new, Secrets.FewRounds, SilentObserver.Instance, CancellationToken.None);
+                        ImagePassphrase.ChangeFile(
+                            file, Image, _old, _new, Secrets.FewRounds, SilentObserver.Instance, CancellationToken.None);
                     }
                     catch (CrashException)
                     {
@@ -128,7 +130,8 @@ public sealed class ImagePassphraseTests : IDisposable
         byte[] original = File.ReadAllBytes(Image);
         using (var file = new CrashingStorage(FileStorage.OpenWrite(Image), 0, 0))
         {
-            Assert.Throws<CrashException>(() => ImagePassphrase.ChangeFile(file, Image, _old, _new, Secrets.FewRounds, SilentObserver.Instance, CancellationToken.None));
+            Assert.Throws<CrashException>(() =>
+                ImagePassphrase.ChangeFile(file, Image, _old, _new, Secrets.FewRounds, SilentObserver.Instance, CancellationToken.None));
         }
 
         Assert.Equal(UnixFileMode.UserRead | UnixFileMode.UserWrite, File.GetUnixFileMode(Backup));
@@ -151,7 +154,8 @@ public sealed class ImagePassphraseTests : IDisposable
         ImageException? leftover;
         using (var file = new FlushHook(FileStorage.OpenWrite(Image), ReplaceBackup))
         {
-            leftover = ImagePassphrase.ChangeFile(file, Image, _old, _new, Secrets.FewRounds, SilentObserver.Instance, CancellationToken.None);
+            leftover = ImagePassphrase.ChangeFile(
+                file, Image, _old, _new, Secrets.FewRounds, SilentObserver.Instance, CancellationToken.None);
         }
 
         Assert.Equal((ImageErrorId.DestinationUnwritable, Backup), (leftover!.Id, leftover.Path));
@@ -203,7 +207,8 @@ public sealed class ImagePassphraseTests : IDisposable
 
         string plain = Path.Combine(_folder, "unencrypted");
         EncryptedImages.Write(Path.Combine(_folder, "plain"), plain, format, BackupImageEncryption.None, "");
-        var error = Assert.Throws<ImageException>(() => ImagePassphrase.Change(plain, _old, _new, SilentObserver.Instance, CancellationToken.None));
+        var error = Assert.Throws<ImageException>(
+            () => ImagePassphrase.Change(plain, _old, _new, SilentObserver.Instance, CancellationToken.None));
         Assert.Equal((ImageErrorId.InvalidArgument, plain), (error.Id, error.Path));
         using Passphrase empty = Secrets.Of("");
         Assert.Equal(ImageErrorId.InvalidArgument, Assert.Throws<ImageException>(() => Change(_old, empty)).Id);
@@ -225,7 +230,8 @@ public sealed class ImagePassphraseTests : IDisposable
     {
         foreach ((string name, string passphrase) in new[]
         {
-            ("citruz__dmgwiz/input_aes256.dmg", "test123"), ("openwall__john-samples/HFS+-UDZO-password-data.dmg", "password"), ("openwall__john-samples/testimage.AES-128.64k.header_v2.sparseimage", "vilefault"),
+            ("citruz__dmgwiz/input_aes256.dmg", "test123"), ("openwall__john-samples/HFS+-UDZO-password-data.dmg", "password"),
+                ("openwall__john-samples/testimage.AES-128.64k.header_v2.sparseimage", "vilefault"),
         })
         {
             File.WriteAllBytes(Image, File.ReadAllBytes(Path.Combine(CorpusLocation.Folder!, name)));
@@ -236,7 +242,8 @@ public sealed class ImagePassphraseTests : IDisposable
             Assert.False(Opens(theirs));
         }
 
-        File.WriteAllBytes(Image, File.ReadAllBytes(Path.Combine(CorpusLocation.Folder!, "openwall__john-samples/testimage.AES-128.64k.header_v1.dmg")));
+        File.WriteAllBytes(
+            Image, File.ReadAllBytes(Path.Combine(CorpusLocation.Folder!, "openwall__john-samples/testimage.AES-128.64k.header_v1.dmg")));
         using Passphrase first = Secrets.Of("vilefault");
         var error = Assert.Throws<ImageException>(() => Change(first, _new));
         Assert.Equal(ImageErrorId.UnsupportedFormat, error.Id);

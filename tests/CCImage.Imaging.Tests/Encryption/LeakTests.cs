@@ -5,8 +5,8 @@ using CCImage.Encryption;
 namespace CCImage.Tests.Encryption;
 
 /// <summary>
-/// Nothing of the source, and nothing of the passphrase, reaches a file while an encrypted image is made: not beside the image, not among the temporary
-/// files, not in a file that is open without a name. Somebody else's program looks, during the run and at its end.
+/// Nothing of the source, and nothing of the passphrase, reaches a file while an encrypted image is made: not beside the image, not among
+/// the temporary files, not in a file that is open without a name. Somebody else's program looks, during the run and at its end.
 /// </summary>
 /// <remarks>Alone: the look among the temporary files reads those of tests beside it, which changes their times of access.</remarks>
 [Collection(nameof(ReadsTemporaryFiles))]
@@ -88,7 +88,8 @@ public sealed class LeakTests : IDisposable
         using Passphrase secret = Secrets.Of(_secret);
         var recipe = new ImageRecipe
         {
-            SourcePath = _source, Path = Path.Combine(_destination, "image"), Format = format, SizeBytes = ImageOutput.IsReadOnly(format) ? null : 20_000_000,
+            SourcePath = _source, Path = Path.Combine(_destination, "image"), Format = format, SizeBytes = ImageOutput.IsReadOnly(format)
+                ? null : 20_000_000,
             Encryption = BackupImageEncryption.Aes128, Passphrase = secret,
         };
         using (ImageCreation creation = ImageCreation.Prepare(recipe, observer, CancellationToken.None))
@@ -110,7 +111,8 @@ public sealed class LeakTests : IDisposable
         }
     }
 
-    /// <summary>Files beside the image, young temporary files and this process' open files that hold the marker or the passphrase; the source's own left out.</summary>
+    /// <summary>Files beside the image, young temporary files and this process' open files that hold the marker or the passphrase; the
+    /// source's own left out.</summary>
     private string[] Look(string stamp)
     {
         string script = """
@@ -123,7 +125,8 @@ public sealed class LeakTests : IDisposable
             true
             """;
         (int exitCode, string output, _) = Oracle.Run(
-            "sh", "-c", script, "sh", _destination, Path.GetTempPath(), Environment.ProcessId.ToString(System.Globalization.CultureInfo.InvariantCulture), _marker, _secret, _source, stamp);
+            "sh", "-c", script, "sh", _destination, Path.GetTempPath(),
+            Environment.ProcessId.ToString(System.Globalization.CultureInfo.InvariantCulture), _marker, _secret, _source, stamp);
         Assert.Equal(0, exitCode);
         return output.Split('\n', StringSplitOptions.RemoveEmptyEntries);
     }

@@ -9,8 +9,8 @@ using CCImage.Storage;
 namespace CCImage.Tests.EndToEnd;
 
 /// <summary>
-/// Seeded sequences on images of APFS containers: a driver of other people fills, deletes and takes snapshots, we compact and grow, and after each step
-/// that driver, 7-Zip and the checkers read what is there.
+/// Seeded sequences on images of APFS containers: a driver of other people fills, deletes and takes snapshots, we compact and grow, and
+/// after each step that driver, 7-Zip and the checkers read what is there.
 /// </summary>
 public sealed class ApfsSequenceTests : IDisposable
 {
@@ -26,7 +26,7 @@ public sealed class ApfsSequenceTests : IDisposable
     [InlineData(BackupImageFormat.ReadWrite, 16, 3)]
     [InlineData(BackupImageFormat.SparseBundle, 109, 4)] // towards a second chunk, and beyond
     [InlineData(BackupImageFormat.Sparse, 150, 5)] // two of them
-    public void FilledDeletedCompactedAndGrown(BackupImageFormat format, int mebibytes, int seed)
+    public void Filled_deleted_compacted_and_grown(BackupImageFormat format, int mebibytes, int seed)
     {
         var driver = new ForeignApfs(_folder, 1, seed);
         ForeignApfs.Make(_folder["container"], (long)mebibytes << 20);
@@ -35,7 +35,7 @@ public sealed class ApfsSequenceTests : IDisposable
 
     [OracleTheory("apfsck", "uml-apfs")]
     [InlineData(BackupImageFormat.SparseBundle, 6)]
-    public void SeveralVolumesFilledDeletedCompactedAndGrown(BackupImageFormat format, int seed)
+    public void Several_volumes_filled_deleted_compacted_and_grown(BackupImageFormat format, int seed)
     {
         var driver = new ForeignApfs(_folder, ApfsSample.Volumes, seed);
         using (FileStorage raw = FileStorage.CreateNew(_folder["container"])) ApfsSample.Write(raw, 0);
@@ -45,7 +45,7 @@ public sealed class ApfsSequenceTests : IDisposable
 
     // So many that extent trees, object maps and free queues have several nodes.
     [OracleFact("mkapfs", "apfsck", "uml-apfs")]
-    public void ManySnapshotsOfManyFiles()
+    public void Many_snapshots_of_many_files()
     {
         const int Snapshots = 5;
         string raw = _folder["container"];
@@ -90,7 +90,8 @@ public sealed class ApfsSequenceTests : IDisposable
 
         string readOnly = _folder["read-only.dmg"];
         ImageConversion.Run(
-            new() { Path = image, DestinationPath = readOnly, Format = BackupImageFormat.ReadOnlyZlib, CompressionLevel = 1 }, SilentObserver.Instance, CancellationToken.None);
+            new() { Path = image, DestinationPath = readOnly, Format = BackupImageFormat.ReadOnlyZlib, CompressionLevel = 1 },
+            SilentObserver.Instance, CancellationToken.None);
         Check(raw, readOnly, driver);
     }
 
@@ -105,7 +106,8 @@ public sealed class ApfsSequenceTests : IDisposable
             _ => FileStorage.CreateNew(image),
         })
         {
-            foreach ((long offset, byte[] bytes) in GptLayout.Create(length, Guid.NewGuid(), Guid.NewGuid(), type: PartitionType.AppleApfs).Pieces) disk.Write(offset, bytes);
+            foreach ((long offset, byte[] bytes) in GptLayout.Create(length, Guid.NewGuid(), Guid.NewGuid(), type: PartitionType.AppleApfs)
+                .Pieces) disk.Write(offset, bytes);
             disk.Flush();
         }
 
@@ -149,7 +151,8 @@ public sealed class ApfsSequenceTests : IDisposable
         Assert.InRange(after.Partitions![0].SizeBytes - after.Volumes![0].CapacityBytes, 0, BlockSize - 1);
     }
 
-    /// <summary>What is in the image, read by us and by others; it stands in <paramref name="raw"/> afterwards, with rubbish where it is free.</summary>
+    /// <summary>What is in the image, read by us and by others; it stands in <paramref name="raw"/> afterwards, with rubbish where it is
+    /// free.</summary>
     private static void Check(string raw, string image, ForeignApfs driver)
     {
         TestImage.AssertSound(image);

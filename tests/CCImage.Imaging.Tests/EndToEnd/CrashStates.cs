@@ -1,8 +1,8 @@
 namespace CCImage.Tests.EndToEnd;
 
 /// <summary>
-/// The states in which a loss of power could leave an image's files, whatever the moment. Of a file, what is written is certain once the file is flushed;
-/// of a name that comes, goes or changes, once its folder is flushed. Of everything else any part may be lost.
+/// The states in which a loss of power could leave an image's files, whatever the moment. Of a file, what is written is certain once the
+/// file is flushed; of a name that comes, goes or changes, once its folder is flushed. Of everything else any part may be lost.
 /// </summary>
 internal sealed class CrashStates
 {
@@ -27,8 +27,8 @@ internal sealed class CrashStates
     private sealed record Change(HostCall Call, int File, string? Folder);
 
     /// <summary>
-    /// After every change: with all that was done so far; with some of what was not flushed lost; with the first of that lost; with only this one of that
-    /// kept; with this one torn.
+    /// After every change: with all that was done so far; with some of what was not flushed lost; with the first of that lost; with only
+    /// this one of that kept; with this one torn.
     /// </summary>
     /// <param name="calls">What a job did.</param>
     /// <param name="seed">Of what is lost.</param>
@@ -59,7 +59,9 @@ internal sealed class CrashStates
             }
 
             if (call.Kind != HostCallKind.Write || call.Length <= 512) continue;
-            Change torn = _pending[^1] with { Call = call with { Bytes = call.Bytes[..(int)(random.Next(1, (int)call.Length / 512 + 1) * 512 % call.Length)] } };
+            Change torn =
+                _pending[^1] with { Call =
+                    call with { Bytes = call.Bytes[..(int)(random.Next(1, (int)call.Length / 512 + 1) * 512 % call.Length)] } };
             yield return ($"{what}, torn", After(_pending.SkipLast(1).Append(torn)), false);
         }
     }
@@ -87,7 +89,8 @@ internal sealed class CrashStates
     /// <param name="image">File or bundle; removed.</param>
     public void Forget(string image)
     {
-        foreach (string path in Directory.Exists(image) ? Directory.GetFiles(image, "*", SearchOption.AllDirectories) : [image]) File.Delete(path);
+        foreach (string path in Directory.Exists(image) ? Directory.GetFiles(image, "*", SearchOption.AllDirectories) : [image])
+            File.Delete(path);
         _written.Clear();
     }
 
@@ -119,7 +122,8 @@ internal sealed class CrashStates
 
     private void Flush(string path)
     {
-        bool IsCovered(Change change) => _current.TryGetValue(path, out int file) ? change.Folder is null && change.File == file : change.Folder == path;
+        bool IsCovered(Change change) =>
+            _current.TryGetValue(path, out int file) ? change.Folder is null && change.File == file : change.Folder == path;
         var touched = new HashSet<int>();
         foreach (Change change in _pending.Where(IsCovered)) Apply(change, _names, _contents, touched);
         _pending.RemoveAll(IsCovered);
@@ -172,7 +176,8 @@ internal sealed class CrashStates
         {
             int length = Math.Min(bytes.Length - at, 1 << 16), same = Math.Clamp(there.Length - at, 0, length);
             ReadOnlySpan<byte> part = bytes.Slice(at, length);
-            if (part[..same].SequenceEqual(there[Math.Min(at, there.Length)..][..same]) && !part[same..].ContainsAnyExcept((byte)0)) continue;
+            if (part[..same].SequenceEqual(there[Math.Min(at, there.Length)..][..same]) && !part[same..].ContainsAnyExcept((byte)0))
+                continue;
             stream.Position = at;
             stream.Write(part);
         }

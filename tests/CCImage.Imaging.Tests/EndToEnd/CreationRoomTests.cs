@@ -19,11 +19,15 @@ public sealed class CreationRoomTests : IDisposable
         string source = MakeSource();
         foreach (long asked in (long[])[1, 4096, 1 << 20])
         {
-            ImageRecipe recipe = new() { SourcePath = source, Path = Path.Combine(_folder, "image"), Format = format, SizeBytes = asked, Overwrite = true };
-            ImageException error = Assert.Throws<ImageException>(() => ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None));
+            ImageRecipe recipe =
+                new() { SourcePath = source, Path = Path.Combine(_folder, "image"), Format = format, SizeBytes = asked, Overwrite = true };
+            ImageException error =
+                Assert.Throws<ImageException>(() => ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None));
             Assert.Equal(ImageErrorId.CapacityTooSmall, error.Id);
-            long advised = long.Parse(System.Text.RegularExpressions.Regex.Match(error.Remedy!, "[0-9]+").Value, CultureInfo.InvariantCulture);
-            using ImageCreation creation = ImageCreation.Prepare(recipe with { SizeBytes = advised }, SilentObserver.Instance, CancellationToken.None);
+            long advised =
+                long.Parse(System.Text.RegularExpressions.Regex.Match(error.Remedy!, "[0-9]+").Value, CultureInfo.InvariantCulture);
+            using ImageCreation creation =
+                ImageCreation.Prepare(recipe with { SizeBytes = advised }, SilentObserver.Instance, CancellationToken.None);
             Assert.Equal(advised, creation.Run(CancellationToken.None).CapacityBytes);
         }
     }
@@ -45,7 +49,8 @@ public sealed class CreationRoomTests : IDisposable
             }
         }
 
-        ImageRecipe recipe = new() { SourcePath = source, Path = Path.Combine(_folder, "image.sparseimage"), Format = BackupImageFormat.Sparse };
+        ImageRecipe recipe =
+            new() { SourcePath = source, Path = Path.Combine(_folder, "image.sparseimage"), Format = BackupImageFormat.Sparse };
         using ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None);
         Assert.True(creation.Estimate.CapacityBytes > 8L << 40);
         Assert.True(creation.Estimate.ExpectedBytes < 2L << 30);
@@ -64,7 +69,8 @@ public sealed class CreationRoomTests : IDisposable
         string source = MakeSource();
         DateTime then = new(2020, 2, 2, 2, 2, 2, DateTimeKind.Utc);
         Directory.SetLastWriteTimeUtc(source, then);
-        ImageRecipe recipe = new() { SourcePath = source, Path = Path.Combine(source, "image.dmg"), Format = BackupImageFormat.ReadOnlyZlib };
+        ImageRecipe recipe =
+            new() { SourcePath = source, Path = Path.Combine(source, "image.dmg"), Format = BackupImageFormat.ReadOnlyZlib };
         using ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None);
         Assert.Equal(then, Directory.GetLastWriteTimeUtc(source));
         Assert.Equal(["a", "b"], Directory.GetFileSystemEntries(source).Select(Path.GetFileName).Order(StringComparer.Ordinal));
@@ -73,7 +79,8 @@ public sealed class CreationRoomTests : IDisposable
     private static void AssertUnwritable(string source, string folder)
     {
         var observer = new RecordingObserver();
-        ImageRecipe recipe = new() { SourcePath = source, Path = Path.Combine(folder, "image.dmg"), Format = BackupImageFormat.ReadOnlyZlib };
+        ImageRecipe recipe =
+            new() { SourcePath = source, Path = Path.Combine(folder, "image.dmg"), Format = BackupImageFormat.ReadOnlyZlib };
         ImageException error = Assert.Throws<ImageException>(() => ImageCreation.Prepare(recipe, observer, CancellationToken.None));
         Assert.Contains(error.Id, (ImageErrorId[])[ImageErrorId.DestinationUnwritable, ImageErrorId.DestinationFull]);
     }

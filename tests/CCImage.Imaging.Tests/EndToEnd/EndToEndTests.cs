@@ -24,7 +24,8 @@ public sealed class EndToEndTests : IDisposable
         OddTree.Make(source);
         foreach (BackupImageFormat format in new[]
                  {
-                     BackupImageFormat.ReadOnlyZlib, BackupImageFormat.ReadOnly, BackupImageFormat.ReadWrite, BackupImageFormat.Sparse, BackupImageFormat.SparseBundle,
+                     BackupImageFormat.ReadOnlyZlib, BackupImageFormat.ReadOnly, BackupImageFormat.ReadWrite, BackupImageFormat.Sparse,
+                         BackupImageFormat.SparseBundle,
                  })
         {
             string image = Back(source, format);
@@ -32,7 +33,8 @@ public sealed class EndToEndTests : IDisposable
         }
     }
 
-    /// <summary>A real tree of at least 20,000 files: the one that CCIMAGE_TREE names, or a part of this machine's own that is large enough.</summary>
+    /// <summary>A real tree of at least 20,000 files: the one that CCIMAGE_TREE names, or a part of this machine's own that is large
+    /// enough.</summary>
     [OracleTheory("7z", "fls", "icat", "qemu-img", "python3")]
     [InlineData(BackupImageFormat.ReadOnlyZlib)]
     [InlineData(BackupImageFormat.ReadOnly)]
@@ -41,7 +43,8 @@ public sealed class EndToEndTests : IDisposable
     [InlineData(BackupImageFormat.SparseBundle)]
     public void Foreign_readers_find_every_file_of_a_large_tree(BackupImageFormat format)
     {
-        string? source = Environment.GetEnvironmentVariable("CCIMAGE_TREE") ?? Array.Find(["/usr/share/man", "/usr/share", "/usr"], IsLarge);
+        string? source = Environment.GetEnvironmentVariable("CCIMAGE_TREE")
+            ?? Array.Find(["/usr/share/man", "/usr/share", "/usr"], IsLarge);
         Require.That(source is not null, "There is no tree of 20,000 files here; CCIMAGE_TREE names one.");
 
         // Case-sensitive: trees of Linux have names that differ in nothing else.
@@ -49,7 +52,8 @@ public sealed class EndToEndTests : IDisposable
         Compare(source, image, format);
 
         static bool IsLarge(string path) => Directory.Exists(path)
-            && Directory.EnumerateFiles(path, "*", new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = 0 }).Take(20_000).Count() == 20_000;
+            && Directory.EnumerateFiles(path, "*", new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = 0 })
+                .Take(20_000).Count() == 20_000;
     }
 
     [OracleFact("fsck_hfs")]
@@ -75,9 +79,12 @@ public sealed class EndToEndTests : IDisposable
     {
         string source = Path.Combine(_folder, "Source");
         Directory.CreateDirectory(source);
-        foreach (string name in (string[])["same size", "grown", "still"]) File.WriteAllText(Path.Combine(source, name), new string('a', 100_000));
-        foreach (string file in Directory.GetFiles(source)) File.SetLastWriteTimeUtc(file, new DateTime(2020, 1, 1, 0, 0, 0, DateTimeKind.Utc));
-        var recipe = new ImageRecipe { SourcePath = source, Path = Path.Combine(_folder, "a.dmg"), Format = BackupImageFormat.ReadOnlyZlib };
+        foreach (string name in (string[])["same size", "grown", "still"])
+            File.WriteAllText(Path.Combine(source, name), new string('a', 100_000));
+        foreach (string file in Directory.GetFiles(source))
+            File.SetLastWriteTimeUtc(file, new DateTime(2020, 1, 1, 0, 0, 0, DateTimeKind.Utc));
+        var recipe =
+            new ImageRecipe { SourcePath = source, Path = Path.Combine(_folder, "a.dmg"), Format = BackupImageFormat.ReadOnlyZlib };
         using ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None);
         File.WriteAllText(Path.Combine(source, "same size"), new string('b', 100_000));
         File.AppendAllText(Path.Combine(source, "grown"), "b");
@@ -98,7 +105,8 @@ public sealed class EndToEndTests : IDisposable
         OddTree.Make(source);
         var recipe = new ImageRecipe
         {
-            SourcePath = source, Path = Path.Combine(_folder, "a"), Format = format, SizeBytes = ImageOutput.IsReadOnly(format) ? null : 200_000_000,
+            SourcePath = source, Path = Path.Combine(_folder, "a"), Format = format, SizeBytes = ImageOutput.IsReadOnly(format) ? null
+                : 200_000_000,
         };
         Dictionary<string, string> first = Make(recipe);
         Thread.Sleep(1100); // HFS+ counts in seconds: what a backup would change of the source has to show
@@ -111,7 +119,8 @@ public sealed class EndToEndTests : IDisposable
             creation.Run(CancellationToken.None);
             return File.Exists(recipe.Path)
                 ? new() { [""] = Hash(recipe.Path) }
-                : Directory.EnumerateFiles(recipe.Path, "*", SearchOption.AllDirectories).ToDictionary(f => Path.GetRelativePath(recipe.Path, f), Hash);
+                : Directory.EnumerateFiles(recipe.Path, "*", SearchOption.AllDirectories)
+                    .ToDictionary(f => Path.GetRelativePath(recipe.Path, f), Hash);
         }
     }
 
@@ -140,11 +149,13 @@ public sealed class EndToEndTests : IDisposable
         }
 
         string restored = Path.Combine(_folder, "restored");
-        ImageRestore.Run(new ImageRestoreRequest { Path = small, DestinationPath = restored }, SilentObserver.Instance, CancellationToken.None);
+        ImageRestore.Run(
+            new ImageRestoreRequest { Path = small, DestinationPath = restored }, SilentObserver.Instance, CancellationToken.None);
         Assert.Equal(HashTree(source), HashTree(restored));
 
         static void Convert(string from, string to, bool keepFreeSpace) => ImageConversion.Run(
-            new ImageConversionRequest { Path = from, DestinationPath = to, Format = BackupImageFormat.ReadOnlyZlib, KeepFreeSpace = keepFreeSpace },
+            new ImageConversionRequest { Path = from, DestinationPath = to, Format = BackupImageFormat.ReadOnlyZlib,
+            KeepFreeSpace = keepFreeSpace },
             SilentObserver.Instance,
             CancellationToken.None);
     }
@@ -175,8 +186,11 @@ public sealed class EndToEndTests : IDisposable
             (bundle, Path.Combine(bundle, "result.dmg")), (bundle, Path.Combine(other, Path.GetFileName(bundle), "bands", "result.dmg")),
         })
         {
-            var request = new ImageConversionRequest { Path = from, DestinationPath = to, Format = BackupImageFormat.ReadOnlyZlib, Overwrite = true, DeleteSource = true };
-            ImageException error = Assert.Throws<ImageException>(() => ImageConversion.Run(request, SilentObserver.Instance, CancellationToken.None));
+            var request =
+                new ImageConversionRequest { Path = from, DestinationPath = to, Format = BackupImageFormat.ReadOnlyZlib, Overwrite = true,
+                    DeleteSource = true };
+            ImageException error =
+                Assert.Throws<ImageException>(() => ImageConversion.Run(request, SilentObserver.Instance, CancellationToken.None));
             Assert.Equal(ImageErrorId.InvalidArgument, error.Id);
             Assert.True(Path.Exists(from) && Path.Exists(image));
         }
@@ -201,7 +215,8 @@ public sealed class EndToEndTests : IDisposable
         var pending = new Stack<DirectoryInfo>([new DirectoryInfo(root)]);
         while (pending.TryPop(out DirectoryInfo? folder))
         {
-            foreach (FileSystemInfo entry in folder.EnumerateFileSystemInfos("*", new EnumerationOptions { AttributesToSkip = 0, IgnoreInaccessible = false }))
+            foreach (FileSystemInfo entry in folder.EnumerateFileSystemInfos(
+                "*", new EnumerationOptions { AttributesToSkip = 0, IgnoreInaccessible = false }))
             {
                 yield return entry;
                 if (entry is DirectoryInfo { LinkTarget: null } below) pending.Push(below);
@@ -224,7 +239,8 @@ public sealed class EndToEndTests : IDisposable
         }
     }
 
-    private string Back(string source, BackupImageFormat format, ImageFileSystem fileSystem = ImageFileSystem.HfsPlus, long capacity = 400_000_000)
+    private string Back(
+        string source, BackupImageFormat format, ImageFileSystem fileSystem = ImageFileSystem.HfsPlus, long capacity = 400_000_000)
     {
         string image = Path.Combine(_folder, "image-" + format);
         using ImageCreation creation = ImageCreation.Prepare(
@@ -251,7 +267,8 @@ public sealed class EndToEndTests : IDisposable
         File.Delete(raw);
         ForeignReaders.Decode(image, format, raw);
         Dictionary<string, ForeignEntry> listed = ForeignReaders.List(raw);
-        Dictionary<string, string> hashes = ForeignReaders.ExtractAndHash(raw, Directory.CreateDirectory(Path.Combine(_folder, "extracted")).FullName);
+        Dictionary<string,
+            string> hashes = ForeignReaders.ExtractAndHash(raw, Directory.CreateDirectory(Path.Combine(_folder, "extracted")).FullName);
         Directory.Delete(Path.Combine(_folder, "extracted"), true);
         var problems = new List<string>();
         int files = 0, links = 0;
@@ -276,7 +293,8 @@ public sealed class EndToEndTests : IDisposable
                 continue;
             }
 
-            if (found.Permissions != Permissions(entry.UnixFileMode)) problems.Add($"{name}: mode {found.Permissions}, not {Permissions(entry.UnixFileMode)}");
+            if (found.Permissions != Permissions(entry.UnixFileMode))
+                problems.Add($"{name}: mode {found.Permissions}, not {Permissions(entry.UnixFileMode)}");
             long seconds = new DateTimeOffset(entry.LastWriteTimeUtc).ToUnixTimeSeconds();
             if (found.ModifySeconds != seconds) problems.Add($"{name}: modified {found.ModifySeconds}, not {seconds}");
             if (entry is FileInfo file && found.Type == 'r')
@@ -285,7 +303,8 @@ public sealed class EndToEndTests : IDisposable
                 if (found.Size != file.Length) problems.Add($"{name}: {found.Size} bytes, not {file.Length}");
                 string expected = Hash(file.FullName);
 
-                // 7-Zip renames what has a colon on the Mac, and gives an empty file for the second name of one: The Sleuth Kit reads those.
+                // 7-Zip renames what has a colon on the Mac, and gives an empty file for the second name of one: The Sleuth Kit reads
+                // those.
                 if (!hashes.TryGetValue(name, out string? hash) || (hash != expected && file.Length > 0 && hash == s_hashOfNothing))
                     hash = System.Convert.ToHexStringLower(SHA256.HashData(ForeignReaders.Content(raw, found.Inode)));
                 if (hash != expected) problems.Add($"{name}: other content");

@@ -9,7 +9,8 @@ using CCImage.Storage;
 namespace CCImage.Tests.EndToEnd;
 
 /// <summary>
-/// Seeded sequences on images of FAT and exFAT volumes: mtools, a driver in user space or the Linux kernel fills and deletes, we compact and grow, and after each step
+/// Seeded sequences on images of FAT and exFAT volumes: mtools, a driver in user space or the Linux kernel fills and deletes, we compact
+/// and grow, and after each step
 /// 7-Zip or that driver and we read the files, and the file system's own checker and ours read the rest.
 /// </summary>
 public sealed class FatSequenceTests : IDisposable
@@ -25,7 +26,7 @@ public sealed class FatSequenceTests : IDisposable
     [InlineData("16", 16, true, 1)]
     [InlineData("16", 16, false, 2)]
     [InlineData("32", 36, true, 3)]
-    public void FilledDeletedCompactedAndGrown(string bits, int mebibytes, bool isBundle, int seed)
+    public void Filled_deleted_compacted_and_grown(string bits, int mebibytes, bool isBundle, int seed)
     {
         using (FileStream file = File.Create(_folder["volume"])) file.SetLength((long)mebibytes << 20);
         Oracle.RunForBytes("mkfs.fat", "-F", bits, "-s", "1", _folder["volume"]);
@@ -35,7 +36,7 @@ public sealed class FatSequenceTests : IDisposable
     [OracleTheory("mkfs.exfat", "fsck.exfat", "mount.exfat-fuse", "umount", "losetup")]
     [InlineData("512", true, 4)]
     [InlineData("4K", false, 5)]
-    public void FilledDeletedCompactedAndGrownWithExFat(string clusterSize, bool isBundle, int seed)
+    public void Filled_deleted_compacted_and_grown_with_ex_FAT(string clusterSize, bool isBundle, int seed)
     {
         const int Mebibytes = 24;
         using (FileStream file = File.Create(_folder["volume"])) file.SetLength((long)Mebibytes << 20);
@@ -47,7 +48,7 @@ public sealed class FatSequenceTests : IDisposable
     [InlineData("exfat", "512", true, 6)]
     [InlineData("exfat", "32K", false, 7)]
     [InlineData("vfat", "", true, 8)]
-    public void FilledDeletedCompactedAndGrownWithTheKernel(string type, string clusterSize, bool isBundle, int seed)
+    public void Filled_deleted_compacted_and_grown_with_the_kernel(string type, string clusterSize, bool isBundle, int seed)
     {
         const int Mebibytes = 36;
         using (FileStream file = File.Create(_folder["volume"])) file.SetLength((long)Mebibytes << 20);
@@ -77,12 +78,14 @@ public sealed class FatSequenceTests : IDisposable
             Check(raw, image, foreigner);
 
             // And back to what the volume occupies.
-            long least = ImageResize.Run(new(image) { ToMinimumSize = true }, SilentObserver.Instance, CancellationToken.None).CapacityBytesAfter;
+            long least = ImageResize.Run(new(image) { ToMinimumSize = true }, SilentObserver.Instance, CancellationToken.None)
+                .CapacityBytesAfter;
             Assert.Equal(DiskImage.Inspect(image).Volumes![0].CapacityBytes, least);
             Check(raw, image, foreigner);
             Assert.Equal(
                 ImageErrorId.CapacityTooSmall,
-                Assert.Throws<ImageException>(() => ImageResize.Run(new(image) { SizeBytes = least - 512 }, SilentObserver.Instance, CancellationToken.None)).Id);
+                Assert.Throws<ImageException>(
+                    () => ImageResize.Run(new(image) { SizeBytes = least - 512 }, SilentObserver.Instance, CancellationToken.None)).Id);
             ImageResize.Run(new(image) { SizeBytes = before }, SilentObserver.Instance, CancellationToken.None);
             SpaceSequenceTests.Compact(image, null, isBundle);
             Check(raw, image, foreigner);
@@ -123,7 +126,8 @@ public sealed class FatSequenceTests : IDisposable
         AssertHolds(foreigner.Read(raw));
 
         void AssertHolds(IEnumerable<(string Name, string Hash)> files) => Assert.Equal(
-            _files.OrderBy(f => f.Key, StringComparer.Ordinal).Select(f => (f.Key, f.Value)), files.OrderBy(f => f.Name, StringComparer.Ordinal));
+            _files.OrderBy(f => f.Key, StringComparer.Ordinal).Select(f => (f.Key, f.Value)),
+                files.OrderBy(f => f.Name, StringComparer.Ordinal));
     }
 
     private static string HashOf(SourceTree tree, SourceEntry file)
@@ -185,8 +189,10 @@ public sealed class FatSequenceTests : IDisposable
         private string Mounted(string volume, string mode, string[] lines, string? host)
         {
             string script = folder["script.sh"];
-            File.WriteAllText(script, string.Join('\n', ["set -e", $"mount -t {type} -o {mode} /dev/ubda /mnt", .. lines, "umount /mnt", ""]));
-            (int exitCode, string output, string error) = host is null ? Oracle.Run("uml-apfs", volume, script) : Oracle.Run("uml-apfs", volume, script, host);
+            File.WriteAllText(
+                script, string.Join('\n', ["set -e", $"mount -t {type} -o {mode} /dev/ubda /mnt", .. lines, "umount /mnt", ""]));
+            (int exitCode, string output, string error) = host is null ? Oracle.Run("uml-apfs", volume, script)
+                : Oracle.Run("uml-apfs", volume, script, host);
             Assert.True(exitCode == 0, output + error);
             return output;
         }
@@ -211,7 +217,8 @@ public sealed class FatSequenceTests : IDisposable
         private void Mounted(string volume, Action<string> act, params string[] options)
         {
             // FUSE takes block devices only for this one.
-            string at = Directory.CreateDirectory(folder["mounted"]).FullName, device = Encoding.UTF8.GetString(Oracle.RunForBytes("losetup", "--find", "--show", volume)).Trim();
+            string at = Directory.CreateDirectory(folder["mounted"]).FullName,
+                device = Encoding.UTF8.GetString(Oracle.RunForBytes("losetup", "--find", "--show", volume)).Trim();
             try
             {
                 Oracle.RunForBytes("mount.exfat-fuse", [.. options, device, at]);

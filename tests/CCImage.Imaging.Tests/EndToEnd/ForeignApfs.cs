@@ -15,7 +15,8 @@ namespace CCImage.Tests.EndToEnd;
 internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
 {
     private readonly Random _random = new(seed);
-    private readonly SortedDictionary<string, byte[]>[] _files = [.. Enumerable.Range(0, volumes).Select(_ => new SortedDictionary<string, byte[]>(StringComparer.Ordinal))];
+    private readonly SortedDictionary<string,
+        byte[]>[] _files = [.. Enumerable.Range(0, volumes).Select(_ => new SortedDictionary<string, byte[]>(StringComparer.Ordinal))];
     private readonly List<(int Volume, string Name, string[] Files)> _snapshots = [];
     private int _next;
 
@@ -26,7 +27,8 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
         Oracle.RunForBytes("mkapfs", "-L", "Sequence", raw);
     }
 
-    /// <summary>Takes a container that has files and snapshots already: what is in the snapshots must stay, the files are deleted.</summary>
+    /// <summary>Takes a container that has files and snapshots already: what is in the snapshots must stay, the files are
+    /// deleted.</summary>
     /// <param name="raw">The container, before anything of ours was done to it.</param>
     /// <param name="snapshots">Volume and name of each.</param>
     public void Adopt(string raw, params (int Volume, string Name)[] snapshots)
@@ -36,7 +38,8 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
         Assert.Equal(snapshots.Length + 1, read.Length);
         for (int i = 0; i < snapshots.Length; i++)
             _snapshots.Add((snapshots[i].Volume, snapshots[i].Name, read[i].Split('\n', StringSplitOptions.RemoveEmptyEntries)));
-        Run(raw, string.Concat(Enumerable.Range(0, volumes).Select(v => $"set -e\nmount -t apfs -o rw,vol={v} /dev/ubda /mnt\nrm -r /mnt/*\numount /mnt\n")), null);
+        Run(raw, string.Concat(Enumerable.Range(0, volumes)
+            .Select(v => $"set -e\nmount -t apfs -o rw,vol={v} /dev/ubda /mnt\nrm -r /mnt/*\numount /mnt\n")), null);
     }
 
     /// <summary>Adds, links, deletes and overwrites files in each volume.</summary>
@@ -103,7 +106,8 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
         {
             // Of what is very long, what lies near others.
             int length = (int)Math.Min(rubbish.Length, extent.Length);
-            for (long at = extent.Offset; at < Math.Min(extent.End, extent.Offset + (8 << 20)); at += length) storage.Write(at, rubbish.AsSpan(0, (int)Math.Min(length, extent.End - at)));
+            for (long at = extent.Offset; at < Math.Min(extent.End, extent.Offset + (8 << 20)); at += length)
+                storage.Write(at, rubbish.AsSpan(0, (int)Math.Min(length, extent.End - at)));
             storage.Write(extent.End - length, rubbish.AsSpan(0, length));
         }
     }
@@ -113,7 +117,8 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
     {
         string path = folder["script.sh"];
         File.WriteAllText(path, script);
-        (int exitCode, string output, string error) = host is null ? Oracle.Run("uml-apfs", raw, path) : Oracle.Run("uml-apfs", raw, path, host);
+        (int exitCode, string output, string error) = host is null ? Oracle.Run("uml-apfs", raw, path)
+            : Oracle.Run("uml-apfs", raw, path, host);
         Assert.True(exitCode == 0, output + error + script);
         return output;
     }
@@ -143,7 +148,8 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
     }
 
     private static string ReadScript(string options) =>
-        $"mount -t apfs -o ro,{options} /dev/ubda /mnt\ncd /mnt\nfind . -type f -print0 | sort -z | xargs -0 -r sha256sum\ncd /\numount /mnt\n";
+        $"mount -t apfs -o ro,{options} /dev/ubda /mnt\ncd /mnt\nfind . -type f -print0 | sort -z | xargs -0 -r sha256sum\ncd /\numount "
+            + $"/mnt\n";
 
     private void Add(StringBuilder script, string host, int volume, int largest)
     {
@@ -177,7 +183,8 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
         {
             byte[] patch = TestTree.Noise(_random.Next(1, 9000), _random.Next());
             int at = _random.Next((bytes.Length - patch.Length) / 512) * 512;
-            script.Append(CultureInfo.InvariantCulture, $"dd if='/host/{Hand(host, patch)}' of='/mnt/{name}' bs=512 seek={at / 512} conv=notrunc 2> /dev/null\n");
+            script.Append(CultureInfo.InvariantCulture,
+                $"dd if='/host/{Hand(host, patch)}' of='/mnt/{name}' bs=512 seek={at / 512} conv=notrunc 2> /dev/null\n");
             patch.CopyTo(bytes.AsSpan(at));
         }
     }
@@ -189,7 +196,8 @@ internal sealed class ForeignApfs(TemporaryFolder folder, int volumes, int seed)
         return name;
     }
 
-    private string[] Hashes(int volume) => [.. _files[volume].Select(f => $"{Convert.ToHexStringLower(SHA256.HashData(f.Value))}  {f.Key}")];
+    private string[] Hashes(int volume) =>
+        [.. _files[volume].Select(f => $"{Convert.ToHexStringLower(SHA256.HashData(f.Value))}  {f.Key}")];
 
     private void ReadWith7Zip(string raw)
     {

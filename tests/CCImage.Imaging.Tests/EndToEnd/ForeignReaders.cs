@@ -49,7 +49,9 @@ internal static class ForeignReaders
     /// <summary>Lists the tree with The Sleuth Kit: path to entry, names composed (NFC).</summary>
     public static Dictionary<string, ForeignEntry> List(string raw)
     {
-        byte[] output = Oracle.RunForBytes("fls", "-o", PartitionSector.ToString(CultureInfo.InvariantCulture), "-f", "hfs", "-r", "-p", "-m", "/", raw);
+        byte[] output =
+            Oracle.RunForBytes(
+                "fls", "-o", PartitionSector.ToString(CultureInfo.InvariantCulture), "-f", "hfs", "-r", "-p", "-m", "/", raw);
         var result = new Dictionary<string, ForeignEntry>();
         foreach (string line in Encoding.UTF8.GetString(output).Split('\n', StringSplitOptions.RemoveEmptyEntries))
         {
@@ -59,7 +61,8 @@ internal static class ForeignReaders
             int link = name.IndexOf(" -> ", StringComparison.Ordinal);
             if (link >= 0) name = name[..link];
             if (name.StartsWith('$') || name.StartsWith('^') || name.Contains("HFS+ Private", StringComparison.Ordinal)) continue;
-            if (name.EndsWith("-rsrc", StringComparison.Ordinal) || name.StartsWith(".journal", StringComparison.Ordinal) || name.Contains("Private Directory Data", StringComparison.Ordinal)) continue;
+            if (name.EndsWith("-rsrc", StringComparison.Ordinal) || name.StartsWith(".journal", StringComparison.Ordinal)
+                || name.Contains("Private Directory Data", StringComparison.Ordinal)) continue;
             string mode = cells[^8];
             result[name.Normalize(NormalizationForm.FormC)] = new ForeignEntry(
                 mode[2],
@@ -90,8 +93,10 @@ internal static class ForeignReaders
         File.Delete(window);
         Assert.True(exitCode == 0, output + error);
         var hashes = new Dictionary<string, string>();
-        string top = Directory.GetDirectories(volume).Length == 1 && Directory.GetFiles(volume).Length == 0 ? Directory.GetDirectories(volume)[0] : volume;
-        foreach (string file in Directory.EnumerateFiles(top, "*", new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = 0 }))
+        string top = Directory.GetDirectories(volume).Length == 1 && Directory.GetFiles(volume).Length == 0
+            ? Directory.GetDirectories(volume)[0] : volume;
+        foreach (string file in Directory.EnumerateFiles(
+            top, "*", new EnumerationOptions { RecurseSubdirectories = true, AttributesToSkip = 0 }))
         {
             string name = Path.GetRelativePath(top, file).Normalize(NormalizationForm.FormC);
             if (new FileInfo(file).LinkTarget is not null) continue;

@@ -128,12 +128,15 @@ public sealed class KillTests : IDisposable
         }
 
         static Process StartChange(string image, string from, string to) =>
-            Process.Start(new ProcessStartInfo("dotnet", ["exec", Program, "--job", "passphrase", image, from, to]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+            Process.Start(
+                new ProcessStartInfo("dotnet", ["exec", Program, "--job", "passphrase", image, from, to]) { RedirectStandardOutput = true,
+                RedirectStandardError = true })!;
     }
 
     private static int Kills => int.Parse(Environment.GetEnvironmentVariable("CCIMAGE_KILLS") ?? "16", CultureInfo.InvariantCulture);
 
-    internal static string Program => Path.Combine(Path.GetDirectoryName(Oracle.Folder)!, "Benchmarks", "bin", Configuration, "net10.0", "CCImage.Benchmarks.dll");
+    internal static string Program =>
+        Path.Combine(Path.GetDirectoryName(Oracle.Folder)!, "Benchmarks", "bin", Configuration, "net10.0", "CCImage.Benchmarks.dll");
 
     private static string Configuration => new DirectoryInfo(AppContext.BaseDirectory).Parent!.Name;
 
@@ -147,7 +150,8 @@ public sealed class KillTests : IDisposable
     private static void Make(string source, string image, BackupImageFormat format)
     {
         using ImageCreation creation = ImageCreation.Prepare(
-            new ImageRecipe { SourcePath = source, Path = image, Format = format, Overwrite = true }, SilentObserver.Instance, CancellationToken.None);
+            new ImageRecipe { SourcePath = source, Path = image, Format = format, Overwrite = true }, SilentObserver.Instance,
+            CancellationToken.None);
         creation.Run(CancellationToken.None);
     }
 

@@ -8,8 +8,8 @@ using static CCImage.Tests.TestTree;
 namespace CCImage.Tests.EndToEnd;
 
 /// <summary>
-/// Files that vanish, shrink, grow, or cannot be read between scan and copy: the image is sound, says of each file what it holds, and the job's result says
-/// that it is not whole.
+/// Files that vanish, shrink, grow, or cannot be read between scan and copy: the image is sound, says of each file what it holds, and the
+/// job's result says that it is not whole.
 /// </summary>
 public sealed class LostContentTests : IDisposable
 {
@@ -20,8 +20,10 @@ public sealed class LostContentTests : IDisposable
         get
         {
             var data = new TheoryData<BackupImageFormat, bool>();
-            foreach (BackupImageFormat format in Enum.GetValues<BackupImageFormat>().Where(f => f != BackupImageFormat.ReadOnlyAdc)) data.Add(format, false);
-            foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.Sparse, BackupImageFormat.SparseBundle, BackupImageFormat.ReadWrite, BackupImageFormat.ReadOnly, BackupImageFormat.ReadOnlyZlib])
+            foreach (BackupImageFormat format in Enum.GetValues<BackupImageFormat>().Where(f => f != BackupImageFormat.ReadOnlyAdc))
+                data.Add(format, false);
+            foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.Sparse, BackupImageFormat.SparseBundle,
+                BackupImageFormat.ReadWrite, BackupImageFormat.ReadOnly, BackupImageFormat.ReadOnlyZlib])
                 data.Add(format, true);
             return data;
         }
@@ -37,13 +39,15 @@ public sealed class LostContentTests : IDisposable
         using var passphrase = Secrets.Of("secret");
         ImageRecipe recipe = Recipe(format) with
         {
-            SourcePath = source, Encryption = encrypted ? BackupImageEncryption.Aes128 : BackupImageEncryption.None, Passphrase = encrypted ? passphrase : null,
+            SourcePath = source, Encryption = encrypted ? BackupImageEncryption.Aes128 : BackupImageEncryption.None, Passphrase = encrypted
+                ? passphrase : null,
         };
         using ImageCreation creation = ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None);
         Spoil(source);
         BackupReport report = creation.Run(CancellationToken.None).Report!;
 
-        Assert.Equal(["emptied", "large that shrank", "shrunk", "vanished"], report.Lost.Select(w => Path.GetFileName(w.Path)).Order(StringComparer.Ordinal));
+        Assert.Equal(["emptied", "large that shrank", "shrunk", "vanished"],
+            report.Lost.Select(w => Path.GetFileName(w.Path)).Order(StringComparer.Ordinal));
         Assert.Equal(["grown", "rewritten"], report.Changed.Select(w => Path.GetFileName(w.Path)).Order(StringComparer.Ordinal));
         Assert.Equal(ImageErrorId.BackedUpInPart, creation.Shortfall!.Id);
         Assert.Contains("4 entries", creation.Shortfall.Problem, StringComparison.Ordinal);
@@ -57,7 +61,8 @@ public sealed class LostContentTests : IDisposable
         AssertFile(tree, "large that shrank", Noise(3_000_000, 2)[..1_500_001], isLost: true);
         AssertFile(tree, "rewritten", [.. Enumerable.Repeat((byte)7, 5000)], isLost: false);
         AssertFile(tree, "grown", Noise(4000, 3), isLost: false);
-        for (int i = 0; i < 300; i++) AssertFile(tree, string.Create(CultureInfo.InvariantCulture, $"still {i}"), Noise(500 + i, i), isLost: false);
+        for (int i = 0; i < 300; i++)
+            AssertFile(tree, string.Create(CultureInfo.InvariantCulture, $"still {i}"), Noise(500 + i, i), isLost: false);
     }
 
     [OracleTheory("7z", "qemu-img", "fls", "icat")]
@@ -95,8 +100,10 @@ public sealed class LostContentTests : IDisposable
     {
         var tree = new TestTree
         {
-            TestTree.File("bad from the middle", 50_000, () => new HookedStorage(Noise(50_000, 5), offset => offset >= 20_480 ? throw new IOException("EIO") : null)),
-            TestTree.File("bad in the middle", 50_000, () => new HookedStorage(Noise(50_000, 6), offset => offset is >= 8192 and < 12_288 ? throw new IOException("EIO") : null)),
+            TestTree.File("bad from the middle", 50_000, () =>
+                new HookedStorage(Noise(50_000, 5), offset => offset >= 20_480 ? throw new IOException("EIO") : null)),
+            TestTree.File("bad in the middle", 50_000, () =>
+                new HookedStorage(Noise(50_000, 6), offset => offset is >= 8192 and < 12_288 ? throw new IOException("EIO") : null)),
             TestTree.File("good at the second attempt", 50_000, FailsOnce),
             TestTree.File("good", Noise(50_000, 8)),
             TestTree.File("fork", Noise(10, 9), new Meta { Resource = Noise(9000, 10) }),
@@ -115,7 +122,8 @@ public sealed class LostContentTests : IDisposable
         using ImageCreation creation = ImageCreation.PrepareFrom(recipe, tree, SilentObserver.Instance, CancellationToken.None);
         BackupReport report = creation.Run(CancellationToken.None).Report!;
 
-        Assert.Equal(["/attribute", "/bad from the middle", "/bad in the middle", "/fork", "/small attribute"], report.Lost.Select(w => w.Path).Order(StringComparer.Ordinal));
+        Assert.Equal(["/attribute", "/bad from the middle", "/bad in the middle", "/fork", "/small attribute"],
+            report.Lost.Select(w => w.Path).Order(StringComparer.Ordinal));
         Assert.Empty(report.Changed);
         AssertSound(recipe.Path, null);
         using DiskImage image = DiskImage.Open(recipe.Path);
@@ -162,12 +170,15 @@ public sealed class LostContentTests : IDisposable
     [Fact]
     public void A_file_is_lost_from_a_volume_that_is_full_to_its_last_block()
     {
-        var tree = new TestTree { TestTree.File("gone", 9_000_000, () => throw new ImageException(ImageErrorId.SourceUnreadable, "Gone.")) };
+        var tree = new TestTree { TestTree.File(
+            "gone", 9_000_000, () => throw new ImageException(ImageErrorId.SourceUnreadable, "Gone.")) };
         ImageRecipe recipe = Recipe(BackupImageFormat.ReadOnlyZlib) with { SizeBytes = 1 << 20 };
-        ImageException tooSmall = Assert.Throws<ImageException>(() => ImageCreation.PrepareFrom(recipe, tree, SilentObserver.Instance, CancellationToken.None));
+        ImageException tooSmall =
+            Assert.Throws<ImageException>(() => ImageCreation.PrepareFrom(recipe, tree, SilentObserver.Instance, CancellationToken.None));
         long least = long.Parse(System.Text.RegularExpressions.Regex.Match(tooSmall.Remedy!, "[0-9]+").Value, CultureInfo.InvariantCulture);
         recipe = recipe with { SizeBytes = least };
-        using (ImageCreation creation = ImageCreation.PrepareFrom(recipe, tree, SilentObserver.Instance, CancellationToken.None)) creation.Run(CancellationToken.None);
+        using (ImageCreation creation = ImageCreation.PrepareFrom(recipe, tree, SilentObserver.Instance, CancellationToken.None))
+            creation.Run(CancellationToken.None);
         AssertSound(recipe.Path, null);
         using DiskImage image = DiskImage.Open(recipe.Path);
         using SourceTree read = image.ReadTree(null, CancellationToken.None);
@@ -184,7 +195,8 @@ public sealed class LostContentTests : IDisposable
         Assert.Null(creation.Shortfall);
     }
 
-    /// <summary>Files that change at random while several threads read them: whatever happens, the image is sound and a file that is not marked is as long as planned.</summary>
+    /// <summary>Files that change at random while several threads read them: whatever happens, the image is sound and a file that is not
+    /// marked is as long as planned.</summary>
     [Theory]
     [InlineData(BackupImageFormat.ReadOnlyLzfse, 1)]
     [InlineData(BackupImageFormat.ReadOnly, 2)]
@@ -249,13 +261,15 @@ public sealed class LostContentTests : IDisposable
 
     private static void AssertSound(string path, CCImage.Encryption.Passphrase? passphrase)
     {
-        ImageVerificationResult result = ImageVerification.Run(new(path) { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
+        ImageVerificationResult result =
+            ImageVerification.Run(new(path) { Passphrase = passphrase }, SilentObserver.Instance, CancellationToken.None);
         Assert.True(result.IsSound, string.Join('\n', result.Findings.Where(f => f.Grade > ImageFindingGrade.Note)));
     }
 
     private ImageRecipe Recipe(BackupImageFormat format) => new()
     {
-        Path = Path.Combine(_folder, "image"), Format = format, SizeBytes = ImageOutput.Grows(format) ? 100_000_000 : null, VolumeName = "Lost",
+        Path = Path.Combine(_folder, "image"), Format = format, SizeBytes = ImageOutput.Grows(format) ? 100_000_000
+            : null, VolumeName = "Lost",
     };
 
     private string MakeSource()
@@ -268,7 +282,8 @@ public sealed class LostContentTests : IDisposable
         Write("rewritten", Noise(5000, 12));
         Write("grown", Noise(4000, 3));
         for (int i = 0; i < 300; i++) Write(string.Create(CultureInfo.InvariantCulture, $"still {i}"), Noise(500 + i, i));
-        foreach (string file in System.IO.Directory.GetFiles(source)) System.IO.File.SetLastWriteTimeUtc(file, new DateTime(2020, 1, 1, 0, 0, 0, DateTimeKind.Utc));
+        foreach (string file in System.IO.Directory.GetFiles(source))
+            System.IO.File.SetLastWriteTimeUtc(file, new DateTime(2020, 1, 1, 0, 0, 0, DateTimeKind.Utc));
         return source;
 
         void Write(string name, byte[] bytes) => System.IO.File.WriteAllBytes(Path.Combine(source, name), bytes);

@@ -39,7 +39,8 @@ internal static class OddTree
         File.WriteAllText(Path.Combine(folder, "at the bottom"), "found");
         Directory.CreateDirectory(Path.Combine(root, "empty folder"));
         string many = Directory.CreateDirectory(Path.Combine(root, "many")).FullName;
-        for (int i = 0; i < 3000; i++) File.WriteAllText(Path.Combine(many, $"file {i}"), i.ToString(System.Globalization.CultureInfo.InvariantCulture));
+        for (int i = 0; i < 3000; i++)
+            File.WriteAllText(Path.Combine(many, $"file {i}"), i.ToString(System.Globalization.CultureInfo.InvariantCulture));
 
         File.CreateSymbolicLink(Path.Combine(root, "link to file"), "one byte");
         File.CreateSymbolicLink(Path.Combine(root, "dangling link"), "no/such/\u00E9");

@@ -9,8 +9,8 @@ namespace CCImage.Tests.EndToEnd;
 using static TestImage;
 
 /// <summary>
-/// Whole resizes and compactions as the host sees them, through every container: cut at every call, with unflushed writes and names lost, each state is an image that
-/// opens with all its files. And what they read.
+/// Whole resizes and compactions as the host sees them, through every container: cut at every call, with unflushed writes and names lost,
+/// each state is an image that opens with all its files. And what they read.
 /// </summary>
 public sealed class SpaceCrashTests : IDisposable
 {
@@ -25,7 +25,7 @@ public sealed class SpaceCrashTests : IDisposable
     [InlineData(BackupImageFormat.Sparse, true, 4)]
     [InlineData(BackupImageFormat.SparseBundle, false, 5)]
     [InlineData(BackupImageFormat.SparseBundle, true, 6)]
-    public void CutAtEveryCallTheImageHasAllFiles(BackupImageFormat format, bool grows, int seed)
+    public void Cut_at_every_call_the_image_has_all_files(BackupImageFormat format, bool grows, int seed)
     {
         string image = TestImage.Make(_folder, new() { Path = "", Format = format, SizeBytes = 6 << 20 }, 5, 60_000);
         Scatter(image, null, seed, 5);
@@ -60,13 +60,14 @@ public sealed class SpaceCrashTests : IDisposable
     [InlineData(BackupImageFormat.ReadWrite, 9)]
     [InlineData(BackupImageFormat.Sparse, 10)]
     [InlineData(BackupImageFormat.SparseBundle, 11)]
-    public void AGrowingApfsContainerCutAtEveryCallHasAllFiles(BackupImageFormat format, int seed)
+    public void A_growing_APFS_container_cut_at_every_call_has_all_files(BackupImageFormat format, int seed)
     {
         Require.Corpus();
         const long Size = 20 << 20;
         string image = _folder["image"];
         EncryptedImages.Write(
-            CorpusImage.All.Single(i => i.File == "deploymenttheory__go-apfs-v2/basic.img.gz").Materialise(_folder.Path), image, format, BackupImageEncryption.None, "");
+            CorpusImage.All.Single(i => i.File == "deploymenttheory__go-apfs-v2/basic.img.gz").Materialise(_folder.Path), image, format,
+                BackupImageEncryption.None, "");
         string files = ApfsFilesOf(image);
         long before = DiskImage.Inspect(image).CapacityBytes!.Value;
         var states = new CrashStates(image);
@@ -97,13 +98,14 @@ public sealed class SpaceCrashTests : IDisposable
     [OracleTheory("strace")]
     [InlineData(BackupImageFormat.Sparse, 7)]
     [InlineData(BackupImageFormat.SparseBundle, 8)]
-    public void CompactedAndCutAtEveryCallTheImageHasAllFiles(BackupImageFormat format, int seed)
+    public void Compacted_and_cut_at_every_call_the_image_has_all_files(BackupImageFormat format, int seed)
     {
         string image = TestImage.Make(_folder, new() { Path = "", Format = format, SizeBytes = 20 << 20 }, 5, 60_000);
         Scatter(image, null, seed, 5);
         using (DiskImage disk = DiskImage.Open(image, null, writable: true))
         {
-            foreach (StorageExtent room in disk.GetFreeExtents().ToArray()) disk.Disk.Write(room.Offset, TestTree.Noise((int)room.Length, seed));
+            foreach (StorageExtent room in disk.GetFreeExtents().ToArray())
+                disk.Disk.Write(room.Offset, TestTree.Noise((int)room.Length, seed));
             disk.Disk.Flush();
         }
 
@@ -132,10 +134,11 @@ public sealed class SpaceCrashTests : IDisposable
 
     // 24 MB of files, as much of what deleted files have left: neither is read.
     [OracleFact("strace")]
-    public void NeitherResizingNorCompactingReadsFiles()
+    public void Neither_resizing_nor_compacting_reads_files()
     {
         const int Files = 6, FileSize = 4 << 20, Metadata = 2 << 20;
-        string image = TestImage.Make(_folder, new() { Path = "", Format = BackupImageFormat.SparseBundle, SizeBytes = 64 << 20 }, Files, FileSize);
+        string image =
+            TestImage.Make(_folder, new() { Path = "", Format = BackupImageFormat.SparseBundle, SizeBytes = 64 << 20 }, Files, FileSize);
         using (DiskImage disk = DiskImage.Open(image, null, writable: true))
         {
             StorageExtent room = disk.GetFreeExtents().MaxBy(e => e.Length)!;
@@ -157,7 +160,8 @@ public sealed class SpaceCrashTests : IDisposable
 
         void AssertReads(params string[] job) => Assert.InRange(BytesRead(job), 4096, Metadata);
 
-        long BytesRead(params string[] job) => TracedJob.Run(image, _folder["trace"], job).Where(c => c.Kind == HostCallKind.Read).Sum(c => c.Length);
+        long BytesRead(params string[] job) =>
+            TracedJob.Run(image, _folder["trace"], job).Where(c => c.Kind == HostCallKind.Read).Sum(c => c.Length);
     }
 
     private string ApfsFilesOf(string image)
@@ -177,7 +181,8 @@ public sealed class SpaceCrashTests : IDisposable
         {
             if (files is not null) Assert.Equal(files, FilesOf(image));
             Assert.Contains(DiskImage.Inspect(image).CapacityBytes!.Value, capacities);
-            IReadOnlyList<ImageFinding> findings = ImageVerification.Run(new(image), SilentObserver.Instance, CancellationToken.None).Findings;
+            IReadOnlyList<ImageFinding> findings = ImageVerification.Run(new(image), SilentObserver.Instance, CancellationToken.None)
+                .Findings;
             Assert.DoesNotContain(findings, f => f.Grade == ImageFindingGrade.Damaged);
         }
         catch (Exception e) when (e is Xunit.Sdk.XunitException or ImageException)

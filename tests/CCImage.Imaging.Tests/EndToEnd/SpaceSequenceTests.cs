@@ -6,8 +6,8 @@ using CCImage.Tests.Encryption;
 namespace CCImage.Tests.EndToEnd;
 
 /// <summary>
-/// Seeded sequences on one image: the Linux kernel fills and deletes, we compact and resize, and after each step the kernel and Apple's checker read
-/// what is there.
+/// Seeded sequences on one image: the Linux kernel fills and deletes, we compact and resize, and after each step the kernel and Apple's
+/// checker read what is there.
 /// </summary>
 public sealed class SpaceSequenceTests : IDisposable
 {
@@ -24,7 +24,7 @@ public sealed class SpaceSequenceTests : IDisposable
     [InlineData(true, false, 2)]
     [InlineData(true, true, 3)]
     [InlineData(false, true, 4)]
-    public void FilledDeletedCompactedAndResized(bool isBundle, bool isEncrypted, int seed)
+    public void Filled_deleted_compacted_and_resized(bool isBundle, bool isEncrypted, int seed)
     {
         var random = new Random(seed);
         string raw = _folder["volume"], image = _folder["image"];
@@ -41,11 +41,13 @@ public sealed class SpaceSequenceTests : IDisposable
 
             long before = DiskImage.Inspect(image, secret).CapacityBytes!.Value;
             var request = new ImageResizeRequest(image) { Passphrase = secret };
-            ImageResizeResult shrunk = ImageResize.Run(request with { ToMinimumSize = true }, SilentObserver.Instance, CancellationToken.None);
+            ImageResizeResult shrunk =
+                ImageResize.Run(request with { ToMinimumSize = true }, SilentObserver.Instance, CancellationToken.None);
             Assert.InRange(shrunk.CapacityBytesAfter, 1, before);
             Check(raw, image, secret);
             long size = Math.Max(shrunk.CapacityBytesAfter, random.Next(20 << 20, 40 << 20) / 512 * 512);
-            Assert.Equal(size, ImageResize.Run(request with { SizeBytes = size }, SilentObserver.Instance, CancellationToken.None).CapacityBytesAfter);
+            Assert.Equal(size,
+                ImageResize.Run(request with { SizeBytes = size }, SilentObserver.Instance, CancellationToken.None).CapacityBytesAfter);
             Compact(image, secret, isBundle);
             Check(raw, image, secret);
         }
@@ -58,7 +60,8 @@ public sealed class SpaceSequenceTests : IDisposable
         var request = new ImageCompactionRequest(image) { Passphrase = secret };
         ImageCompaction.Run(request, SilentObserver.Instance, CancellationToken.None);
         BackupImage now = DiskImage.Inspect(image, secret);
-        if (isBundle && OperatingSystem.IsLinux()) Assert.True(now.StoredBytes <= now.UsedBytes + (2 * Band), $"{now.StoredBytes} of {now.UsedBytes}");
+        if (isBundle && OperatingSystem.IsLinux())
+            Assert.True(now.StoredBytes <= now.UsedBytes + (2 * Band), $"{now.StoredBytes} of {now.UsedBytes}");
         Assert.Equal(0, ImageCompaction.Run(request, SilentObserver.Instance, CancellationToken.None).ReclaimedBytes);
     }
 
@@ -74,7 +77,8 @@ public sealed class SpaceSequenceTests : IDisposable
 
         (int exitCode, string output, string error) = Oracle.Run("fsck_hfs", "-fn", raw);
         Assert.True(exitCode == 0, output + error);
-        ImageVerificationResult result = ImageVerification.Run(new(image) { Passphrase = secret }, SilentObserver.Instance, CancellationToken.None);
+        ImageVerificationResult result =
+            ImageVerification.Run(new(image) { Passphrase = secret }, SilentObserver.Instance, CancellationToken.None);
         Assert.True(result.IsSound, string.Join('\n', result.Findings));
     }
 
@@ -85,7 +89,8 @@ public sealed class SpaceSequenceTests : IDisposable
             new ImageRecipe
             {
                 Path = image, Format = isBundle ? BackupImageFormat.SparseBundle : BackupImageFormat.Sparse, SizeBytes = 24 << 20,
-                BandSizeBytes = isBundle ? Band : null, Encryption = secret is null ? BackupImageEncryption.None : BackupImageEncryption.Aes128, Passphrase = secret,
+                BandSizeBytes = isBundle ? Band : null, Encryption = secret is null ? BackupImageEncryption.None
+                : BackupImageEncryption.Aes128, Passphrase = secret,
             },
             SilentObserver.Instance,
             CancellationToken.None))
@@ -140,8 +145,10 @@ public sealed class SpaceSequenceTests : IDisposable
     private string Kernel(string raw, string work, string? host = null)
     {
         string script = _folder["script.sh"];
-        File.WriteAllText(script, $"set -e\nmount -t hfsplus /dev/ubda /mnt\ncd /mnt\nfor f in file*; do if [ -e \"$f\" ]; then sha256sum \"$f\"; fi; done\ncd /\n{work}sync\numount /mnt\n");
-        (int exitCode, string output, string error) = host is null ? Oracle.Run("uml-hfsplus", raw, script) : Oracle.Run("uml-hfsplus", raw, script, host);
+        File.WriteAllText(script, $"set -e\nmount -t hfsplus /dev/ubda /mnt\ncd /mnt\nfor f in file*; do if [ -e \"$f\" ]; then sha256sum "
+            + $"\"$f\"; fi; done\ncd /\n{work}sync\numount /mnt\n");
+        (int exitCode, string output, string error) = host is null ? Oracle.Run("uml-hfsplus", raw, script)
+            : Oracle.Run("uml-hfsplus", raw, script, host);
         Assert.True(exitCode == 0, output + error);
         return string.Join('\n', output.Split('\n', StringSplitOptions.RemoveEmptyEntries).OrderBy(l => l[66..], StringComparer.Ordinal));
     }

@@ -35,8 +35,10 @@ internal static class TracedJob
 {
     private static readonly string[] s_calls =
     [
-        "open", "openat", "creat", "pread64", "pwrite64", "read", "write", "readv", "writev", "preadv", "pwritev", "preadv2", "pwritev2", "ftruncate", "truncate", "fallocate", "fsync", "fdatasync",
-        "rename", "renameat", "renameat2", "unlink", "unlinkat", "link", "linkat", "copy_file_range", "sendfile", "mkdir", "mkdirat", "rmdir",
+        "open", "openat", "creat", "pread64", "pwrite64", "read", "write", "readv", "writev", "preadv", "pwritev", "preadv2", "pwritev2",
+        "ftruncate", "truncate", "fallocate", "fsync", "fdatasync",
+        "rename", "renameat", "renameat2", "unlink", "unlinkat", "link", "linkat", "copy_file_range", "sendfile", "mkdir", "mkdirat",
+        "rmdir",
     ];
 
     /// <summary>Runs a job to its end.</summary>
@@ -46,8 +48,10 @@ internal static class TracedJob
     /// <returns>The calls, in order.</returns>
     public static List<HostCall> Run(string image, string log, params string[] job)
     {
-        string[] strace = ["-f", "--seccomp-bpf", "-qq", "-y", "-xx", "-s", "67108864", "-o", log, "-e", $"trace={string.Join(',', s_calls)}"];
-        (int exitCode, string output, string error) = Oracle.Run("strace", [.. strace, "dotnet", "exec", KillTests.Program, "--job", .. job]);
+        string[] strace =
+            ["-f", "--seccomp-bpf", "-qq", "-y", "-xx", "-s", "67108864", "-o", log, "-e", $"trace={string.Join(',', s_calls)}"];
+        (int exitCode, string output, string error) =
+            Oracle.Run("strace", [.. strace, "dotnet", "exec", KillTests.Program, "--job", .. job]);
         Assert.True(exitCode == 0, output + error);
         var calls = new List<HostCall>();
         var unfinished = new Dictionary<string, string>();
@@ -60,7 +64,8 @@ internal static class TracedJob
                 continue;
             }
 
-            if (text.StartsWith("<... ", StringComparison.Ordinal)) text = unfinished[thread] + text[(text.IndexOf(" resumed>", StringComparison.Ordinal) + " resumed>".Length)..];
+            if (text.StartsWith("<... ", StringComparison.Ordinal))
+                text = unfinished[thread] + text[(text.IndexOf(" resumed>", StringComparison.Ordinal) + " resumed>".Length)..];
             if (Parse(text, image) is { } call) calls.Add(call);
         }
 
@@ -75,16 +80,20 @@ internal static class TracedJob
         if (open < 0 || close < 0 || line[close + 4] is '-' or '?') return null;
         string name = line[..open];
         string[] arguments = line[(open + 1)..close].Split(", ");
-        string path = name.EndsWith("at", StringComparison.Ordinal) && name != "creat" || name == "renameat2" ? Path.Combine(PathOf(arguments[0]), PathOf(arguments[1])) : PathOf(arguments[0]);
-        if (path != image && !path.StartsWith(image + "/", StringComparison.Ordinal) && !path.StartsWith(image + ".", StringComparison.Ordinal)) return null;
+        string path = name.EndsWith("at", StringComparison.Ordinal) && name != "creat" || name == "renameat2"
+            ? Path.Combine(PathOf(arguments[0]), PathOf(arguments[1])) : PathOf(arguments[0]);
+        if (path != image && !path.StartsWith(image + "/", StringComparison.Ordinal)
+            && !path.StartsWith(image + ".", StringComparison.Ordinal)) return null;
         return name switch
         {
             "open" or "openat" => line.Contains("O_CREAT", StringComparison.Ordinal) ? new(HostCallKind.Create, path) : null,
-            "pread64" => new(HostCallKind.Read, path, Number(3), long.Parse(line[(close + 4)..].Split(' ')[0], CultureInfo.InvariantCulture)),
+            "pread64" =>
+                new(HostCallKind.Read, path, Number(3), long.Parse(line[(close + 4)..].Split(' ')[0], CultureInfo.InvariantCulture)),
             "read" => new(HostCallKind.Read, path, 0, long.Parse(line[(close + 4)..].Split(' ')[0], CultureInfo.InvariantCulture)),
             "pwrite64" => new(HostCallKind.Write, path, Number(3), Number(2)) { Bytes = BytesOf(arguments[1]) },
             "ftruncate" => new(HostCallKind.SetLength, path, 0, Number(1)),
-            "fallocate" when arguments[1].Contains("PUNCH_HOLE", StringComparison.Ordinal) => new(HostCallKind.Punch, path, Number(2), Number(3)),
+            "fallocate" when arguments[1].Contains("PUNCH_HOLE", StringComparison.Ordinal) =>
+                new(HostCallKind.Punch, path, Number(2), Number(3)),
             "fsync" or "fdatasync" => new(HostCallKind.Flush, path),
             "rename" => new(HostCallKind.Rename, path) { Target = PathOf(arguments[1]) },
             "renameat" => new(HostCallKind.Rename, path) { Target = Path.Combine(PathOf(arguments[2]), PathOf(arguments[3])) },

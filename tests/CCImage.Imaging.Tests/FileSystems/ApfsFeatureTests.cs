@@ -6,7 +6,8 @@ using CCImage.Storage;
 
 namespace CCImage.Tests.FileSystems;
 
-/// <summary>Features of APFS that this version does not know, or knows by name only: nothing is written, and what cannot be read says why.</summary>
+/// <summary>Features of APFS that this version does not know, or knows by name only: nothing is written, and what cannot be read says
+/// why.</summary>
 public sealed class ApfsFeatureTests : IDisposable
 {
     private const int ReadOnlyFeatures = 0x30, IncompatibleFeatures = 0x38; // of a volume
@@ -24,7 +25,7 @@ public sealed class ApfsFeatureTests : IDisposable
     [InlineData(true, ReadOnlyFeatures, 1UL)]
     [InlineData(false, ContainerIncompatible, 0x4000UL)]
     [InlineData(false, ContainerReadOnly, 0x10UL)]
-    public void WhatIsNotKnownForbidsWritingAndIsNoted(bool isOfVolume, int field, ulong bit)
+    public void What_is_not_known_forbids_writing_and_is_noted(bool isOfVolume, int field, ulong bit)
     {
         using (ApfsContainer sound = ApfsContainer.Open(_disk))
         {
@@ -40,7 +41,8 @@ public sealed class ApfsFeatureTests : IDisposable
         var findings = new ImageFindings("image");
         container.Check(findings, CancellationToken.None);
         Assert.Equal(ImageFindingGrade.Note, findings.Worst);
-        Assert.Contains(findings.ToList(), f => f.Grade == ImageFindingGrade.Note && f.Message.Contains($"0x{bit:X}", StringComparison.Ordinal));
+        Assert.Contains(
+            findings.ToList(), f => f.Grade == ImageFindingGrade.Note && f.Message.Contains($"0x{bit:X}", StringComparison.Ordinal));
 
         // Its files are read, and it is said.
         using SourceTree tree = container.ReadTree()!;
@@ -63,7 +65,7 @@ public sealed class ApfsFeatureTests : IDisposable
     [InlineData(true, IncompatibleFeatures, 0x20UL, "sealed")]
     [InlineData(true, IncompatibleFeatures, 0x100UL, "second tree")]
     [InlineData(false, ContainerIncompatible, 0x100UL, "Fusion")]
-    public void WhatCannotBeReadIsNamed(bool isOfVolume, int field, ulong bit, string name)
+    public void What_cannot_be_read_is_named(bool isOfVolume, int field, ulong bit, string name)
     {
         Set(isOfVolume ? "APSB"u8 : "NXSB"u8, field, bit);
         using ApfsContainer container = ApfsContainer.Open(_disk);
@@ -79,7 +81,7 @@ public sealed class ApfsFeatureTests : IDisposable
     }
 
     [Fact]
-    public void AnImageWhoseOnlyVolumeIsSealedSaysSo()
+    public void An_image_whose_only_volume_is_sealed_says_so()
     {
         using var folder = new TemporaryFolder();
         Set("APSB"u8, IncompatibleFeatures, 0x20);
@@ -118,7 +120,8 @@ public sealed class ApfsFeatureTests : IDisposable
             {
                 _disk.Read(at, block);
                 if (!block.AsSpan(32).StartsWith(magic) || !ApfsBlocks.IsIntact(block)) continue;
-                BinaryPrimitives.WriteUInt64LittleEndian(block.AsSpan(field), BinaryPrimitives.ReadUInt64LittleEndian(block.AsSpan(field)) | bits);
+                BinaryPrimitives.WriteUInt64LittleEndian(
+                    block.AsSpan(field), BinaryPrimitives.ReadUInt64LittleEndian(block.AsSpan(field)) | bits);
                 ApfsBlocks.Seal(block);
                 _disk.Write(at, block);
                 changed++;

@@ -33,7 +33,8 @@ public sealed class ApfsGrowerTests : IDisposable
             foreach (long blocks in new[] { (before.Length / BlockSize) + 1, MostOfSmall, MostOfSmall + 1, 33_000 })
             {
                 byte[] grown = Grow(before, blocks * BlockSize);
-                using ApfsContainer old = ApfsContainer.Open(new MemoryStorage(before)), container = ApfsContainer.Open(new MemoryStorage(grown));
+                using ApfsContainer old = ApfsContainer.Open(new MemoryStorage(before)),
+                    container = ApfsContainer.Open(new MemoryStorage(grown));
                 Assert.Equal((blocks * BlockSize, UsedForFiles(old)), (container.CapacityBytes, UsedForFiles(container)));
                 Assert.Equal(container.FreeBytes, container.GetFreeExtents().Sum(e => e.Length));
                 MustBeSound(container, file);
@@ -113,11 +114,15 @@ public sealed class ApfsGrowerTests : IDisposable
         using FileStorage fresh = FileStorage.OpenRead(Make(larger));
         using ApfsContainer made = ApfsContainer.Open(fresh);
         ApfsSpaceManager expected = made.OpenFreeSpace().Manager;
-        Assert.Equal((made.Superblock.BlockCount, made.Superblock.MostVolumes, made.Superblock.EphemeralInfo), (grownBlock.BlockCount, grownBlock.MostVolumes, grownBlock.EphemeralInfo));
+        Assert.Equal((made.Superblock.BlockCount, made.Superblock.MostVolumes, made.Superblock.EphemeralInfo),
+            (grownBlock.BlockCount, grownBlock.MostVolumes, grownBlock.EphemeralInfo));
         Assert.Equal(
-            (expected.Main.BlockCount, expected.Main.ChunkCount, expected.Main.ChunkInfoBlocks, expected.PoolBlocks, expected.MainQueue.MostNodes, expected.PoolQueue.MostNodes),
-            (grown.Main.BlockCount, grown.Main.ChunkCount, grown.Main.ChunkInfoBlocks, grown.PoolBlocks, grown.MainQueue.MostNodes, grown.PoolQueue.MostNodes));
-        Assert.Equal((expected.PoolBitmapSize, expected.PoolBitmapBlocks, expected.Main.AddressBlocks), (grown.PoolBitmapSize, grown.PoolBitmapBlocks, grown.Main.AddressBlocks));
+            (expected.Main.BlockCount, expected.Main.ChunkCount, expected.Main.ChunkInfoBlocks, expected.PoolBlocks,
+            expected.MainQueue.MostNodes, expected.PoolQueue.MostNodes),
+            (grown.Main.BlockCount, grown.Main.ChunkCount, grown.Main.ChunkInfoBlocks, grown.PoolBlocks, grown.MainQueue.MostNodes,
+            grown.PoolQueue.MostNodes));
+        Assert.Equal((expected.PoolBitmapSize, expected.PoolBitmapBlocks, expected.Main.AddressBlocks),
+            (grown.PoolBitmapSize, grown.PoolBitmapBlocks, grown.Main.AddressBlocks));
         Assert.Equal((used, 0UL), (usedNow, (ulong)grown.PoolQueue.Count));
         Assert.True(grownBlock.DataBlocks >= ApfsSizing.CheckpointDataBlocks((long)(ulong)grownBlock.BlockCount, 1, 1));
     }
@@ -204,16 +209,22 @@ public sealed class ApfsGrowerTests : IDisposable
             ApfsContainerSuperblock s = container.Superblock;
             ApfsFreeSpace space = container.OpenFreeSpace();
             space.Verify(default);
-            HashSet<ulong> kept = [.. space.OwnBlocks, .. container.ReadCheckpointMaps().SelectMany(m => Enumerable.Range(0, (int)(uint)m.Size / BlockSize).Select(i => m.Address + (uint)i))];
+            HashSet<ulong> kept =
+                [.. space.OwnBlocks, .. container.ReadCheckpointMaps()
+                    .SelectMany(m => Enumerable.Range(0, (int)(uint)m.Size / BlockSize).Select(i => m.Address + (uint)i))];
             for (uint i = 0; i < s.DescriptorLength; i++) kept.Add(s.DescriptorBase + ((s.DescriptorIndex + i) % s.DescriptorBlocks));
             foreach (long blocks in new[] { MostOfSmall, MostOfSmall + 1, 70_000 })
             {
                 ApfsGrower.Plan plan = new ApfsGrower(container, default).TryPlan(blocks * BlockSize, out _)!;
                 (ulong Block, byte[] Bytes)[] anew = [.. plan.Steps.Take(3).SelectMany(step => step)];
-                ulong[] written = [.. anew.SelectMany(w => Enumerable.Range(0, w.Bytes.Length / BlockSize).Select(i => w.Block + (uint)i)), .. plan.Moved.Select(m => m.To)];
+                ulong[] written =
+                    [.. anew.SelectMany(w => Enumerable.Range(0, w.Bytes.Length / BlockSize).Select(i => w.Block + (uint)i)),
+                        .. plan.Moved.Select(m => m.To)];
                 Assert.DoesNotContain(written, kept.Contains);
                 Assert.Equal(written.Length, written.Distinct().Count());
-                Assert.All(written, w => Assert.True(IsFree(w) || (w >= s.DescriptorBase && w < s.DescriptorBase + s.DescriptorBlocks) || (w >= s.DataBase && w < s.DataBase + s.DataBlocks)));
+                Assert.All(written, w =>
+                    Assert.True(IsFree(w) || (w >= s.DescriptorBase && w < s.DescriptorBase + s.DescriptorBlocks)
+                        || (w >= s.DataBase && w < s.DataBase + s.DataBlocks)));
                 Assert.Equal(blocks == MostOfSmall, anew.Any(w => !IsFree(w.Block)));
                 Assert.Equal([.. plan.Steps[3].Select(w => (w.Block, w.Bytes.Length))], new[] { (0UL, 512) }); // whole on any disk
                 Assert.Equal(blocks == MostOfSmall ? 4 : 5, plan.Steps.Count);
@@ -316,7 +327,8 @@ public sealed class ApfsGrowerTests : IDisposable
         MustBeRefused(bytes, "-Repair");
         bytes = [.. sample];
         Change(bytes, 0, 0x3D8, 77, 1); // a counter: Apple's copies differ in these
-        using (ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes))) Assert.NotNull(new ApfsGrower(container, default).TryPlan(MostOfSmall * BlockSize, out _));
+        using (ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes)))
+            Assert.NotNull(new ApfsGrower(container, default).TryPlan(MostOfSmall * BlockSize, out _));
         Change(bytes, 0, 0x60, 77, 1); // the next transaction
         MustBeRefused(bytes, "not ejected");
         bytes = [.. sample];
@@ -328,7 +340,8 @@ public sealed class ApfsGrowerTests : IDisposable
         MustBeRefused(bytes, "not as other");
         bytes = [.. sample];
         Change(bytes, (int)info, 40 + 16 + 3, 4, 1); // a flag of the chunk, above its count
-        using (ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes))) Assert.Equal(container.FreeBytes, container.GetFreeExtents().Sum(e => e.Length));
+        using (ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes)))
+            Assert.Equal(container.FreeBytes, container.GetFreeExtents().Sum(e => e.Length));
         MustBeRefused(bytes, "not as other");
     }
 
@@ -338,7 +351,8 @@ public sealed class ApfsGrowerTests : IDisposable
     {
         Require.Corpus();
         byte[] sample = ReadAll(Corpus.OpenRaw(Small));
-        int[][] objects = [[.. BlocksOf(sample, 1)], [.. BlocksOf(sample, 5)], [21], [7], [77]]; // superblocks, space manager, the pool's queue, map, chunk-info block
+        // superblocks, space manager, the pool's queue, map, chunk-info block
+        int[][] objects = [[.. BlocksOf(sample, 1)], [.. BlocksOf(sample, 5)], [21], [7], [77]];
         var random = new Random(12);
         string path = _folder["container"];
         int accepted = 0;
@@ -363,7 +377,8 @@ public sealed class ApfsGrowerTests : IDisposable
                 string before = Verdict();
                 File.WriteAllBytes(path, grown);
                 string now = Verdict();
-                Assert.True(now == before || now == "0 ", $"{blocks[0]} at {offset:x}: {value:x}: before '{before}', now '{now}'"); // the queue's node is made anew
+                // the queue's node is made anew
+                Assert.True(now == before || now == "0 ", $"{blocks[0]} at {offset:x}: {value:x}: before '{before}', now '{now}'");
             });
         }
 
@@ -386,7 +401,8 @@ public sealed class ApfsGrowerTests : IDisposable
         foreach (int block in BlocksOf(bytes, 5)) Change(bytes, block, 0xC8, 0, 8);
         using ApfsContainer container = ApfsContainer.Open(new MemoryStorage(Grow(bytes, 33_000 * BlockSize)));
         MustBeSound(container, "grown");
-        Assert.Equal((0UL, 0UL), ((ulong)container.OpenFreeSpace().Manager.PoolQueue.TreeId, (ulong)container.OpenFreeSpace().Manager.PoolQueue.Count));
+        Assert.Equal((0UL, 0UL),
+            ((ulong)container.OpenFreeSpace().Manager.PoolQueue.TreeId, (ulong)container.OpenFreeSpace().Manager.PoolQueue.Count));
     }
 
     [CorpusFact]
@@ -414,7 +430,8 @@ public sealed class ApfsGrowerTests : IDisposable
         bytes.AsSpan(8 * BlockSize, BlockSize).CopyTo(bytes.AsSpan(2 * BlockSize));
         Change(bytes, 2, 0x10, 99, 1);
         Change(bytes, 2, 0x28, 500, 2);
-        using (ApfsContainer taken = ApfsContainer.Open(new MemoryStorage(bytes))) Assert.Equal((99UL, 500UL), (taken.Transaction, (ulong)taken.Superblock.BlockCount));
+        using (ApfsContainer taken = ApfsContainer.Open(new MemoryStorage(bytes)))
+            Assert.Equal((99UL, 500UL), (taken.Transaction, (ulong)taken.Superblock.BlockCount));
         Change(bytes, 2, 0x28, 2000, 2);
         using (ApfsContainer tooLarge = ApfsContainer.Open(new MemoryStorage(bytes))) Assert.Equal(4UL, tooLarge.Transaction);
         Change(bytes, 2, 0x28, 500, 2);
@@ -501,7 +518,8 @@ public sealed class ApfsGrowerTests : IDisposable
     // The objects of a type that have the newest transaction; of superblocks the copy in block 0, too.
     private static List<int> BlocksOf(byte[] bytes, int type) => [.. Enumerable.Range(0, bytes.Length / BlockSize).Where(b =>
         (BinaryPrimitives.ReadUInt32LittleEndian(bytes.AsSpan((b * BlockSize) + 24)) & 0xFFFF) == type
-        && BinaryPrimitives.ReadUInt64LittleEndian(bytes.AsSpan((b * BlockSize) + 16)) == 4 && ApfsBlocks.IsIntact(bytes.AsSpan(b * BlockSize, BlockSize)))];
+        && BinaryPrimitives.ReadUInt64LittleEndian(bytes.AsSpan((b * BlockSize) + 16)) == 4
+            && ApfsBlocks.IsIntact(bytes.AsSpan(b * BlockSize, BlockSize)))];
 
     private static void Change(byte[] bytes, int block, int offset, ulong value, int width)
     {
@@ -512,7 +530,8 @@ public sealed class ApfsGrowerTests : IDisposable
         ApfsBlocks.Seal(content);
     }
 
-    private static (int ExitCode, string Output, string Error)[] Judge(string path) => [Oracle.Run("apfsck", "-cuw", path), Oracle.Run("apfsck", "-cw", path)];
+    private static (int ExitCode, string Output, string Error)[] Judge(string path) =>
+        [Oracle.Run("apfsck", "-cuw", path), Oracle.Run("apfsck", "-cw", path)];
 
     // What two other readers make of the files, as far as they can: one reads no encrypted volumes.
     private static string ContentOf(string path) => Oracle.Run("fsapfsinfo", "-H", path).Output + FilesOf(path);
@@ -542,14 +561,16 @@ public sealed class ApfsGrowerTests : IDisposable
     {
         if (CorpusLocation.Folder is null) yield break;
         HashSet<string> seen = [];
-        foreach (CorpusImage sample in CorpusImage.All.Where(s => s.Contents.Contains("APFS container", StringComparison.Ordinal) && (!s.IsEncrypted || s.Passphrase.Length > 0)))
+        foreach (CorpusImage sample in CorpusImage.All.Where(
+            s => s.Contents.Contains("APFS container", StringComparison.Ordinal) && (!s.IsEncrypted || s.Passphrase.Length > 0)))
         {
             using CCImage.Encryption.Passphrase passphrase = Secrets.Of(sample.Passphrase);
             using DiskImage image = DiskImage.Open(sample.Materialise(_folder.Path), sample.IsEncrypted ? passphrase : null);
             DiskImage.FoundVolume found = image.Volumes.Single(v => v.Volume.Kind == VolumeKind.Apfs);
             byte[] bytes = new byte[found.Volume.CapacityBytes];
             image.Disk.Read(found.OffsetBytes, bytes);
-            if (seen.Add(Convert.ToHexString(SHA256.HashData(bytes))) && bytes.Length < MostOfSmall * BlockSize) yield return (sample.File, bytes);
+            if (seen.Add(Convert.ToHexString(SHA256.HashData(bytes))) && bytes.Length < MostOfSmall * BlockSize)
+                yield return (sample.File, bytes);
         }
     }
 }

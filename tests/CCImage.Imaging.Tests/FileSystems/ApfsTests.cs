@@ -70,7 +70,8 @@ public sealed class ApfsTests : IDisposable
     {
         Require.Corpus();
         string path = _folder["container"];
-        foreach ((int at, bool isRepairable) in new[] { (100, true), (2000, true), (0x10, false) }) // the last: block 0 claims a later transaction
+        // the last: block 0 claims a later transaction
+        foreach ((int at, bool isRepairable) in new[] { (100, true), (2000, true), (0x10, false) })
         {
             byte[] bytes = new byte[Corpus.OpenRaw(Small).Length];
             Corpus.OpenRaw(Small).Read(0, bytes);
@@ -102,11 +103,15 @@ public sealed class ApfsTests : IDisposable
         Corpus.OpenRaw(Small).Read(0, bytes);
         int newest;
         using (ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes)))
-            newest = (int)(container.Superblock.DescriptorBase + ((container.Superblock.DescriptorIndex + (ulong)container.Superblock.DescriptorLength - 1) % container.Superblock.DescriptorBlocks));
+            newest = (int)(
+                container.Superblock.DescriptorBase
+                + ((container.Superblock.DescriptorIndex
+                + (ulong)container.Superblock.DescriptorLength - 1) % container.Superblock.DescriptorBlocks));
         Span<byte> block = bytes.AsSpan(newest * 4096, 4096);
         block[0x6F] = 0x40;
         BinaryPrimitives.WriteUInt64LittleEndian(block, Fletcher64.Compute(block[8..]));
-        using (ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes))) Assert.Equal(ImageFindingGrade.Damaged, Check(container).Worst);
+        using (ApfsContainer container = ApfsContainer.Open(new MemoryStorage(bytes)))
+            Assert.Equal(ImageFindingGrade.Damaged, Check(container).Worst);
         block[0x6F] = 0x80;
         BinaryPrimitives.WriteUInt64LittleEndian(block, Fletcher64.Compute(block[8..]));
         Assert.Equal(ImageErrorId.UnsupportedFormat, Assert.Throws<ImageException>(() => ApfsContainer.Open(new MemoryStorage(bytes))).Id);
@@ -192,7 +197,9 @@ public sealed class ApfsTests : IDisposable
 
         // Of what goes unnoticed, a later version exists that is in use: in the checkpoint areas, in the pool, or waiting to be freed.
         Assert.True(found >= 15, $"{found} found");
-        long[] unknown = [.. missed.Where(b => !free.Contains(b) && b >= Math.Max(descriptors, data) && (b < poolFirst || b >= poolFirst + poolCount) && !IsSuperseded(b))];
+        long[] unknown =
+            [.. missed.Where(b => !free.Contains(b) && b >= Math.Max(descriptors, data) && (b < poolFirst || b >= poolFirst + poolCount)
+                && !IsSuperseded(b))];
         Assert.True(unknown.Length == 0, $"{found} found; unnoticed in {string.Join(' ', unknown)}");
 
         bool IsSuperseded(long block) => Enumerable.Range(1, (bytes.Length / 4096) - 1).Any(other =>
@@ -280,7 +287,8 @@ public sealed class ApfsTests : IDisposable
         MalformedInput.Try(() =>
         {
             using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(bytes), out _);
-            Assert.Contains(Check(volume).ToList(), f => f.Grade == ImageFindingGrade.Damaged && f.Message.Contains("more blocks than the container", StringComparison.Ordinal));
+            Assert.Contains(Check(volume).ToList(), f =>
+                f.Grade == ImageFindingGrade.Damaged && f.Message.Contains("more blocks than the container", StringComparison.Ordinal));
         });
     }
 
@@ -308,7 +316,8 @@ public sealed class ApfsTests : IDisposable
     private void ForEachSample(Action<CorpusImage, DiskImage, ApfsContainer> action)
     {
         Require.Corpus();
-        foreach (CorpusImage sample in CorpusImage.All.Where(s => s.Contents.Contains("APFS container", StringComparison.Ordinal) && (!s.IsEncrypted || s.Passphrase.Length > 0)))
+        foreach (CorpusImage sample in CorpusImage.All.Where(
+            s => s.Contents.Contains("APFS container", StringComparison.Ordinal) && (!s.IsEncrypted || s.Passphrase.Length > 0)))
         {
             using Passphrase passphrase = Secrets.Of(sample.Passphrase);
             using DiskImage image = DiskImage.Open(sample.Materialise(_folder.Path), sample.IsEncrypted ? passphrase : null);

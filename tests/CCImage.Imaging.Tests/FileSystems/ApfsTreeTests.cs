@@ -53,7 +53,8 @@ public sealed class ApfsTreeTests : IDisposable
                 string text = Encoding.ASCII.GetString(Read(tree, file));
                 Assert.Equal(file.Size, text.Length);
                 if (file.Name.StartsWith("numbers", StringComparison.Ordinal) || file.Name == "link")
-                    Assert.Equal(Enumerable.Range(int.Parse(text.Split('\n')[0], CultureInfo.InvariantCulture), text.Count(c => c == '\n')).Select(n => $"{n}"), text.TrimEnd('\n').Split('\n'));
+                    Assert.Equal(Enumerable.Range(int.Parse(text.Split('\n')[0], CultureInfo.InvariantCulture), text.Count(c => c == '\n'))
+                        .Select(n => $"{n}"), text.TrimEnd('\n').Split('\n'));
             }
         }
     }
@@ -103,7 +104,8 @@ public sealed class ApfsTreeTests : IDisposable
         ulong folder = 0;
         Change((record, type, key, value) =>
         {
-            if (type != ApfsRecordType.Inode || record <= ApfsFileConstants.RootFolder + 1 || (BinaryPrimitives.ReadUInt16LittleEndian(value[80..]) & 0xF000) != 0x4000) return false;
+            if (type != ApfsRecordType.Inode || record <= ApfsFileConstants.RootFolder + 1
+                || (BinaryPrimitives.ReadUInt16LittleEndian(value[80..]) & 0xF000) != 0x4000) return false;
             folder = record;
             key[7] = (byte)((key[7] & 0x0F) | 0x70); // another type of record
             return true;
@@ -134,12 +136,14 @@ public sealed class ApfsTreeTests : IDisposable
         {
             Span<byte> block = bytes.AsSpan(at, BlockSize);
             ApfsNodeHeader header = Layout.Read<ApfsNodeHeader>(block);
-            if (header.Object.Subtype != FileTree || (header.Flags & ApfsConstants.NodeLeaf) == 0 || (header.Flags & ApfsConstants.NodeRoot) != 0 || !ApfsBlocks.IsIntact(block)) continue;
+            if (header.Object.Subtype != FileTree || (header.Flags & ApfsConstants.NodeLeaf) == 0
+                || (header.Flags & ApfsConstants.NodeRoot) != 0 || !ApfsBlocks.IsIntact(block)) continue;
             block[2000] ^= 0x5A;
             HashSet<string> after = Paths(out SourceTree tree);
             Assert.True(after.IsSubsetOf(before) && after.Count > 1);
             if (tree.OmittedCount > 0) told++;
-            Assert.Equal(after.Count < before.Count || tree.OmittedCount > 0, tree.Omissions.Any(o => o.Message.Contains("cannot be used", StringComparison.Ordinal)));
+            Assert.Equal(after.Count < before.Count
+                || tree.OmittedCount > 0, tree.Omissions.Any(o => o.Message.Contains("cannot be used", StringComparison.Ordinal)));
             block[2000] ^= 0x5A;
         }
 
@@ -163,7 +167,8 @@ public sealed class ApfsTreeTests : IDisposable
             .. Enumerable.Range(0, ApfsSample.Volumes).SelectMany(v =>
             {
                 using SourceTree tree = container.ReadTree(v)!;
-                return tree.Enumerate().Where(e => e.Kind == EntryKind.File).Select(f => Record.Exception(() => Read(tree, f))).OfType<ImageException>().Select(e => e.Problem).ToArray();
+                return tree.Enumerate().Where(e => e.Kind == EntryKind.File).Select(f => Record.Exception(() => Read(tree, f)))
+                    .OfType<ImageException>().Select(e => e.Problem).ToArray();
             }),
         ];
         Assert.Contains(problem, Assert.Single(problems.Distinct()), StringComparison.Ordinal);
@@ -197,14 +202,16 @@ public sealed class ApfsTreeTests : IDisposable
         Change(
             (record, type, key, value) =>
             {
-                BinaryPrimitives.WriteUInt64LittleEndian(key, 1 | (2UL << ApfsConstants.TypeShift)); // an extent at block 1, where the checkpoint descriptors are
+                // an extent at block 1, where the checkpoint descriptors are
+                BinaryPrimitives.WriteUInt64LittleEndian(key, 1 | (2UL << ApfsConstants.TypeShift));
                 return true;
             },
             ExtentTree);
         using ApfsContainer container = ApfsContainer.Open(_disk);
         var findings = new ImageFindings("container");
         container.Check(findings, CancellationToken.None);
-        Assert.Contains(findings.ToList(), f => f.Message.Contains("keeps for itself", StringComparison.Ordinal) && f.Grade == ImageFindingGrade.Damaged);
+        Assert.Contains(findings.ToList(), f =>
+            f.Message.Contains("keeps for itself", StringComparison.Ordinal) && f.Grade == ImageFindingGrade.Damaged);
     }
 
     // Whatever stands in the nodes, with their checksums right: files are read, or it is damage.
@@ -246,18 +253,22 @@ public sealed class ApfsTreeTests : IDisposable
     [CorpusFact]
     public void Metadata_is_what_the_volume_has()
     {
-        using DiskImage image = DiskImage.Open(CorpusImage.All.Single(s => s.File == "deploymenttheory__go-apfs-v2/basic.dmg").Materialise(_folder[""]));
+        using DiskImage image =
+            DiskImage.Open(CorpusImage.All.Single(s => s.File == "deploymenttheory__go-apfs-v2/basic.dmg").Materialise(_folder[""]));
         using SourceTree tree = image.ReadTree(null, default);
         Dictionary<string, SourceEntry> entries = tree.Enumerate().ToDictionary(e => e.RelativePath);
         Assert.Equal(0x1EDu, entries["script.sh"].Mode);
         Assert.Equal("hello.txt", entries["link-to-hello"].LinkTarget);
-        Assert.Equal((entries["hello.txt"].NodeId, entries["hello.txt"].NodeId), (entries["hello.txt"].HardLinkId, entries["hardlink-to-hello"].HardLinkId));
+        Assert.Equal((entries["hello.txt"].NodeId, entries["hello.txt"].NodeId),
+            (entries["hello.txt"].HardLinkId, entries["hardlink-to-hello"].HardLinkId));
         Assert.Equal(0, entries["random.bin"].HardLinkId);
-        Assert.Equal((34, 23893, 0u), (entries["rsrc.txt"].ResourceForkSize, entries["compressed.txt"].Size, entries["compressed.txt"].Flags & 0x20));
+        Assert.Equal((34, 23893, 0u),
+            (entries["rsrc.txt"].ResourceForkSize, entries["compressed.txt"].Size, entries["compressed.txt"].Flags & 0x20));
         Assert.All(entries.Values, e => Assert.InRange(e.ModifyTime.ToDateTimeOffset().Year, 2024, 2026));
     }
 
-    // Many nodes, holes, links to the same file, attributes with extents of their own, names of every length: written by the Linux driver of other people.
+    // Many nodes, holes, links to the same file, attributes with extents of their own, names of every length: written by the Linux driver
+    // of other people.
     [OracleFact("mkapfs", "apfsck", "uml-apfs")]
     public void What_another_driver_wrote_is_read()
     {
@@ -269,13 +280,16 @@ public sealed class ApfsTreeTests : IDisposable
             mount -t apfs -o rw /dev/ubda /mnt
             cd /mnt
             i=0
-            while [ $i -lt 900 ]; do d=many/$((i / 500)); mkdir -p $d; seq $i $((i + 20)) > "$d/a file with a name of some length $i"; i=$((i + 1)); done
+            while [ $i -lt 900 ]; do d=many/$((i / 500)); mkdir -p $d
+            seq $i $((i + 20)) > "$d/a file with a name of some length $i"; i=$((i + 1)); done
             long=$(seq -s x 1 84); echo long > $(echo $long | cut -c 1-250)
             echo umlaut > 'Ä ü ß 漢字 😀'
-            dd if=/dev/zero of=holes bs=4096 count=1 seek=2000 2> /dev/null; echo data | dd of=holes bs=4096 seek=700 conv=notrunc 2> /dev/null
+            dd if=/dev/zero of=holes bs=4096 count=1 seek=2000 2> /dev/null
+            echo data | dd of=holes bs=4096 seek=700 conv=notrunc 2> /dev/null
             : > empty
             seq 1 200000 > large; i=0
-            while [ $i -lt 15 ]; do echo $i | dd of=large bs=4096 seek=$((i * 5)) conv=notrunc 2> /dev/null; echo $i > between$i; sync; i=$((i + 1)); done
+            while [ $i -lt 15 ]; do echo $i | dd of=large bs=4096 seek=$((i * 5)) conv=notrunc 2> /dev/null
+            echo $i > between$i; sync; i=$((i + 1)); done
             ln large sub-name; mkdir -p sub; ln large sub/other-name; ln -s ../large sub/link
             mkfifo fifo; mknod device c 3 7
             chown 501:20 large; chmod 4755 large; touch -d '2001-02-03 04:05:06' large
@@ -289,15 +303,18 @@ public sealed class ApfsTreeTests : IDisposable
         using ApfsContainer container = ApfsContainer.Open(storage);
         using SourceTree tree = container.ReadTree(0)!;
         Dictionary<string, SourceEntry> entries = tree.Enumerate().ToDictionary(e => e.RelativePath);
-        Assert.Equal(read.Split('\n', StringSplitOptions.RemoveEmptyEntries).Order(StringComparer.Ordinal), ForeignApfs.HashesOf(tree).Order(StringComparer.Ordinal));
+        Assert.Equal(read.Split('\n', StringSplitOptions.RemoveEmptyEntries).Order(StringComparer.Ordinal),
+            ForeignApfs.HashesOf(tree).Order(StringComparer.Ordinal));
         Assert.True(entries.Count > 920);
         SourceEntry large = entries["large"];
         Assert.Equal((0x9EDu, 501u, 20u, 981173106L), (large.Mode, large.UserId, large.GroupId, large.ModifyTime.Seconds));
         Assert.Equal((large.HardLinkId, large.NodeId), (entries["sub-name"].HardLinkId, entries["sub/other-name"].HardLinkId));
         Assert.Equal("../large", entries["sub/link"].LinkTarget);
-        Assert.Equal((EntryKind.Fifo, EntryKind.CharacterDevice), (entries["fifo"].Kind, entries["device"].Kind)); // the driver keeps the device's numbers as Linux has them
+        // the driver keeps the device's numbers as Linux has them
+        Assert.Equal((EntryKind.Fifo, EntryKind.CharacterDevice), (entries["fifo"].Kind, entries["device"].Kind));
         Assert.Equal("value", Encoding.ASCII.GetString(Read(tree.OpenAttribute(large, large.Attributes.Single(a => a.Name == "small")))));
-        Assert.Equal(string.Join(',', Enumerable.Range(1, 2500)), Encoding.ASCII.GetString(Read(tree.OpenAttribute(large, large.Attributes.Single(a => a.Name == "big")))));
+        Assert.Equal(string.Join(',', Enumerable.Range(1, 2500)),
+            Encoding.ASCII.GetString(Read(tree.OpenAttribute(large, large.Attributes.Single(a => a.Name == "big")))));
         using BlockStorage holes = tree.OpenFork(entries["holes"], ForkKind.Data);
         Assert.True(holes.GetExtents(0, holes.Length).Where(e => e.Kind == ExtentKind.Data).Sum(e => e.Length) < 100_000, "holes are read");
     }
@@ -354,13 +371,15 @@ public sealed class ApfsTreeTests : IDisposable
         Assert.All(trees, t => Assert.NotEmpty(t.Root.Children));
         var findings = new ImageFindings("image");
         container.Check(findings, CancellationToken.None);
-        Assert.Contains(findings.ToList(), f => f.Grade == ImageFindingGrade.Damaged && f.Message.Contains(problem, StringComparison.Ordinal));
+        Assert.Contains(
+            findings.ToList(), f => f.Grade == ImageFindingGrade.Damaged && f.Message.Contains(problem, StringComparison.Ordinal));
     }
 
     private HashSet<string> Paths()
     {
         using ApfsContainer container = ApfsContainer.Open(_disk);
-        return [.. Enumerable.Range(0, ApfsSample.Volumes).SelectMany(v => container.ReadTree(v)!.Enumerate().Select(e => $"{v}/{e.RelativePath}"))];
+        return [.. Enumerable.Range(0, ApfsSample.Volumes)
+            .SelectMany(v => container.ReadTree(v)!.Enumerate().Select(e => $"{v}/{e.RelativePath}"))];
     }
 
     private IEnumerable<long> FindNodes(uint tree = FileTree)
@@ -372,13 +391,15 @@ public sealed class ApfsTreeTests : IDisposable
             {
                 _disk.Read(at, block);
                 uint type = BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(TypeOffset)) & ApfsConstants.ObjectTypeMask;
-                if ((ApfsObjectType)type is not (ApfsObjectType.BTreeRoot or ApfsObjectType.BTreeNode) || BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(SubtypeOffset)) != tree) continue;
+                if ((ApfsObjectType)type is not (ApfsObjectType.BTreeRoot or ApfsObjectType.BTreeNode)
+                    || BinaryPrimitives.ReadUInt32LittleEndian(block.AsSpan(SubtypeOffset)) != tree) continue;
                 if (ApfsBlocks.IsIntact(block)) yield return at;
             }
         }
     }
 
-    // Changes the first record that is to be changed, in the newest version of its node (a snapshot has older ones), and gives the node its checksum.
+    // Changes the first record that is to be changed, in the newest version of its node (a snapshot has older ones), and gives the node its
+    // checksum.
     private void Change(RecordChange change, uint tree = FileTree)
     {
         foreach (long at in FindNodes(tree).OrderByDescending(TransactionOf))
@@ -393,7 +414,8 @@ public sealed class ApfsTreeTests : IDisposable
                 int valueAt = 0;
                 Assert.True(value.IsEmpty || ((ReadOnlySpan<byte>)block).Overlaps(value, out valueAt));
                 ulong head = ApfsFileTree.HeadOf(node, i);
-                if (!change(head & ApfsConstants.AddressMask, (ApfsRecordType)(head >> ApfsConstants.TypeShift), block.AsSpan(keyAt, key.Length), block.AsSpan(valueAt, value.Length))) continue;
+                if (!change(head & ApfsConstants.AddressMask, (ApfsRecordType)(head >> ApfsConstants.TypeShift),
+                    block.AsSpan(keyAt, key.Length), block.AsSpan(valueAt, value.Length))) continue;
                 ApfsBlocks.Seal(block);
                 _disk.Write(at, block);
                 return;

@@ -38,7 +38,9 @@ public sealed class ApfsVolumesTests : IDisposable
         Assert.Equal(
             [("Volume", 2L, 1L), ("Volume 2", 4L, 1L), ("Volume 3", 4L, 1L)],
             image.Volumes!.Select(v => (v.Name, v.FileCount!.Value, v.FolderCount!.Value)));
-        Assert.All(image.Volumes!, v => Assert.Equal((VolumeKind.Apfs, ApfsSample.Length, image.Volumes![0].FreeBytes, false), (v.Kind, v.CapacityBytes, v.FreeBytes, v.IsEncrypted)));
+        Assert.All(image.Volumes!, v =>
+            Assert.Equal((VolumeKind.Apfs, ApfsSample.Length, image.Volumes![0].FreeBytes, false),
+                (v.Kind, v.CapacityBytes, v.FreeBytes, v.IsEncrypted)));
         Assert.True(image.Volumes!.Sum(v => v.UsedBytes) <= ApfsSample.Length - image.Volumes![0].FreeBytes);
         TestImage.AssertSound(_image);
         OnContainer(c => Assert.Equal(c.FreeBytes, c.GetFreeExtents().Sum(e => e.Length)));
@@ -51,7 +53,8 @@ public sealed class ApfsVolumesTests : IDisposable
         OnContainer(c => used = UsedOf(c));
         using (DiskImage disk = DiskImage.Open(_image, null, writable: true))
         {
-            foreach (StorageExtent extent in disk.GetFreeExtents().Where(f => f.Length > 4 << 20).Take(3)) disk.Disk.Write(extent.Offset, TestTree.Noise(4 << 20, 1));
+            foreach (StorageExtent extent in disk.GetFreeExtents().Where(f => f.Length > 4 << 20).Take(3))
+                disk.Disk.Write(extent.Offset, TestTree.Noise(4 << 20, 1));
             disk.Disk.Flush();
         }
 
@@ -74,7 +77,8 @@ public sealed class ApfsVolumesTests : IDisposable
 
         OnContainer(c => used = UsedOf(c));
         string readOnly = _folder["read-only.dmg"];
-        ImageConversion.Run(new() { Path = _image, DestinationPath = readOnly, Format = BackupImageFormat.ReadOnlyZlib }, SilentObserver.Instance, CancellationToken.None);
+        ImageConversion.Run(new() { Path = _image, DestinationPath = readOnly, Format = BackupImageFormat.ReadOnlyZlib },
+            SilentObserver.Instance, CancellationToken.None);
         AssertKept(readOnly, used);
     }
 
@@ -106,7 +110,8 @@ public sealed class ApfsVolumesTests : IDisposable
         OnContainer(c =>
         {
             ApfsVolumeSuperblock superblock = VolumesOf(c)[1];
-            volume = new ApfsObjectMap(c.Blocks, c.Superblock.ObjectMapAddress, "map").Find(superblock.Object.ObjectId, c.Transaction)!.Value.Address;
+            volume = new ApfsObjectMap(c.Blocks, c.Superblock.ObjectMapAddress, "map")
+                .Find(superblock.Object.ObjectId, c.Transaction)!.Value.Address;
             (tree, map) = (superblock.SnapshotTreeId, superblock.ObjectMapAddress);
             mapTree = new ApfsObjectMap(c.Blocks, map, "map").Header.SnapshotTreeAddress;
             other = SnapshotBlocks(c).First(b => b.What == "superblock").Block; // of the first volume
@@ -118,7 +123,8 @@ public sealed class ApfsVolumesTests : IDisposable
             Assert.True(((ReadOnlySpan<byte>)block).Overlaps(new ApfsNode(block, "map").Key(0, 8), out int at));
             block[at] ^= 1;
         });
-        Sealed(tree, block => BinaryPrimitives.WriteUInt64LittleEndian(block.AsSpan(Records(block, ApfsConstants.SnapshotMetadata)[0])[8..], other));
+        Sealed(tree, block =>
+            BinaryPrimitives.WriteUInt64LittleEndian(block.AsSpan(Records(block, ApfsConstants.SnapshotMetadata)[0])[8..], other));
         Sealed(tree, block => block.AsSpan(Records(block, ApfsConstants.SnapshotMetadata)[1])[8] ^= 1);
         Sealed(tree, block => block.AsSpan(Records(block, ApfsConstants.SnapshotName)[0])[0] ^= 1);
         Assert.True(IsSound());
@@ -175,7 +181,8 @@ public sealed class ApfsVolumesTests : IDisposable
             for (int i = 0; i < 25; i++)
             {
                 byte[] changed = [.. before];
-                for (int flips = random.Next(1, 4); flips > 0; flips--) changed[used[random.Next(used.Length)]] ^= (byte)(1 << random.Next(8));
+                for (int flips = random.Next(1, 4); flips > 0; flips--)
+                    changed[used[random.Next(used.Length)]] ^= (byte)(1 << random.Next(8));
                 ApfsBlocks.Seal(changed);
                 Write(block, changed);
                 MalformedInput.Try(() => _ = IsSound());
@@ -233,7 +240,8 @@ public sealed class ApfsVolumesTests : IDisposable
         ulong block = 0;
         foreach (StorageExtent free in container.GetFreeExtents().Append(new(container.CapacityBytes, 0, ExtentKind.Unused)))
         {
-            for (; block < (ulong)free.Offset / BlockSize; block++) used[block] = Fletcher64.Compute(container.Blocks.Read(block, 1, "block"));
+            for (; block < (ulong)free.Offset / BlockSize; block++)
+                used[block] = Fletcher64.Compute(container.Blocks.Read(block, 1, "block"));
             block = (ulong)free.End / BlockSize;
         }
 

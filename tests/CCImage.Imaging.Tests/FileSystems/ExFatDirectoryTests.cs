@@ -26,7 +26,8 @@ public sealed class ExFatDirectoryTests
         using (FileStream file = File.Create(folder["image"])) file.SetLength(8 << 20);
         Assert.Equal(0, Oracle.Run("mkfs.exfat", "-c", "4K", "-L", "LABEL", folder["image"]).ExitCode);
         _disk = File.ReadAllBytes(folder["image"]);
-        (_fat, _heap, _root) = (BitConverter.ToInt32(_disk, 80) * 512, BitConverter.ToInt32(_disk, 88) * 512, BitConverter.ToUInt32(_disk, 96));
+        (_fat, _heap, _root) =
+            (BitConverter.ToInt32(_disk, 80) * 512, BitConverter.ToInt32(_disk, 88) * 512, BitConverter.ToUInt32(_disk, 96));
         int at = EntriesOf(_root).First(e => _disk[e] == ExFatStreamEntry.Bitmap);
         _bitmap = At(BitConverter.ToUInt32(_disk, at + 20));
 
@@ -40,7 +41,7 @@ public sealed class ExFatDirectoryTests
     }
 
     [OracleFact("mkfs.exfat", "fsck.exfat")]
-    public void WhatOthersCallSoundIsSound()
+    public void What_others_call_sound_is_sound()
     {
         using var folder = new TemporaryFolder();
         File.WriteAllBytes(folder["image"], _disk);
@@ -53,7 +54,7 @@ public sealed class ExFatDirectoryTests
     }
 
     [OracleFact("mkfs.exfat", "fls", "icat")]
-    public void FilesAreReadAsOthersReadThem()
+    public void Files_are_read_as_others_read_them()
     {
         uint[] clusters = [110, 111, 112, 120, 131, 122, .. Enumerable.Range(200, 45).Select(i => (uint)i)];
         foreach (uint cluster in clusters) TestTree.Noise(Cluster, (int)cluster).CopyTo(_disk, At(cluster));
@@ -63,7 +64,8 @@ public sealed class ExFatDirectoryTests
         foreach (string line in Encoding.UTF8.GetString(Oracle.RunForBytes("fls", "-r", "-p", folder["image"])).Split('\n'))
         {
             // "r/r 1234:	Folder/f1"
-            if (line.Split(":\t") is not [var node, var name] || !node.StartsWith("r/r", StringComparison.Ordinal) || name.StartsWith('$') || name.EndsWith("(Volume Label Entry)", StringComparison.Ordinal)) continue;
+            if (line.Split(":\t") is not [var node, var name] || !node.StartsWith("r/r", StringComparison.Ordinal) || name.StartsWith('$')
+                || name.EndsWith("(Volume Label Entry)", StringComparison.Ordinal)) continue;
             expected[name] = Convert.ToHexString(Oracle.RunForBytes("icat", folder["image"], node[4..]));
         }
 
@@ -71,15 +73,18 @@ public sealed class ExFatDirectoryTests
         using FileSystemVolume volume = VolumeDetection.Open(new MemoryStorage(_disk), out _);
         using SourceTree tree = volume.ReadTree()!;
         SourceEntry[] files = [.. tree.Enumerate().Where(e => e.Kind == EntryKind.File)];
-        Assert.Equal(expected.OrderBy(f => f.Key, StringComparer.Ordinal), files.ToDictionary(f => f.RelativePath, f => Convert.ToHexString(Read(tree, f))).OrderBy(f => f.Key, StringComparer.Ordinal));
+        Assert.Equal(expected.OrderBy(f => f.Key, StringComparer.Ordinal),
+            files.ToDictionary(f => f.RelativePath, f => Convert.ToHexString(Read(tree, f))).OrderBy(f => f.Key, StringComparer.Ordinal));
         Assert.Equal((48, 2), (volume.FileCount, volume.FolderCount));
     }
 
     [OracleFact("mkfs.exfat")]
-    public void WhatWasNeverWrittenReadsAsZeros()
+    public void What_was_never_written_reads_as_zeros()
     {
         foreach (uint cluster in (uint[])[110, 111, 112, 120, 131, 122]) _disk.AsSpan(At(cluster), Cluster).Fill(7);
-        foreach ((string name, int length, int[] written) in new[] { ("file with a long name, in three entries.txt", (2 * Cluster) + 1, new[] { 0, 1, Cluster, Cluster + 5 }), ("chained", (3 * Cluster) - 5, [0, 10, Cluster, (2 * Cluster) + 7]) })
+        foreach ((string name, int length,
+            int[] written) in new[] { ("file with a long name, in three entries.txt", (2 * Cluster) + 1,
+            new[] { 0, 1, Cluster, Cluster + 5 }), ("chained", (3 * Cluster) - 5, [0, 10, Cluster, (2 * Cluster) + 7]) })
         {
             foreach (int valid in written)
             {
@@ -96,11 +101,12 @@ public sealed class ExFatDirectoryTests
     }
 
     [OracleFact("mkfs.exfat")]
-    public void AttributesAndTimesAreKept()
+    public void Attributes_and_times_are_kept()
     {
         int set = SetOf(_root, "empty");
         _disk[set + 4] = 0x03; // read-only, hidden
-        BinaryPrimitives.WriteUInt32LittleEndian(_disk.AsSpan(set + 8), (41u << 25) | (3 << 21) | (15 << 16) | (13 << 11) | (45 << 5) | 29); // 2021-03-15 13:45:58
+        // 2021-03-15 13:45:58
+        BinaryPrimitives.WriteUInt32LittleEndian(_disk.AsSpan(set + 8), (41u << 25) | (3 << 21) | (15 << 16) | (13 << 11) | (45 << 5) | 29);
         (_disk[set + 20], _disk[set + 22]) = (151, 0x80 | (256 - 18 & 0x7F)); // + 1.51 s; 4:30 behind UTC
         BinaryPrimitives.WriteUInt32LittleEndian(_disk.AsSpan(set + 12), (41u << 25) | (3 << 21) | (15 << 16));
         _disk[set + 23] = 0x80 | 4; // an hour ahead
@@ -111,18 +117,20 @@ public sealed class ExFatDirectoryTests
         Assert.Equal((0x124u, 0x8000u, 0L), (file.Mode, file.Flags, file.Size));
         Assert.Equal(new DateTimeOffset(2021, 3, 15, 18, 15, 59, 510, TimeSpan.Zero), file.BirthTime.ToDateTimeOffset());
         Assert.Equal(new DateTimeOffset(2021, 3, 14, 23, 0, 0, TimeSpan.Zero), file.ModifyTime.ToDateTimeOffset());
-        Assert.Equal(new DateTimeOffset(new DateTime(2025, 10, 23, 0, 0, 0, DateTimeKind.Local)), file.AccessTime.ToDateTimeOffset()); // of no known offset
+        // of no known offset
+        Assert.Equal(new DateTimeOffset(new DateTime(2025, 10, 23, 0, 0, 0, DateTimeKind.Local)), file.AccessTime.ToDateTimeOffset());
         Assert.Equal(EntryKind.Directory, tree.Enumerate().Single(e => e.Name == "Deeper").Kind);
     }
 
     // What the check calls damaged cannot be read either, but for single files.
     [OracleFact("mkfs.exfat")]
-    public void WhatIsDamagedIsNotRead()
+    public void What_is_damaged_is_not_read()
     {
         int set = SetOf(_root, "empty");
         AssertUnreadable(set + 64 + 2, 1, null); // a name: the checksum tells
         AssertUnreadable(set, 0x80, null, $"byte {set + 32} of the volume"); // no first entry of the set
-        AssertUnreadable(_fat + (140 * 4), 142 ^ 141, null); // the second cluster of a folder; what was found there is zeros, so its end comes too early
+        // the second cluster of a folder; what was found there is zeros, so its end comes too early
+        AssertUnreadable(_fat + (140 * 4), 142 ^ 141, null);
         AssertUnreadable(_fat + (120 * 4), 1, "chained"); // leads nowhere
         AssertUnreadable(_fat + (131 * 4), 122 ^ 120, "chained"); // in a circle
 
@@ -151,7 +159,7 @@ public sealed class ExFatDirectoryTests
     }
 
     [OracleFact("mkfs.exfat")]
-    public void FilesAreCountedAsLongAsThatIsLittleWork()
+    public void Files_are_counted_as_long_as_that_is_little_work()
     {
         using var folder = new TemporaryFolder();
         using (FileStream file = File.Create(folder["image"])) file.SetLength(64 << 20);
@@ -179,12 +187,13 @@ public sealed class ExFatDirectoryTests
     }
 
     [OracleFact("mkfs.exfat")]
-    public void EveryFlippedBitOfASetIsFound()
+    public void Every_flipped_bit_of_a_set_is_found()
     {
         var random = new Random(1);
         foreach (uint directory in (uint[])[_root, 100])
         {
-            foreach (int entry in EntriesOf(directory).Where(e => _disk[e] is ExFatFileEntry.File or ExFatFileEntry.Stream or ExFatFileEntry.Name))
+            foreach (int entry in EntriesOf(directory)
+                .Where(e => _disk[e] is ExFatFileEntry.File or ExFatFileEntry.Stream or ExFatFileEntry.Name))
             {
                 AssertFound(entry, 1 << 7, "exFAT directories");
                 for (int i = 0; i < 32; i++) AssertFound(entry + i, 1 << random.Next(7), "exFAT directories");
@@ -197,7 +206,7 @@ public sealed class ExFatDirectoryTests
     }
 
     [OracleFact("mkfs.exfat")]
-    public void ClustersThatLieWrongAreFound()
+    public void Clusters_that_lie_wrong_are_found()
     {
         AssertFound(_fat + (120 * 4), 1, "exFAT directories"); // into a cluster that leads nowhere
         AssertFound(_fat + (131 * 4), 122 ^ 120, "exFAT directories"); // in a circle
@@ -207,7 +216,7 @@ public sealed class ExFatDirectoryTests
     }
 
     [OracleFact("mkfs.exfat")]
-    public void WhatIsWrittenBackWithARightChecksumIsJudgedToo()
+    public void What_is_written_back_with_a_right_checksum_is_judged_too()
     {
         int deeper = SetOf(100, "Deeper"), stream = deeper + 32;
         AssertFoundWith(stream + 20, 140 ^ (int)_root, deeper, "exFAT directories"); // a directory in itself
@@ -225,7 +234,7 @@ public sealed class ExFatDirectoryTests
 
     // Every directory is its own first file: the walk has to end without visiting one twice.
     [OracleFact("mkfs.exfat")]
-    public void DirectoriesThatNameEachOtherEnd()
+    public void Directories_that_name_each_other_end()
     {
         for (uint i = 300; i < 1200; i++)
         {
@@ -240,7 +249,8 @@ public sealed class ExFatDirectoryTests
     private void AssertFound(int at, int change, string check)
     {
         _disk[at] ^= (byte)change;
-        Assert.True(Findings().Any(f => f.Check == check && f.Grade == ImageFindingGrade.Damaged), $"byte {at}, change {change:X}: {string.Join("; ", Findings().Select(f => f.Message))}");
+        Assert.True(Findings().Any(f => f.Check == check && f.Grade == ImageFindingGrade.Damaged),
+            $"byte {at}, change {change:X}: {string.Join("; ", Findings().Select(f => f.Message))}");
         _disk[at] ^= (byte)change;
     }
 
@@ -281,7 +291,8 @@ public sealed class ExFatDirectoryTests
     private IEnumerable<int> EntriesIn(uint cluster) => Enumerable.Range(0, Cluster / 32).Select(i => At(cluster) + (i * 32));
 
     private int SetOf(uint directory, string name) => EntriesOf(directory)
-        .First(e => _disk[e] == ExFatFileEntry.File && _disk[e + 32 + 3] == name.Length && Encoding.Unicode.GetString(_disk, e + 64 + 2, 2) == name[..1]);
+        .First(e => _disk[e] == ExFatFileEntry.File && _disk[e + 32 + 3] == name.Length
+            && Encoding.Unicode.GetString(_disk, e + 64 + 2, 2) == name[..1]);
 
     private void Put(uint directory, string name, uint first, long length, bool contiguous, bool isDirectory = false, uint[]? chain = null)
     {
@@ -295,7 +306,8 @@ public sealed class ExFatDirectoryTests
         set[33] = (byte)(contiguous ? 3 : 1);
         set[35] = (byte)name.Length;
         ushort hash = 0;
-        foreach (byte b in Encoding.Unicode.GetBytes(name.ToUpperInvariant())) hash = unchecked((ushort)((ushort)((hash << 15) | (hash >> 1)) + b));
+        foreach (byte b in Encoding.Unicode.GetBytes(name.ToUpperInvariant()))
+            hash = unchecked((ushort)((ushort)((hash << 15) | (hash >> 1)) + b));
         BinaryPrimitives.WriteUInt16LittleEndian(set.AsSpan(36), hash);
         BinaryPrimitives.WriteInt64LittleEndian(set.AsSpan(40), length);
         BinaryPrimitives.WriteUInt32LittleEndian(set.AsSpan(52), first);
@@ -313,7 +325,9 @@ public sealed class ExFatDirectoryTests
         for (int i = 0; i < clusters.Length; i++)
         {
             _disk[_bitmap + ((clusters[i] - 2) / 8)] |= (byte)(1 << (int)((clusters[i] - 2) % 8));
-            if (!contiguous) BinaryPrimitives.WriteUInt32LittleEndian(_disk.AsSpan(_fat + ((int)clusters[i] * 4)), i + 1 < clusters.Length ? clusters[i + 1] : uint.MaxValue);
+            if (!contiguous)
+                BinaryPrimitives.WriteUInt32LittleEndian(
+                    _disk.AsSpan(_fat + ((int)clusters[i] * 4)), i + 1 < clusters.Length ? clusters[i + 1] : uint.MaxValue);
         }
     }
 

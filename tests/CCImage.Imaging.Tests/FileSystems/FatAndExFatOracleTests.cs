@@ -7,7 +7,8 @@ using CCImage.Storage;
 
 namespace CCImage.Tests.FileSystems;
 
-/// <summary>FAT and exFAT volumes made by the Linux tools: names, free counts and free sectors compared with other people's readers.</summary>
+/// <summary>FAT and exFAT volumes made by the Linux tools: names, free counts and free sectors compared with other people's
+/// readers.</summary>
 public sealed partial class FatAndExFatOracleTests
 {
     // Size in KiB, bits of an entry, sectors in a cluster; those around the limits between the kinds are mkfs.fat's own choice.
@@ -19,7 +20,7 @@ public sealed partial class FatAndExFatOracleTests
     [InlineData(60000, 16, 4)]
     [InlineData(33600, 32, 1)]
     [InlineData(140000, 32, 2)]
-    public void FatIsReadAsOthersReadIt(int kibibytes, int bits, int perCluster)
+    public void FAT_is_read_as_others_read_it(int kibibytes, int bits, int perCluster)
     {
         using var folder = new TemporaryFolder();
         string image = folder["fat.img"];
@@ -38,7 +39,7 @@ public sealed partial class FatAndExFatOracleTests
     [InlineData(64, "32K")]
     [InlineData(60, "128K")]
     [InlineData(40, "1M")]
-    public void ExFatIsReadAsOthersReadIt(int mebibytes, string clusterSize)
+    public void Ex_FAT_is_read_as_others_read_it(int mebibytes, string clusterSize)
     {
         using var folder = new TemporaryFolder();
         string image = folder["exfat.img"];
@@ -69,7 +70,7 @@ public sealed partial class FatAndExFatOracleTests
     }
 
     [OracleFact("mkfs.exfat")]
-    public void AnEmptyHugeExFatIsQuick()
+    public void An_empty_huge_ex_FAT_is_quick()
     {
         using var folder = new TemporaryFolder();
         string image = folder["huge.img"];
@@ -119,7 +120,8 @@ public sealed partial class FatAndExFatOracleTests
         using FileSystemVolume volume = VolumeDetection.Open(storage, out ImageException? fault);
         Assert.Null(fault);
         long free = Number(FreeClusters().Match(output), 1) * Number(ClusterSize().Match(output), 1);
-        Assert.Equal((VolumeKind.ExFat, "Vol été", storage.Length, free), (volume.Kind, volume.Name, volume.CapacityBytes, volume.FreeBytes));
+        Assert.Equal(
+            (VolumeKind.ExFat, "Vol été", storage.Length, free), (volume.Kind, volume.Name, volume.CapacityBytes, volume.FreeBytes));
         AssertSectors(image, volume, storage.Length, 0);
         AssertSound(volume);
     }
@@ -128,7 +130,8 @@ public sealed partial class FatAndExFatOracleTests
     private static void AssertSectors(string image, FileSystemVolume volume, long length, int rest)
     {
         bool[] ours = new bool[length / 512];
-        foreach (StorageExtent extent in volume.GetFreeExtents()) ours.AsSpan((int)(extent.Offset / 512), (int)(extent.Length / 512)).Fill(true);
+        foreach (StorageExtent extent in volume.GetFreeExtents())
+            ours.AsSpan((int)(extent.Offset / 512), (int)(extent.Length / 512)).Fill(true);
         Assert.Equal(volume.FreeBytes, ours.Count(free => free) * 512L);
         foreach (string line in Oracle.Run("blkls", "-e", "-l", image).Output.Split('\n'))
         {
@@ -142,7 +145,9 @@ public sealed partial class FatAndExFatOracleTests
     {
         var findings = new ImageFindings("image");
         volume.Check(findings, CancellationToken.None);
-        Assert.All(findings.ToList(), f => Assert.Equal(f.Message.Contains("belong to no file", StringComparison.Ordinal) ? ImageFindingGrade.Note : ImageFindingGrade.Ok, f.Grade));
+        Assert.All(findings.ToList(), f =>
+            Assert.Equal(f.Message.Contains("belong to no file", StringComparison.Ordinal) ? ImageFindingGrade.Note
+                : ImageFindingGrade.Ok, f.Grade));
         Assert.NotEmpty(findings.ToList());
     }
 

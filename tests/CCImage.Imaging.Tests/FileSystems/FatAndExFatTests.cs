@@ -13,13 +13,20 @@ namespace CCImage.Tests.FileSystems;
 public sealed class FatAndExFatTests
 {
     [Fact]
-    public void StructuresHaveTheirLayout()
+    public void Structures_have_their_layout()
     {
-        Assert.Equal((36, 28, 26, 512, 32), (Unsafe.SizeOf<FatParameters>(), Unsafe.SizeOf<Fat32Parameters>(), Unsafe.SizeOf<FatExtension>(), Unsafe.SizeOf<FatInformation>(), Unsafe.SizeOf<FatDirectoryEntry>()));
-        Assert.Equal((120, 32, 32), (Unsafe.SizeOf<ExFatBootSector>(), Unsafe.SizeOf<ExFatStreamEntry>(), Unsafe.SizeOf<ExFatLabelEntry>()));
-        Assert.Equal((11, 19, 32), (Offset<FatParameters>("BytesPerSector"), Offset<FatParameters>("Sectors16"), Offset<FatParameters>("Sectors32")));
-        Assert.Equal((484, 488, 508), (Offset<FatInformation>("Signature"), Offset<FatInformation>("FreeCount"), Offset<FatInformation>("Trail")));
-        Assert.Equal((64, 106, 112), (Offset<ExFatBootSector>("PartitionOffset"), Offset<ExFatBootSector>("Flags"), Offset<ExFatBootSector>("PercentInUse")));
+        Assert.Equal(
+            (36, 28, 26, 512, 32),
+            (Unsafe.SizeOf<FatParameters>(), Unsafe.SizeOf<Fat32Parameters>(), Unsafe.SizeOf<FatExtension>(),
+            Unsafe.SizeOf<FatInformation>(), Unsafe.SizeOf<FatDirectoryEntry>()));
+        Assert.Equal(
+            (120, 32, 32), (Unsafe.SizeOf<ExFatBootSector>(), Unsafe.SizeOf<ExFatStreamEntry>(), Unsafe.SizeOf<ExFatLabelEntry>()));
+        Assert.Equal((11, 19, 32),
+            (Offset<FatParameters>("BytesPerSector"), Offset<FatParameters>("Sectors16"), Offset<FatParameters>("Sectors32")));
+        Assert.Equal(
+            (484, 488, 508), (Offset<FatInformation>("Signature"), Offset<FatInformation>("FreeCount"), Offset<FatInformation>("Trail")));
+        Assert.Equal((64, 106, 112),
+            (Offset<ExFatBootSector>("PartitionOffset"), Offset<ExFatBootSector>("Flags"), Offset<ExFatBootSector>("PercentInUse")));
         Assert.Equal((20, 24), (Offset<ExFatStreamEntry>("FirstCluster"), Offset<ExFatStreamEntry>("Length")));
     }
 
@@ -28,7 +35,7 @@ public sealed class FatAndExFatTests
     [InlineData("fat16")]
     [InlineData("fat32")]
     [InlineData("exfat")]
-    public void InDoubtNothingIsFree(string kind)
+    public void In_doubt_nothing_is_free(string kind)
     {
         byte[] disk = Make(kind);
         Assert.NotEmpty(FreeExtents(disk));
@@ -43,7 +50,7 @@ public sealed class FatAndExFatTests
     }
 
     [OracleFact("mkfs.fat")]
-    public void BadClustersAreNotFree()
+    public void Bad_clusters_are_not_free()
     {
         byte[] disk = Make("fat32");
         long before = FreeExtents(disk).Sum(e => e.Length);
@@ -54,7 +61,7 @@ public sealed class FatAndExFatTests
     }
 
     [OracleFact("mkfs.exfat")]
-    public void BadClustersOfExFatAreNotFree()
+    public void Bad_clusters_of_ex_FAT_are_not_free()
     {
         byte[] disk = Make("exfat");
         long before = FreeExtents(disk).Sum(e => e.Length);
@@ -68,7 +75,7 @@ public sealed class FatAndExFatTests
     [InlineData(0b0101_0110)] // found by fuzzing: several runs of clear bits behind the last cluster
     [InlineData(0b1010_1000)]
     [InlineData(0)]
-    public void BitsBehindTheLastClusterOfExFatMeanNothing(byte padding)
+    public void Bits_behind_the_last_cluster_of_ex_FAT_mean_nothing(byte padding)
     {
         byte[] disk = Make("exfat");
         uint clusters = BitConverter.ToUInt32(disk, 92) - 7; // leaves most of the last octet without clusters
@@ -82,7 +89,7 @@ public sealed class FatAndExFatTests
     }
 
     [OracleFact("mkfs.exfat")]
-    public void ChainsOfExFatThatRunInACircleAreFound()
+    public void Chains_of_ex_FAT_that_run_in_a_circle_are_found()
     {
         byte[] disk = Make("exfat");
         int fat = BitConverter.ToInt32(disk, 80) * 512, heap = BitConverter.ToInt32(disk, 88) * 512;
@@ -98,13 +105,14 @@ public sealed class FatAndExFatTests
         var findings = new ImageFindings("image");
         ReadAll(disk);
         volume.Check(findings, CancellationToken.None);
-        Assert.Contains(findings.ToList(), f => f.Check == "exFAT root directory" && f.Grade == ImageFindingGrade.Damaged && f.Message.Contains("circle", StringComparison.Ordinal));
+        Assert.Contains(findings.ToList(), f => f.Check == "exFAT root directory" && f.Grade == ImageFindingGrade.Damaged
+            && f.Message.Contains("circle", StringComparison.Ordinal));
     }
 
     [OracleTheory("mkfs.fat", "mkfs.exfat")]
     [InlineData("fat32")]
     [InlineData("exfat")]
-    public void TheMostClustersThereCanBeTakeLittleTime(string kind)
+    public void The_most_clusters_there_can_be_take_little_time(string kind)
     {
         byte[] small = Make(kind), boot = small[..(24 * 512)];
         long length;
@@ -158,7 +166,7 @@ public sealed class FatAndExFatTests
     }
 
     [OracleFact("mkfs.exfat")]
-    public void EveryFlippedBitOfTheUpCaseTableIsFound()
+    public void Every_flipped_bit_of_the_up_case_table_is_found()
     {
         byte[] disk = Make("exfat");
         int heap = BitConverter.ToInt32(disk, 88) * 512, root = heap + ((BitConverter.ToInt32(disk, 96) - 2) * 4096);
@@ -185,7 +193,7 @@ public sealed class FatAndExFatTests
     [InlineData("exfat", 12 * 512 + 200, true)] // copy of the boot region
     [InlineData("exfat", 200, true)] // boot region
     [InlineData("exfat", 11 * 512, true)] // its checksum
-    public void WhatIsWrongIsFoundAndCopiesAreMended(string kind, int offset, bool isRepairable)
+    public void What_is_wrong_is_found_and_copies_are_mended(string kind, int offset, bool isRepairable)
     {
         byte[] original = Make(kind), disk = [.. original];
         disk[offset] ^= 0x10;
@@ -207,7 +215,7 @@ public sealed class FatAndExFatTests
 
     // Found by fuzzing: the repair of one was the damage of the other.
     [OracleFact("mkfs.fat")]
-    public void OnePlaceForTheCopyAndTheInformationSectorIsDamageAndNotMended()
+    public void One_place_for_the_copy_and_the_information_sector_is_damage_and_not_mended()
     {
         byte[] disk = Make("fat32");
         BitConverter.TryWriteBytes(disk.AsSpan(50), BitConverter.ToUInt16(disk, 48));
@@ -221,7 +229,7 @@ public sealed class FatAndExFatTests
     [InlineData("fat16")]
     [InlineData("fat32")]
     [InlineData("exfat")]
-    public void FlippedBitsAreNeverMoreThanFindings(string kind)
+    public void Flipped_bits_are_never_more_than_findings(string kind)
     {
         byte[] disk = Make(kind);
         int[] places = [.. Enumerable.Range(0, 128), .. MetadataOf(kind, disk)];
@@ -248,11 +256,12 @@ public sealed class FatAndExFatTests
     }
 
     [CorpusFact]
-    public void RealVolumesAreSound()
+    public void Real_volumes_are_sound()
     {
         int found = 0;
         using var folder = new TemporaryFolder();
-        foreach (CorpusImage image in CorpusImage.All.Where(i => i.Contents.Contains("FAT", StringComparison.Ordinal) && !i.File.Contains("openwall.dmg", StringComparison.Ordinal)))
+        foreach (CorpusImage image in CorpusImage.All.Where(
+            i => i.Contents.Contains("FAT", StringComparison.Ordinal) && !i.File.Contains("openwall.dmg", StringComparison.Ordinal)))
         {
             using CCImage.Encryption.Passphrase? passphrase = image.OpenPassphrase();
             using DiskImage disk = DiskImage.Open(image.Materialise(folder.Path), passphrase);
@@ -343,7 +352,8 @@ public sealed class FatAndExFatTests
     {
         int fat = kind == "exfat" ? BitConverter.ToInt32(disk, 80) * 512 : BitConverter.ToUInt16(disk, 14) * 512;
         int heap = kind == "exfat" ? BitConverter.ToInt32(disk, 88) * 512 : fat;
-        return [.. Enumerable.Range(0, 32 * 512), .. Enumerable.Range(fat, 64), .. Enumerable.Range(heap, 64), .. Enumerable.Range(heap + (3 * 4096), 128)];
+        return [.. Enumerable.Range(0, 32 * 512), .. Enumerable.Range(fat, 64), .. Enumerable.Range(heap, 64),
+            .. Enumerable.Range(heap + (3 * 4096), 128)];
     }
 
     private static byte[] Make(string kind)

@@ -24,7 +24,8 @@ public sealed class FatTreeTests : IDisposable
         string host = Directory.CreateDirectory(_folder["host"]).FullName;
         Oracle.RunForBytes("mmd", "-i", image, "::/Ordner mit langem Namen", "::/SHORT");
         string longName = new string('n', 200) + ".txt";
-        foreach (string name in new[] { "A.TXT", "lower.txt", "Mixed Case.Text", "ünïcødé файл 漢字.txt", longName, "SHORT/B", "Ordner mit langem Namen/one.more.dot" })
+        foreach (string name in new[] { "A.TXT", "lower.txt", "Mixed Case.Text", "ünïcødé файл 漢字.txt", longName, "SHORT/B",
+            "Ordner mit langem Namen/one.more.dot" })
             Put(name, TestTree.Noise(name.Length * 300, name.Length));
         for (int i = 0; i < 70; i++) Put($"SHORT/file number {i} of many in one folder", Encoding.ASCII.GetBytes($"{i}"));
         for (int i = 0; i < 6; i++) Put($"gap{i}", TestTree.Noise(20_000, i));
@@ -42,7 +43,8 @@ public sealed class FatTreeTests : IDisposable
         using SourceTree tree = volume.ReadTree()!;
         Dictionary<string, SourceEntry> files = tree.Enumerate().Where(e => e.Kind == EntryKind.File).ToDictionary(e => e.RelativePath);
         Assert.Equal(expected.Keys.Order(StringComparer.Ordinal), files.Keys.Order(StringComparer.Ordinal));
-        foreach ((string path, byte[] bytes) in expected) Assert.Equal((path, Convert.ToHexString(bytes)), (path, Convert.ToHexString(Read(tree, files[path]))));
+        foreach ((string path, byte[] bytes) in expected)
+            Assert.Equal((path, Convert.ToHexString(bytes)), (path, Convert.ToHexString(Read(tree, files[path]))));
         Assert.Equal((0x124u, 0x8000u), (files["A.TXT"].Mode, files["A.TXT"].Flags));
         Assert.Equal((0x1A4u, 0u), (files["empty"].Mode, files["empty"].Flags));
         Assert.InRange(DateTimeOffset.UtcNow - files["empty"].ModifyTime.ToDateTimeOffset(), TimeSpan.FromHours(-1), TimeSpan.FromHours(1));
@@ -64,10 +66,12 @@ public sealed class FatTreeTests : IDisposable
         File.WriteAllBytes(_folder["f"], TestTree.Noise(5000, 1));
         Oracle.RunForBytes("mcopy", "-i", image, _folder["f"], "::/FOLDER/FILE.BIN");
         byte[] good = File.ReadAllBytes(image);
-        int inner = good.AsSpan().IndexOf("INNER      "u8), file = good.AsSpan().IndexOf("FILE    BIN"u8), folder = good.AsSpan().IndexOf("FOLDER     "u8);
+        int inner = good.AsSpan().IndexOf("INNER      "u8), file = good.AsSpan().IndexOf("FILE    BIN"u8),
+            folder = good.AsSpan().IndexOf("FOLDER     "u8);
 
         // Each: where, which byte, and whether the folder tree is lost or the one file.
-        Assert.Contains("which cannot be", Read(inner + 26, good[folder + 26])?.Problem, StringComparison.Ordinal); // the folder contains itself
+        // the folder contains itself
+        Assert.Contains("which cannot be", Read(inner + 26, good[folder + 26])?.Problem, StringComparison.Ordinal);
         Assert.Contains("which cannot be", Read(inner + 27, 0xF0)?.Problem, StringComparison.Ordinal); // outside
         Assert.Contains("whose name cannot be one", Read(file, (byte)'/')?.Problem, StringComparison.Ordinal);
         Assert.Contains("has clusters for", Read(file + 29, 0xFF)?.Problem, StringComparison.Ordinal); // 64 KiB that nobody wrote

@@ -13,13 +13,15 @@ public sealed class ForeignVolumesTests
 
     public static TheoryData<VolumeKind, string, string> Kinds => new()
     {
-        { VolumeKind.Iso9660, "A DISC", "ISO 9660" }, { VolumeKind.Udf, "", "UDF" }, { VolumeKind.Ext, "linux", "ext2" }, { VolumeKind.LinuxSwap, "", "swap" },
-        { VolumeKind.CoreStorage, "", "CoreStorage" }, { VolumeKind.BitLocker, "", "BitLocker" }, { VolumeKind.Hfs, "old", "classic HFS" }, { VolumeKind.Ntfs, "", "NTFS" },
+        { VolumeKind.Iso9660, "A DISC", "ISO 9660" }, { VolumeKind.Udf, "", "UDF" }, { VolumeKind.Ext, "linux", "ext2" },
+            { VolumeKind.LinuxSwap, "", "swap" },
+        { VolumeKind.CoreStorage, "", "CoreStorage" }, { VolumeKind.BitLocker, "", "BitLocker" }, { VolumeKind.Hfs, "old", "classic HFS" },
+        { VolumeKind.Ntfs, "", "NTFS" },
     };
 
     [Theory]
     [MemberData(nameof(Kinds))]
-    public void EachKindIsNamed(VolumeKind kind, string name, string words)
+    public void Each_kind_is_named(VolumeKind kind, string name, string words)
     {
         using var folder = new TemporaryFolder();
         byte[] disk = Make(kind);
@@ -37,30 +39,35 @@ public sealed class ForeignVolumesTests
         }
 
         ImageVerificationResult result = ImageVerification.Run(new(folder["disk.dmg"]), SilentObserver.Instance, CancellationToken.None);
-        Assert.Contains(result.Findings, f => f.Grade == ImageFindingGrade.Note && f.Message.Contains("does not check", StringComparison.Ordinal));
+        Assert.Contains(
+            result.Findings, f => f.Grade == ImageFindingGrade.Note && f.Message.Contains("does not check", StringComparison.Ordinal));
     }
 
     [Fact]
-    public void NoCutAndNoNoiseIsOneOfThem()
+    public void No_cut_and_no_noise_is_one_of_them()
     {
         foreach (VolumeKind kind in Kinds.Select(r => r.Data.Item1))
         {
             byte[] disk = Make(kind);
-            for (int length = 0; length < disk.Length; length += 1000) MalformedInput.Try(() => VolumeDetection.Open(new MemoryStorage(disk[..length]), out _).Dispose());
+            for (int length = 0; length < disk.Length; length += 1000)
+                MalformedInput.Try(() => VolumeDetection.Open(new MemoryStorage(disk[..length]), out _).Dispose());
         }
 
-        for (int seed = 0; seed < 50; seed++) Assert.Equal(VolumeKind.Unknown, VolumeDetection.Open(new MemoryStorage(TestTree.Noise(Length, seed)), out _).Kind);
+        for (int seed = 0; seed < 50; seed++)
+            Assert.Equal(VolumeKind.Unknown, VolumeDetection.Open(new MemoryStorage(TestTree.Noise(Length, seed)), out _).Kind);
     }
 
     public static TheoryData<string, byte[]> Archives => new()
     {
-        { "gzip", [0x1F, 0x8B, 8, 0] }, { "bzip2", "BZh91AY&SY"u8.ToArray() }, { "zip", "PK\u0003\u0004"u8.ToArray() }, { "xz", [0xFD, .. "7zXZ\0"u8] },
-        { "7-Zip", [(byte)'7', (byte)'z', 0xBC, 0xAF, 0x27, 0x1C] }, { "Zstandard", [0x28, 0xB5, 0x2F, 0xFD] }, { "RAR", "Rar!\u001A\u0007"u8.ToArray() },
+        { "gzip", [0x1F, 0x8B, 8, 0] }, { "bzip2", "BZh91AY&SY"u8.ToArray() }, { "zip", "PK\u0003\u0004"u8.ToArray() },
+            { "xz", [0xFD, .. "7zXZ\0"u8] },
+        { "7-Zip", [(byte)'7', (byte)'z', 0xBC, 0xAF, 0x27, 0x1C] }, { "Zstandard", [0x28, 0xB5, 0x2F, 0xFD] },
+        { "RAR", "Rar!\u001A\u0007"u8.ToArray() },
     };
 
     [Theory]
     [MemberData(nameof(Archives))]
-    public void AnArchiveIsNamedAndToBeUnpackedFirst(string name, byte[] first)
+    public void An_archive_is_named_and_to_be_unpacked_first(string name, byte[] first)
     {
         foreach (int length in new[] { 100, 1024, 4097 })
         {
@@ -80,17 +87,18 @@ public sealed class ForeignVolumesTests
     }
 
     [Fact]
-    public void AnImageOfDiskCopyIsNamed()
+    public void An_image_of_disk_copy_is_named()
     {
         byte[] file = new byte[84 + (800 << 10)];
         "\u0008Untitled"u8.CopyTo(file);
         BinaryPrimitives.WriteInt32BigEndian(file.AsSpan(64), 800 << 10);
         BinaryPrimitives.WriteInt32BigEndian(file.AsSpan(80), 0x0122_0100);
-        Assert.Contains("DiskCopy 4.2", Assert.Throws<ImageException>(() => ContainerDetection.Detect(new MemoryStorage(file))).Problem, StringComparison.Ordinal);
+        Assert.Contains("DiskCopy 4.2", Assert.Throws<ImageException>(() => ContainerDetection.Detect(new MemoryStorage(file))).Problem,
+            StringComparison.Ordinal);
     }
 
     [Fact]
-    public void NoMessageClaimsWhatWasNotLookedAt()
+    public void No_message_claims_what_was_not_looked_at()
     {
         ImageException error = Assert.Throws<ImageException>(() => ContainerDetection.Detect(new MemoryStorage(TestTree.Noise(1000, 3))));
         Assert.Equal(ImageErrorId.UnknownFormat, error.Id);
@@ -115,7 +123,8 @@ public sealed class ForeignVolumesTests
                 "TEA01"u8.CopyTo(disk.AsSpan(36865));
                 break;
             case VolumeKind.Ext:
-                foreach ((int at, int value) in new[] { (0, 64), (4, 256), (40, 64), (56, 0xEF53) }) BinaryPrimitives.WriteInt32LittleEndian(disk.AsSpan(1024 + at), value);
+                foreach ((int at, int value) in new[] { (0, 64), (4, 256), (40, 64), (56, 0xEF53) })
+                    BinaryPrimitives.WriteInt32LittleEndian(disk.AsSpan(1024 + at), value);
                 "linux"u8.CopyTo(disk.AsSpan(1024 + 120));
                 break;
             case VolumeKind.LinuxSwap:

@@ -17,7 +17,9 @@ public sealed class AccessControlListTests
         File.WriteAllText(folder["source", "file"], "x");
 
         // struct kauth_filesec (sys/kauth.h), big-endian: one entry, by which everyone is denied to delete.
-        byte[] list = Convert.FromHexString("012CC16D" + new string('0', 64) + "00000001" + "00000000" + "ABCDEFABCDEFABCDEFABCDEF0000000C" + "00000002" + "00000010");
+        byte[] list =
+            Convert.FromHexString(
+                "012CC16D" + new string('0', 64) + "00000001" + "00000000" + "ABCDEFABCDEFABCDEFABCDEF0000000C" + "00000002" + "00000010");
         using (HostDirectory source = HostPlatform.Current.OpenDirectory(folder["source"]))
         {
             foreach (string name in (string[])["file", "sub"]) source.SetAttribute(new(name), HostAttributes.AccessListName, list);
@@ -25,11 +27,14 @@ public sealed class AccessControlListTests
 
         string path = folder["image.dmg"];
         using (ImageCreation creation = ImageCreation.Prepare(
-            new ImageRecipe { SourcePath = folder["source"], Path = path, Format = BackupImageFormat.ReadWrite }, SilentObserver.Instance, CancellationToken.None))
+            new ImageRecipe { SourcePath = folder["source"], Path = path, Format = BackupImageFormat.ReadWrite }, SilentObserver.Instance,
+            CancellationToken.None))
             creation.Run(CancellationToken.None);
         using DiskImage image = DiskImage.Open(path);
         using (SourceTree tree = image.ReadTree(null, CancellationToken.None))
-            Assert.All(tree.Root.Children, e => Assert.Equal((HostAttributes.AccessListName, Convert.ToHexString(list)), (e.Attributes[0].Name, Convert.ToHexString(e.Attributes[0].Value!))));
+            Assert.All(tree.Root.Children, e =>
+                Assert.Equal((HostAttributes.AccessListName, Convert.ToHexString(list)),
+                    (e.Attributes[0].Name, Convert.ToHexString(e.Attributes[0].Value!))));
 
         // It looks for the flag in the catalog that tells of a list.
         BackupImageVolume volume = Assert.Single(image.Describe().Volumes);

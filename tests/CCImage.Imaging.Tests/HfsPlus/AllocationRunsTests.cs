@@ -8,7 +8,7 @@ namespace CCImage.Tests.HfsPlus;
 public sealed class AllocationRunsTests
 {
     [Fact]
-    public void RunsAreThoseOfEveryBit()
+    public void Runs_are_those_of_every_bit()
     {
         var random = new Random(42);
         for (int round = 0; round < 300; round++)
@@ -27,7 +27,8 @@ public sealed class AllocationRunsTests
             for (int block = 0; block < total; block++)
             {
                 if ((bits[block / 8] & (0x80 >> (block % 8))) != 0) continue;
-                if (expected.Count > 0 && expected[^1].First + expected[^1].Count == block) expected[^1] = (expected[^1].First, expected[^1].Count + 1);
+                if (expected.Count > 0 && expected[^1].First + expected[^1].Count == block)
+                    expected[^1] = (expected[^1].First, expected[^1].Count + 1);
                 else expected.Add((block, 1));
             }
 
@@ -36,7 +37,7 @@ public sealed class AllocationRunsTests
     }
 
     [Fact]
-    public void WhatIsNotStoredIsFreeAndNotRead()
+    public void What_is_not_stored_is_free_and_not_read()
     {
         using var zeros = new CountingStorage(new ZeroStorage(300 << 20));
         Assert.Equal([(0L, 2_400_000_001L)], AllocationRuns.FreeOf(new Hole(zeros), 2_400_000_001));

@@ -4,8 +4,8 @@ using System.Text;
 namespace CCImage.Tests.HfsPlus;
 
 /// <summary>
-/// A volume's bytes, with the places of its structures: to damage them. Written apart from the product's structures. The special files lie in one
-/// extent, as ours do.
+/// A volume's bytes, with the places of its structures: to damage them. Written apart from the product's structures. The special files lie
+/// in one extent, as ours do.
 /// </summary>
 internal sealed class EditableVolume(byte[] bytes)
 {
@@ -117,5 +117,6 @@ internal sealed class EditableVolume(byte[] bytes)
     public string NameOf(int key) => Encoding.BigEndianUnicode.GetString(bytes, key + 8, 2 * U16(key + 6));
 
     /// <summary>The key of the attribute with a name.</summary>
-    public int Attribute(string name, uint type) => Records(AttributesTree).First(r => Encoding.BigEndianUnicode.GetString(bytes, r + 14, 2 * U16(r + 12)) == name && U32(Data(r)) == type);
+    public int Attribute(string name, uint type) => Records(AttributesTree)
+        .First(r => Encoding.BigEndianUnicode.GetString(bytes, r + 14, 2 * U16(r + 12)) == name && U32(Data(r)) == type);
 }

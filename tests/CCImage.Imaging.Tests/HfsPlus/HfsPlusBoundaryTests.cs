@@ -36,7 +36,8 @@ public class HfsPlusBoundaryTests
     {
         TestTree tree = [];
         for (int i = 0; i < 600; i++)
-            tree.Add(TestTree.File($"f{i}", "", new Meta { Attributes = [("first", Noise(3802, i)), (new string('n', 127), Noise(i % 3803, i)), ("x", Noise(4000, i))] }));
+            tree.Add(TestTree.File($"f{i}", "",
+                new Meta { Attributes = [("first", Noise(3802, i)), (new string('n', 127), Noise(i % 3803, i)), ("x", Noise(4000, i))] }));
         using VolumeFile file = VolumeFile.Write(tree, VolumeFile.Options with { MaximumExtentBlocks = 1 });
         file.AssertFsckIsContent();
         VolumeAudit.Compare(file, tree);
@@ -47,7 +48,8 @@ public class HfsPlusBoundaryTests
     {
         TestTree tree = new()
         {
-            TestTree.File("f", Noise(400_000, 1), new Meta { Attributes = [("big", Noise(300_000, 2)), ("small", [1])], Resource = Noise(200_000, 3) }),
+            TestTree.File("f", Noise(400_000, 1),
+                new Meta { Attributes = [("big", Noise(300_000, 2)), ("small", [1])], Resource = Noise(200_000, 3) }),
             TestTree.File("g", Noise(4096 * 8, 4)),
             TestTree.File("h", Noise((4096 * 8) + 1, 5)),
             TestTree.File("i", Noise(4096 * 17, 6)),
@@ -91,7 +93,7 @@ public class HfsPlusBoundaryTests
     [InlineData((4L << 30) - 1)]
     [InlineData(4L << 30)]
     [InlineData((4L << 30) + 1)]
-    public void Files_around_4_GiB(long size)
+    public void Files_around_4_gi_b(long size)
     {
         byte[] end = "the very end"u8.ToArray();
         TestTree tree = new() { TestTree.File("large", size, () => new EndStorage(size, end)), TestTree.File("small", "behind it") };
@@ -122,7 +124,8 @@ public class HfsPlusBoundaryTests
         foreach (bool caseSensitive in (bool[])[false, true])
         {
             TestTree tree = new() { TestTree.File("a", "content"), TestTree.Directory("d", TestTree.File("b", Noise(20_000, 1))) };
-            using VolumeFile file = VolumeFile.Write(tree, VolumeFile.Options with { VolumeSizeBytes = size, CaseSensitive = caseSensitive });
+            using VolumeFile file =
+                VolumeFile.Write(tree, VolumeFile.Options with { VolumeSizeBytes = size, CaseSensitive = caseSensitive });
             Assert.Equal(size, new FileInfo(file.Path).Length);
             file.AssertFsckIsContent();
             VolumeAudit.Run(file, claimBlocks: size <= 128L << 20);
@@ -135,9 +138,11 @@ public class HfsPlusBoundaryTests
     [InlineData(3L << 50)]
     public void Volumes_beyond_what_a_file_can_hold_are_as_newfs_hfs_would_make_them(long size)
     {
-        HfsPlusPlan plan = HfsPlusPlanner.Plan(new TestTree(), VolumeFile.Options with { VolumeSizeBytes = size }, SilentObserver.Instance, default);
+        HfsPlusPlan plan =
+            HfsPlusPlanner.Plan(new TestTree(), VolumeFile.Options with { VolumeSizeBytes = size }, SilentObserver.Instance, default);
         string text = Oracle.Run("newfs_hfs", "-N" + size.ToString(CultureInfo.InvariantCulture), "-J").Output;
-        if (!text.Contains("block-size", StringComparison.Ordinal)) text = Oracle.Run("newfs_hfs", "-J", "-N", size.ToString(CultureInfo.InvariantCulture)).Output;
+        if (!text.Contains("block-size", StringComparison.Ordinal))
+            text = Oracle.Run("newfs_hfs", "-J", "-N", size.ToString(CultureInfo.InvariantCulture)).Output;
         Assert.Equal(Value("block-size"), plan.BlockSize);
         Assert.Equal(Value("total blocks"), plan.TotalBlocks);
         Assert.Equal(Value("journal-size") * 1024, plan.JournalSize);

@@ -12,7 +12,7 @@ public sealed class HfsPlusCheckerPartTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void ChainsOfLinks(bool isFolders)
+    public void Chains_of_links(bool isFolders)
     {
         Assert.Equal(0, Faults(isFolders, 3, Chain));
         Assert.Equal(1, Faults(isFolders, 2, Chain));
@@ -26,10 +26,11 @@ public sealed class HfsPlusCheckerPartTests
     }
 
     [Fact]
-    public void UsedBlocksAreMergedAndRendered()
+    public void Used_blocks_are_merged_and_rendered()
     {
         var usage = new BlockUsage();
-        foreach ((uint start, uint count) in new[] { (40u, 20u), (0u, 1u), (1u, 2u), (7u, 2u), (50u, 3u), (55u, 10u), (90u, 9u), (92u, 2u), (100u, 1u) }) usage.Add(new UsedRun(start, count, start, BlockUse.Data));
+        foreach ((uint start, uint count) in new[] { (40u, 20u), (0u, 1u), (1u, 2u), (7u, 2u), (50u, 3u), (55u, 10u), (90u, 9u), (92u, 2u),
+            (100u, 1u) }) usage.Add(new UsedRun(start, count, start, BlockUse.Data));
         var shared = new List<(uint, uint)>();
         usage.Seal((a, b) => shared.Add((a.Owner, b.Owner)));
         Assert.Equal([(40u, 50u), (40u, 55u), (90u, 92u)], shared);
@@ -52,7 +53,7 @@ public sealed class HfsPlusCheckerPartTests
     [InlineData("\0\0/:\u2400", true)]
     [InlineData("\uD83D\uDE00", true)]
     [InlineData("\uF900\u2126", true)] // never decomposed
-    public void NamesMustBeDecomposed(string name, bool isDecomposed) => Assert.Equal(isDecomposed, HfsPlusUnicode.IsDecomposed(name));
+    public void Names_must_be_decomposed(string name, bool isDecomposed) => Assert.Equal(isDecomposed, HfsPlusUnicode.IsDecomposed(name));
 
     /// <summary>Allocation blocks that are smaller than the headers need, and larger than they are.</summary>
     [OracleTheory("newfs_hfs", "fsck_hfs")]
@@ -60,7 +61,7 @@ public sealed class HfsPlusCheckerPartTests
     [InlineData("1024")]
     [InlineData("2048")]
     [InlineData("65536")]
-    public void VolumesOfNewfsWithOtherBlocksAreSound(string blockSize)
+    public void Volumes_of_newfs_with_other_blocks_are_sound(string blockSize)
     {
         string path = Path.Combine(Path.GetTempPath(), "ccimage-" + Guid.NewGuid());
         try
@@ -80,7 +81,7 @@ public sealed class HfsPlusCheckerPartTests
 
     // A volume that claims 16 TiB, and trees as large as that, in a storage of nothing.
     [Fact]
-    public void HugeClaimsTakeNeitherTimeNorMemory()
+    public void Huge_claims_take_neither_time_nor_memory()
     {
         var storage = new SparseMemoryStorage(16L << 40, 4096);
         byte[] header = new byte[512];

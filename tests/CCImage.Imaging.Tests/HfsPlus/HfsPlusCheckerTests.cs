@@ -13,7 +13,7 @@ using static TestTree;
 public sealed class HfsPlusCheckerTests
 {
     [CorpusFact]
-    public void EveryVolumeThatMacOSWroteIsSound()
+    public void Every_volume_that_Mac_OS_wrote_is_sound()
     {
         string folder = System.IO.Directory.CreateTempSubdirectory("ccimage-").FullName;
         int volumes = 0;
@@ -49,16 +49,17 @@ public sealed class HfsPlusCheckerTests
     [InlineData(false, true, 3L << 30, 0)]
     [InlineData(false, true, null, 1)]
     [InlineData(true, true, 200L << 20, 3)]
-    public void VolumesOfOursAreSound(bool caseSensitive, bool journaled, long? size, int extentBlocks) => AssertSound(
+    public void Volumes_of_ours_are_sound(bool caseSensitive, bool journaled, long? size, int extentBlocks) => AssertSound(
         HfsPlusOracleTests.Oddities(),
-        VolumeFile.Options with { CaseSensitive = caseSensitive, Journaled = journaled, VolumeSizeBytes = size, MaximumExtentBlocks = (uint)extentBlocks });
+        VolumeFile.Options with { CaseSensitive = caseSensitive, Journaled = journaled, VolumeSizeBytes = size,
+        MaximumExtentBlocks = (uint)extentBlocks });
 
     [Theory]
     [InlineData(0)]
     [InlineData(12)]
     [InlineData(700)]
     [InlineData(20_000)]
-    public void CatalogsOfSeveralLevelsAreSound(int files)
+    public void Catalogs_of_several_levels_are_sound(int files)
     {
         TestTree tree = [];
         for (int i = 0; i < files; i++) tree.Add(TestTree.File($"file number {i}", ""));
@@ -68,13 +69,14 @@ public sealed class HfsPlusCheckerTests
     [Theory]
     [InlineData(1, true)]
     [InlineData(2, false)]
-    public void ATreesFileMayEndInPartOfANode(uint nodesLess, bool isFine)
+    public void A_trees_file_may_end_in_part_of_a_node(uint nodesLess, bool isFine)
     {
         var edit = new EditableVolume([.. HfsPlusDamage.BaseOf(DamageBase.Ordinary)]);
         const int fork = EditableVolume.HeaderAt + EditableVolume.CatalogTree;
         int header = edit.ForkAt(fork) + 14, nodeSize = edit.U16(header + 18);
         Assert.True(edit.U32(header + 0x1A) >= 2);
-        foreach (int at in new[] { fork, edit.Alternate + EditableVolume.CatalogTree }) edit.Set64(at, edit.U64(at) - (ulong)(nodeSize / 2));
+        foreach (int at in new[] { fork, edit.Alternate + EditableVolume.CatalogTree })
+            edit.Set64(at, edit.U64(at) - (ulong)(nodeSize / 2));
         edit.Set32(header + 0x16, edit.U32(header + 0x16) - nodesLess);
         edit.Set32(header + 0x1A, edit.U32(header + 0x1A) - nodesLess);
         var findings = Check(HfsPlusVolume.Open(new MemoryStorage(edit.Bytes)), out bool isSound);
@@ -83,11 +85,14 @@ public sealed class HfsPlusCheckerTests
     }
 
     [Fact]
-    public void AttributesTreesOfSeveralLevelsAreSound()
+    public void Attributes_trees_of_several_levels_are_sound()
     {
         TestTree tree = [];
         for (int i = 0; i < 200; i++)
-            tree.Add(TestTree.File($"f{i}", "", new Meta { Attributes = [("first", Noise(3802, i)), (new string('n', 127), Noise(i % 3803, i)), ("x", Noise(40_000, i))] }));
+            tree.Add(TestTree.File(
+                $"f{i}", "",
+                new Meta { Attributes =
+                [("first", Noise(3802, i)), (new string('n', 127), Noise(i % 3803, i)), ("x", Noise(40_000, i))] }));
         AssertSound(tree, VolumeFile.Options with { MaximumExtentBlocks = 1 });
     }
 
@@ -98,7 +103,8 @@ public sealed class HfsPlusCheckerTests
     [InlineData(1L << 30)]
     [InlineData(2L << 40)]
     [InlineData(16L << 40)]
-    public void VolumesOfEverySizeAreSound(long size) => AssertSound([TestTree.File("a", "content")], VolumeFile.Options with { VolumeSizeBytes = size });
+    public void Volumes_of_every_size_are_sound(long size) =>
+        AssertSound([TestTree.File("a", "content")], VolumeFile.Options with { VolumeSizeBytes = size });
 
     // Of those that are not too large to be laid out.
     private static bool IsFoundByFsck(HfsPlusVolume volume, out string text)
@@ -151,7 +157,8 @@ public sealed class HfsPlusCheckerTests
         return findings.ToList();
     }
 
-    internal static string TextOf(IEnumerable<ImageFinding> findings) => string.Join('\n', findings.Select(f => $"  {f.Grade} {f.Check}: {f.Message} [{f.Place}]"));
+    internal static string TextOf(IEnumerable<ImageFinding> findings) =>
+        string.Join('\n', findings.Select(f => $"  {f.Grade} {f.Check}: {f.Message} [{f.Place}]"));
 
     /// <summary>A volume of ours in a file must give nothing but praise.</summary>
     internal static void AssertSound(string path)

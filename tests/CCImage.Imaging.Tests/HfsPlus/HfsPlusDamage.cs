@@ -15,7 +15,8 @@ using static HfsPlusCheckNames;
 /// <param name="Grade">How grave it must be called.</param>
 /// <param name="IsSeenByFsck">Whether Apple's fsck_hfs sees it, too.</param>
 internal sealed record HfsPlusDamage(
-    string Name, string Check, Action<EditableVolume> Do, DamageBase Base = DamageBase.Ordinary, ImageFindingGrade Grade = ImageFindingGrade.Damaged, bool IsSeenByFsck = true)
+    string Name, string Check, Action<EditableVolume> Do, DamageBase Base = DamageBase.Ordinary,
+    ImageFindingGrade Grade = ImageFindingGrade.Damaged, bool IsSeenByFsck = true)
 {
     private static readonly Dictionary<DamageBase, byte[]> Bases = [];
 
@@ -28,15 +29,21 @@ internal sealed record HfsPlusDamage(
         Of("file count", Counts, v => v.Set32(HeaderAt + 32, v.U32(HeaderAt + 32) + 1)),
         Of("folder count", Counts, v => v.Set32(HeaderAt + 36, v.U32(HeaderAt + 36) - 1)),
         Of("next id", Counts, v => v.SetBoth32(64, 40)),
-        Of("free blocks too many", FreeCount, v => v.Set32(HeaderAt + 48, v.U32(HeaderAt + 48) + 1)) with { Grade = ImageFindingGrade.Repairable },
-        Of("free blocks too few", FreeCount, v => v.Set32(HeaderAt + 48, v.U32(HeaderAt + 48) - 1)) with { Grade = ImageFindingGrade.Repairable },
+        Of("free blocks too many", FreeCount, v =>
+            v.Set32(HeaderAt + 48, v.U32(HeaderAt + 48) + 1)) with { Grade = ImageFindingGrade.Repairable },
+        Of("free blocks too few", FreeCount, v =>
+            v.Set32(HeaderAt + 48, v.U32(HeaderAt + 48) - 1)) with { Grade = ImageFindingGrade.Repairable },
         Of("next allocation", Header, v => v.SetBoth32(52, v.TotalBlocks)),
         Of("clump", Header, v => v.SetBoth32(60, 100)),
         Of("allocation file too short", Header, v => v.Set64(HeaderAt + 112, 1)) with { IsSeenByFsck = false },
-        Of("alternate header lost", AlternateHeader, v => v.Bytes.AsSpan(v.Alternate, 512).Clear()) with { Grade = ImageFindingGrade.Repairable },
-        Of("alternate header names another catalog", AlternateHeader, v => v.Set32(v.Alternate + CatalogTree + 16, 1)) with { Grade = ImageFindingGrade.Repairable, IsSeenByFsck = false },
-        Of("alternate header of another size", AlternateHeader, v => v.Set32(v.Alternate + 44, v.TotalBlocks - 1)) with { Grade = ImageFindingGrade.Repairable, IsSeenByFsck = false },
-        Of("alternate header of another date", AlternateHeader, v => v.Set32(v.Alternate + 16, 5)) with { Grade = ImageFindingGrade.Repairable },
+        Of("alternate header lost", AlternateHeader, v =>
+            v.Bytes.AsSpan(v.Alternate, 512).Clear()) with { Grade = ImageFindingGrade.Repairable },
+        Of("alternate header names another catalog", AlternateHeader, v =>
+            v.Set32(v.Alternate + CatalogTree + 16, 1)) with { Grade = ImageFindingGrade.Repairable, IsSeenByFsck = false },
+        Of("alternate header of another size", AlternateHeader, v =>
+            v.Set32(v.Alternate + 44, v.TotalBlocks - 1)) with { Grade = ImageFindingGrade.Repairable, IsSeenByFsck = false },
+        Of("alternate header of another date", AlternateHeader, v =>
+            v.Set32(v.Alternate + 16, 5)) with { Grade = ImageFindingGrade.Repairable },
 
         // B-trees
         Of("leaf record count", TreeHeader, v => v.Set32(v.TreeHeader(CatalogTree) + 6, 7)),
@@ -53,22 +60,27 @@ internal sealed record HfsPlusDamage(
         Of("tree attributes", TreeHeader, v => v.Set32(v.TreeHeader(CatalogTree) + 38, 0)) with { IsSeenByFsck = false },
         Of("order of names", TreeHeader, v => v.Bytes[v.TreeHeader(CatalogTree) + 37] = 0x11, DamageBase.CaseSensitive),
         Of("used node is free in the map", TreeMap, v => v.Bytes[v.Node(CatalogTree, 0) + 248] ^= 0x20),
-        Of("free node is used in the map", TreeMap, v => v.Bytes[v.Node(CatalogTree, 0) + 248 + (int)(v.U32(v.TreeHeader(CatalogTree) + 22) / 8) - 1] ^= 1),
+        Of("free node is used in the map", TreeMap, v =>
+            v.Bytes[v.Node(CatalogTree, 0) + 248 + (int)(v.U32(v.TreeHeader(CatalogTree) + 22) / 8) - 1] ^= 1),
         Of("header node's record count", TreeHeader, v => v.Set16(v.Node(CatalogTree, 0) + 10, 2)),
         Of("forward link", TreeLinks, v => v.Set32(v.FirstLeaf(CatalogTree), v.U32(v.NextLeaf(CatalogTree, v.FirstLeaf(CatalogTree))))),
         Of("backward link", TreeLinks, v => v.Set32(v.NextLeaf(CatalogTree, v.FirstLeaf(CatalogTree)) + 4, 0)),
-        Of("circle of leaves", TreeLinks, v => v.Set32(v.Node(CatalogTree, v.U32(v.TreeHeader(CatalogTree) + 14)), v.U32(v.TreeHeader(CatalogTree) + 10))),
+        Of("circle of leaves", TreeLinks, v =>
+            v.Set32(v.Node(CatalogTree, v.U32(v.TreeHeader(CatalogTree) + 14)), v.U32(v.TreeHeader(CatalogTree) + 10))),
         Of("kind of node", TreeNodes, v => v.Bytes[v.FirstLeaf(CatalogTree) + 8] = 2),
         Of("height of node", TreeNodes, v => v.Bytes[v.FirstLeaf(CatalogTree) + 9] = 2),
         Of("number of records", TreeNodes, v => v.Set16(v.FirstLeaf(CatalogTree) + 10, v.U16(v.FirstLeaf(CatalogTree) + 10) + 1)),
         Of("empty leaf", TreeNodes, v => v.Set16(v.FirstLeaf(CatalogTree) + 10, 0)),
         Of("record offsets", TreeNodes, v => v.Set16(v.FirstLeaf(CatalogTree) + v.NodeSize(CatalogTree) - 4, 8000)),
-        Of("index leads elsewhere", TreeIndex, v => v.Set32(v.Data(v.Record(CatalogTree, v.Root(CatalogTree), 1)), v.U32(v.Data(v.Record(CatalogTree, v.Root(CatalogTree), 2))))),
+        Of("index leads elsewhere", TreeIndex, v =>
+            v.Set32(v.Data(v.Record(CatalogTree, v.Root(CatalogTree), 1)), v.U32(v.Data(v.Record(CatalogTree, v.Root(CatalogTree), 2))))),
         Of("index leads out of the tree", TreeIndex, v => v.Set32(v.Data(v.Record(CatalogTree, v.Root(CatalogTree), 1)), 0x7FFF_FFFF)),
-        Of("index leads to itself", TreeIndex, v => v.Set32(v.Data(v.Record(CatalogTree, v.Root(CatalogTree), 1)), v.U32(v.TreeHeader(CatalogTree) + 2))),
+        Of("index leads to itself", TreeIndex, v =>
+            v.Set32(v.Data(v.Record(CatalogTree, v.Root(CatalogTree), 1)), v.U32(v.TreeHeader(CatalogTree) + 2))),
         Of("index key is not the first key", TreeIndex, v => v.Bytes[v.Data(v.Record(CatalogTree, v.Root(CatalogTree), 2)) - 1]--),
         Of("order in a leaf", TreeOrder, v => Rename(v, "file number 100", "zile number 100")),
-        Of("order over leaves", TreeOrder, v => Rename(v, LastNameOfALeaf(v), "zile" + LastNameOfALeaf(v)[4..])) with { IsSeenByFsck = false },
+        Of("order over leaves", TreeOrder, v =>
+            Rename(v, LastNameOfALeaf(v), "zile" + LastNameOfALeaf(v)[4..])) with { IsSeenByFsck = false },
         Of("key length", TreeNodes, v => v.Set16(v.Entry("file number 100"), 7)),
         Of("name length in a key", TreeNodes, v => v.Set16(v.Entry("file number 100") + 6, 3)) with { IsSeenByFsck = false },
         Of("attributes leaf count", TreeHeader, v => v.Set32(v.TreeHeader(AttributesTree) + 6, 1)),
@@ -87,7 +99,8 @@ internal sealed record HfsPlusDamage(
         Of("id without thread", Threads, v => v.Set32(v.File("small") + 8, v.U32(HeaderAt + 64) - 1 + 100)),
         Of("valence", FolderCounts, v => v.Set32(v.File("folder") + 4, 9)),
         Of("folder count of a folder", FolderCounts, v => v.Set32(v.File("folder") + 84, 9), DamageBase.CaseSensitive),
-        Of("folder without folder count", FolderCounts, v => v.Set16(v.File("folder") + 2, 0), DamageBase.CaseSensitive) with { Grade = ImageFindingGrade.Note },
+        Of("folder without folder count", FolderCounts, v =>
+            v.Set16(v.File("folder") + 2, 0), DamageBase.CaseSensitive) with { Grade = ImageFindingGrade.Note },
         Of("folder in itself", Folders, v => v.Set32(v.Entry("folder") + 2, v.IdOf("folder"))),
         Of("folder that is not there", Folders, v => v.Set32(v.Entry("inner") + 2, v.IdOf("inner"))),
         Of("composed name", Names, v => Rename(v, "Au\u0308\u0308", "A\u00FC\u0308")) with { IsSeenByFsck = false },
@@ -98,7 +111,8 @@ internal sealed record HfsPlusDamage(
         Of("folder with a file's flags", CatalogRecords, v => v.Set16(v.File("folder") + 2, 2)),
         Of("symbolic link without type", SymbolicLinks, v => v.Set64(v.File("link") + 48, 0)) with { IsSeenByFsck = false },
         Of("symbolic link with a file's mode", SymbolicLinks, v => v.Set16(v.File("link") + 42, 0x81A4)) with { IsSeenByFsck = false },
-        Of("file with a symbolic link's type", SymbolicLinks, v => "slnkrhap"u8.CopyTo(v.Bytes.AsSpan(v.File("small") + 48))) with { IsSeenByFsck = false },
+        Of("file with a symbolic link's type", SymbolicLinks, v =>
+            "slnkrhap"u8.CopyTo(v.Bytes.AsSpan(v.File("small") + 48))) with { IsSeenByFsck = false },
         Of("symbolic link without target", SymbolicLinks, v => v.Bytes.AsSpan(v.File("link") + 88, 24).Clear()),
 
         // Hard links
@@ -112,7 +126,8 @@ internal sealed record HfsPlusDamage(
         Of("link with content", HardLinks, v => v.Bytes.AsSpan(v.File("small") + 88, 80).CopyTo(v.Bytes.AsSpan(v.File("linked 1") + 88))),
         Of("file with two names", HardLinks, v => v.Set32(v.File("small") + 44, 2)),
         Of("file with a chain", HardLinks, v => v.Set16(v.File("small") + 2, 0x22)),
-        Of("node without links", HardLinks, v => Rename(v, "iNode" + v.U32(v.File("linked 1") + 44), "iNode" + (v.U32(v.File("linked 1") + 44) + 1))),
+        Of("node without links", HardLinks, v =>
+            Rename(v, "iNode" + v.U32(v.File("linked 1") + 44), "iNode" + (v.U32(v.File("linked 1") + 44) + 1))),
 
         // ExtentsTree and bitmap
         Of("extent out of the volume", Extents, v => v.Set32(v.File("large") + 88 + 16, v.TotalBlocks - 1)),
@@ -122,12 +137,16 @@ internal sealed record HfsPlusDamage(
         Of("extent behind an empty one", Extents, v => v.Set64(v.File("block") + 88 + 32, 0x1_0000_0001)),
         Of("total blocks", ForkSizes, v => v.Set32(v.File("large") + 88 + 12, 1)),
         Of("size too large", ForkSizes, v => v.Set64(v.File("large") + 88, 1UL << 40)),
-        Of("size a little too small", ForkSizes, v => v.Set64(v.File("large") + 88, 2_996_000)) with { Grade = ImageFindingGrade.Note, IsSeenByFsck = false },
+        Of("size a little too small", ForkSizes, v =>
+            v.Set64(v.File("large") + 88, 2_996_000)) with { Grade = ImageFindingGrade.Note, IsSeenByFsck = false },
         Of("size far too small", ForkSizes, v => v.Set64(v.File("large") + 88, 5)) with { IsSeenByFsck = false },
         Of("resource fork's blocks", ForkSizes, v => v.Set32(v.File("resource") + 168 + 12, 1)),
-        Of("overflow extents without owner", OverflowExtents, v => v.Set32(v.Records(ExtentsTree).Last() + 4, 0x00FF_FFFF), DamageBase.Fragmented),
-        Of("overflow extents begin elsewhere", OverflowExtents, v => v.Set32(v.Records(ExtentsTree).Last() + 8, 0x1000), DamageBase.Fragmented) with { IsSeenByFsck = false },
-        Of("overflow extent out of the volume", Extents, v => v.Set32(v.Data(v.Records(ExtentsTree).Last()), v.TotalBlocks), DamageBase.Fragmented),
+        Of("overflow extents without owner", OverflowExtents, v =>
+            v.Set32(v.Records(ExtentsTree).Last() + 4, 0x00FF_FFFF), DamageBase.Fragmented),
+        Of("overflow extents begin elsewhere", OverflowExtents, v =>
+            v.Set32(v.Records(ExtentsTree).Last() + 8, 0x1000), DamageBase.Fragmented) with { IsSeenByFsck = false },
+        Of("overflow extent out of the volume", Extents, v =>
+            v.Set32(v.Data(v.Records(ExtentsTree).Last()), v.TotalBlocks), DamageBase.Fragmented),
         Of("fork type of overflow extents", TreeNodes, v => v.Bytes[v.Records(ExtentsTree).Last() + 2] = 7, DamageBase.Fragmented),
         Of("used block marked free", Bitmap, v => v.FlipBit(v.U32(v.File("large") + 88 + 16))),
         Of("header's block marked free", Bitmap, v => v.FlipBit(0)),
@@ -135,7 +154,8 @@ internal sealed record HfsPlusDamage(
         Of("leaked block", Bitmap, v => v.FlipBit(v.FreeBlock())) with { Grade = ImageFindingGrade.Repairable },
 
         // AttributesTree
-        Of("attribute longer than its record", Attributes, v => v.Set32(v.Data(v.Attribute("user.odd", 0x10)) + 12, 5000)) with { IsSeenByFsck = false },
+        Of("attribute longer than its record", Attributes, v =>
+            v.Set32(v.Data(v.Attribute("user.odd", 0x10)) + 12, 5000)) with { IsSeenByFsck = false },
         Of("attribute cut short", Attributes, v => v.Set32(v.Data(v.Attribute("edge", 0x10)) + 12, 5)) with { IsSeenByFsck = false },
         Of("attribute of an unknown type", Attributes, v => v.Set32(v.Data(v.Attribute("user.odd", 0x10)), 0x40)),
         Of("attribute without owner", Attributes, v => v.Set32(v.Attribute("folder", 0x10) + 4, 0x00FF_FFFF)),
@@ -159,7 +179,8 @@ internal sealed record HfsPlusDamage(
         OfJournal("no info block", v => v.SetBoth32(12, 0)),
         OfJournal("info block out of the volume", v => v.SetBoth32(12, uint.MaxValue)),
         OfJournal("file of the journal", v => v.Set64(v.File(".journal") + 88, 4096)) with { IsSeenByFsck = false },
-        OfJournal("file of the info block", v => Swap(v, v.File(".journal_info_block") + 88 + 16, v.File("block") + 88 + 16)) with { IsSeenByFsck = false },
+        OfJournal("file of the info block", v =>
+            Swap(v, v.File(".journal_info_block") + 88 + 16, v.File("block") + 88 + 16)) with { IsSeenByFsck = false },
     ];
 
     /// <summary>A damaged copy of the volume.</summary>
@@ -190,7 +211,8 @@ internal sealed record HfsPlusDamage(
         }
     }
 
-    private static HfsPlusDamage Of(string name, string check, Action<EditableVolume> damage, DamageBase which = DamageBase.Ordinary) => new(name, check, damage, which);
+    private static HfsPlusDamage Of(string name, string check, Action<EditableVolume> damage, DamageBase which = DamageBase.Ordinary) =>
+        new(name, check, damage, which);
 
     private static HfsPlusDamage OfJournal(string name, Action<EditableVolume> damage) => new(name, Journal, damage, IsSeenByFsck: false);
 

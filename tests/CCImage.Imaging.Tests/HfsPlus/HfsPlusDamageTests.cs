@@ -15,7 +15,7 @@ public sealed class HfsPlusDamageTests
 
     [Theory]
     [MemberData(nameof(Kinds))]
-    public void EachKindIsFoundByItsCheck(string name)
+    public void Each_kind_is_found_by_its_check(string name)
     {
         HfsPlusDamage damage = HfsPlusDamage.All.Single(d => d.Name == name);
         IReadOnlyList<ImageFinding> findings = Check(damage.Make());
@@ -24,7 +24,7 @@ public sealed class HfsPlusDamageTests
     }
 
     [Fact]
-    public void WhatIsDamagedWasSoundBefore()
+    public void What_is_damaged_was_sound_before()
     {
         foreach (DamageBase which in Enum.GetValues<DamageBase>())
             Assert.All(Check(HfsPlusDamage.BaseOf(which)), f => Assert.True(f.Grade == ImageFindingGrade.Ok, f.Message));
@@ -32,7 +32,8 @@ public sealed class HfsPlusDamageTests
 
     [OracleTheory("fsck_hfs")]
     [MemberData(nameof(KindsThatFsckSees))]
-    public void ApplesCheckerAgrees(string name) => Assert.True(IsFoundByFsck(HfsPlusDamage.All.Single(d => d.Name == name).Make(), out string text), text);
+    public void Apples_checker_agrees(string name) =>
+        Assert.True(IsFoundByFsck(HfsPlusDamage.All.Single(d => d.Name == name).Make(), out string text), text);
 
     internal static bool IsFoundByFsck(byte[] volume, out string text)
     {
@@ -42,7 +43,8 @@ public sealed class HfsPlusDamageTests
             File.WriteAllBytes(path, volume);
             (int code, string output, string error) = Oracle.Run("fsck_hfs", "-fn", path);
             text = $"{code}: {output}{error}";
-            return code != 0 || text.Contains("needs to be repaired", StringComparison.Ordinal) || text.Contains("found corrupt", StringComparison.Ordinal);
+            return code != 0 || text.Contains("needs to be repaired", StringComparison.Ordinal)
+                || text.Contains("found corrupt", StringComparison.Ordinal);
         }
         finally
         {
@@ -62,7 +64,7 @@ public sealed class HfsPlusDamageTests
     [Theory]
     [InlineData(1)]
     [InlineData(2)]
-    public void BitsThatFlipNeitherThrowNorTakeLong(int seed)
+    public void Bits_that_flip_neither_throw_nor_take_long(int seed)
     {
         byte[] volume = [.. HfsPlusDamage.BaseOf(seed == 1 ? DamageBase.Ordinary : DamageBase.Fragmented)];
         var random = new Random(seed);
@@ -86,7 +88,9 @@ public sealed class HfsPlusDamageTests
     // Bytes of headers, used nodes, bitmap and journal's headers that are not zero.
     private static IEnumerable<int> Metadata(EditableVolume v)
     {
-        var ranges = new List<(int Start, int Length)> { (1024, 512), (v.Alternate, 512), (v.Bitmap, (int)(v.TotalBlocks / 8)), (v.JournalInfo, 180), (v.Journal, 48) };
+        var ranges =
+            new List<(int Start, int Length)> { (1024, 512), (v.Alternate, 512), (v.Bitmap, (int)(v.TotalBlocks / 8)), (v.JournalInfo, 180),
+                (v.Journal, 48) };
         foreach (int tree in new[] { EditableVolume.ExtentsTree, EditableVolume.CatalogTree, EditableVolume.AttributesTree })
             ranges.Add((v.ForkAt(1024 + tree), (int)v.U64(1024 + tree)));
         return ranges.SelectMany(r => Enumerable.Range(r.Start, r.Length)).Where(at => v.Bytes[at] != 0);

@@ -14,7 +14,7 @@ public sealed class HfsPlusMalformedTests
     private const int BlockSize = 4096;
 
     [CorpusFact]
-    public void BitFlipsInAllMetadata()
+    public void Bit_flips_in_all_metadata()
     {
         byte[] disk = Corpus.OpenRaw(Sample).ToArray();
         var random = new Random(11);
@@ -34,24 +34,27 @@ public sealed class HfsPlusMalformedTests
         }
 
         Assert.True(
-            trees > 100 && errors > 10 && _incomplete > 50, $"{trees} trees, {_incomplete} of them incomplete, and {errors} errors: the flips did not reach the metadata");
+            trees > 100 && errors > 10 && _incomplete > 50,
+            $"{trees} trees, {_incomplete} of them incomplete, and {errors} errors: the flips did not reach the metadata");
     }
 
     [CorpusFact]
-    public void EveryTruncation()
+    public void Every_truncation()
     {
         byte[] disk = Corpus.OpenRaw(Sample).ToArray();
-        for (int length = 0; length < disk.Length; length += length < 8192 ? 509 : 100_003) Assert.False(TryReadAll(disk[..length]) && length > 0 && HfsPlusVolume.IsMatch(new MemoryStorage(disk[..length])));
+        for (int length = 0; length < disk.Length; length += length < 8192 ? 509 : 100_003)
+            Assert.False(TryReadAll(disk[..length]) && length > 0 && HfsPlusVolume.IsMatch(new MemoryStorage(disk[..length])));
     }
 
     [CorpusFact]
-    public void ACircleOfLeavesIsFound()
+    public void A_circle_of_leaves_is_found()
     {
         byte[] disk = Corpus.OpenRaw(Sample).ToArray();
         (long catalog, int nodeSize) = Catalog(disk);
         uint leaf = BinaryPrimitives.ReadUInt32BigEndian(disk.AsSpan((int)catalog + 14 + 10));
         BinaryPrimitives.WriteUInt32BigEndian(disk.AsSpan((int)catalog + ((int)leaf * nodeSize)), leaf);
-        Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => HfsPlusVolume.Open(new MemoryStorage(disk)).Catalog.ReadLeaves().Count()).Id);
+        Assert.Equal(ImageErrorId.ImageDamaged,
+            Assert.Throws<ImageException>(() => HfsPlusVolume.Open(new MemoryStorage(disk)).Catalog.ReadLeaves().Count()).Id);
 
         // The index leads to all leaves.
         using SourceTree whole = HfsPlusVolume.Open(Corpus.OpenRaw(Sample)).ReadTree();
@@ -61,14 +64,15 @@ public sealed class HfsPlusMalformedTests
     }
 
     [CorpusFact]
-    public void AbsurdCounts()
+    public void Absurd_counts()
     {
         byte[] disk = Corpus.OpenRaw(Sample).ToArray();
         (long catalog, _) = Catalog(disk);
         foreach (uint absurd in new[] { 0u, 1u, 0x7FFF_FFFFu, 0x8000_0000u, 0xFFFF_FFFFu })
         {
             // Every word of the volume header and of the catalog's header record.
-            foreach (int offset in Enumerable.Range(0, 128).Select(i => 1024 + (4 * i)).Concat(Enumerable.Range(0, 10).Select(i => (int)catalog + 14 + (4 * i))))
+            foreach (int offset in Enumerable.Range(0, 128).Select(i => 1024 + (4 * i))
+                .Concat(Enumerable.Range(0, 10).Select(i => (int)catalog + 14 + (4 * i))))
             {
                 uint old = BinaryPrimitives.ReadUInt32BigEndian(disk.AsSpan(offset));
                 BinaryPrimitives.WriteUInt32BigEndian(disk.AsSpan(offset), absurd);
@@ -79,7 +83,7 @@ public sealed class HfsPlusMalformedTests
     }
 
     [CorpusFact]
-    public void FoldersThatContainEachOtherAreLeftOut()
+    public void Folders_that_contain_each_other_are_left_out()
     {
         // The folder's own record is moved into itself: its key's parent becomes its own id.
         byte[] disk = Corpus.OpenRaw(Sample).ToArray();
@@ -88,13 +92,14 @@ public sealed class HfsPlusMalformedTests
         uint id = BinaryPrimitives.ReadUInt32BigEndian(key[(8 + 22 + 8)..]);
         BinaryPrimitives.WriteUInt32BigEndian(key[2..], id);
         using SourceTree tree = HfsPlusVolume.Open(new MemoryStorage(disk)).ReadTree();
-        Assert.Contains(tree.Omissions, o => o.Path!.EndsWith("/a_directory", StringComparison.Ordinal) && o.Message.Contains("contain each other", StringComparison.Ordinal));
+        Assert.Contains(tree.Omissions, o => o.Path!.EndsWith("/a_directory", StringComparison.Ordinal)
+            && o.Message.Contains("contain each other", StringComparison.Ordinal));
         Assert.True(tree.OmittedCount >= 2); // and what is in it
         Assert.NotEmpty(tree.Root.Children);
     }
 
     [CorpusFact]
-    public void TheAlternateHeaderStandsIn()
+    public void The_alternate_header_stands_in()
     {
         byte[] disk = Corpus.OpenRaw(Sample).ToArray();
         disk.AsSpan(1024, 512).Clear();
@@ -107,7 +112,7 @@ public sealed class HfsPlusMalformedTests
     }
 
     [CorpusFact]
-    public void NothingIsFreeWhereBitmapAndHeaderDisagreeOrTheVolumeIsDirty()
+    public void Nothing_is_free_where_bitmap_and_header_disagree_or_the_volume_is_dirty()
     {
         byte[] disk = Corpus.OpenRaw(Sample).ToArray();
         Assert.NotEmpty(HfsPlusVolume.Open(new MemoryStorage(disk)).GetFreeExtents());
@@ -127,7 +132,8 @@ public sealed class HfsPlusMalformedTests
         yield return (1024, 512);
         for (int fork = 1024 + 112; fork < 1024 + 512; fork += 80)
         {
-            uint start = BinaryPrimitives.ReadUInt32BigEndian(disk.AsSpan(fork + 16)), count = BinaryPrimitives.ReadUInt32BigEndian(disk.AsSpan(fork + 20));
+            uint start = BinaryPrimitives.ReadUInt32BigEndian(disk.AsSpan(fork + 16)),
+                count = BinaryPrimitives.ReadUInt32BigEndian(disk.AsSpan(fork + 20));
             if (count != 0) yield return (start * (long)BlockSize, (int)Math.Min(count * BlockSize, 64 << 10));
         }
     }

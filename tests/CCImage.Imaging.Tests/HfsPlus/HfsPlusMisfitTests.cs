@@ -21,7 +21,8 @@ public sealed class HfsPlusMisfitTests
             tree.Add(Directory("d" + name, TestTree.File("readme"), TestTree.File("README"), TestTree.File("ReadMe")));
         }
 
-        ImageException error = Assert.Throws<ImageException>(() => HfsPlusPlanner.Plan(tree, VolumeFile.Options, SilentObserver.Instance, default));
+        ImageException error =
+            Assert.Throws<ImageException>(() => HfsPlusPlanner.Plan(tree, VolumeFile.Options, SilentObserver.Instance, default));
         Assert.Equal(ImageErrorId.SourceNotRepresentable, error.Id);
         Assert.Contains("60 names", error.Message, StringComparison.Ordinal);
         Assert.Contains("40 more", error.Message, StringComparison.Ordinal);
@@ -37,7 +38,8 @@ public sealed class HfsPlusMisfitTests
         TestTree tree = new() { TestTree.File("caf\u00E9"), TestTree.File("cafe\u0301") };
         foreach (HfsPlusPlanOptions options in (HfsPlusPlanOptions[])[VolumeFile.Options, s_sensitive])
         {
-            ImageException error = Assert.Throws<ImageException>(() => HfsPlusPlanner.Plan(tree, options, SilentObserver.Instance, default));
+            ImageException error =
+                Assert.Throws<ImageException>(() => HfsPlusPlanner.Plan(tree, options, SilentObserver.Instance, default));
             Assert.Contains("U+00E9", error.Message, StringComparison.Ordinal);
             Assert.Contains("U+0065 U+0301", error.Message, StringComparison.Ordinal);
         }
@@ -47,7 +49,8 @@ public sealed class HfsPlusMisfitTests
     public void A_tree_with_case_twins_may_make_the_volume_case_sensitive_with_one_warning()
     {
         var observer = new RecordingObserver();
-        TestTree tree = new() { Directory("a", TestTree.File("x"), TestTree.File("X")), Directory("b", TestTree.File("y"), TestTree.File("Y")) };
+        TestTree tree =
+            new() { Directory("a", TestTree.File("x"), TestTree.File("X")), Directory("b", TestTree.File("y"), TestTree.File("Y")) };
         HfsPlusPlan plan = HfsPlusPlanner.Plan(tree, VolumeFile.Options with { MayBecomeCaseSensitive = true }, observer, default);
         Assert.True(plan.Options.CaseSensitive);
         Assert.Equal(6, plan.Entries);
@@ -55,7 +58,9 @@ public sealed class HfsPlusMisfitTests
         Assert.Equal(ImagingWarningKind.Advice, warning.Kind);
         Assert.Contains("HFSX", warning.Message, StringComparison.Ordinal);
 
-        HfsPlusPlan plain = HfsPlusPlanner.Plan(new TestTree { TestTree.File("x") }, VolumeFile.Options with { MayBecomeCaseSensitive = true }, observer, default);
+        HfsPlusPlan plain =
+            HfsPlusPlanner.Plan(
+                new TestTree { TestTree.File("x") }, VolumeFile.Options with { MayBecomeCaseSensitive = true }, observer, default);
         Assert.False(plain.Options.CaseSensitive);
         Assert.Single(observer.Warnings);
     }
@@ -76,7 +81,8 @@ public sealed class HfsPlusMisfitTests
     {
         using VolumeFile file = VolumeFile.Write(MakeMisfits(), VolumeFile.Options with { LeaveOutMisfits = true });
         Assert.All(file.Warnings, w => Assert.Equal(ImagingWarningKind.SourceSkipped, w.Kind));
-        Assert.Equal(["/.journal", "/readme", "/twin", "/" + new string('x', 256)], file.Warnings.Select(w => w.Path).Order(StringComparer.Ordinal));
+        Assert.Equal(
+            ["/.journal", "/readme", "/twin", "/" + new string('x', 256)], file.Warnings.Select(w => w.Path).Order(StringComparer.Ordinal));
         Assert.Equal(6, file.Plan.Entries); // TWIN, kept, deep, f, README, fine
         VolumeAudit.Run(file);
     }
@@ -102,10 +108,13 @@ public sealed class HfsPlusMisfitTests
             }
 
             ImageException error = Assert.Throws<ImageException>(
-                () => HfsPlusPlanner.Plan(tree, VolumeFile.Options with { VolumeSizeBytes = 512 * random.Next(1, 900) }, SilentObserver.Instance, default));
+                () => HfsPlusPlanner.Plan(
+                    tree, VolumeFile.Options with { VolumeSizeBytes = 512 * random.Next(1, 900) }, SilentObserver.Instance, default));
             Assert.Equal(ImageErrorId.CapacityTooSmall, error.Id);
-            long advised = long.Parse(System.Text.RegularExpressions.Regex.Match(error.Remedy!, "[0-9]+").Value, CultureInfo.InvariantCulture);
-            HfsPlusPlan plan = HfsPlusPlanner.Plan(tree, VolumeFile.Options with { VolumeSizeBytes = advised }, SilentObserver.Instance, default);
+            long advised =
+                long.Parse(System.Text.RegularExpressions.Regex.Match(error.Remedy!, "[0-9]+").Value, CultureInfo.InvariantCulture);
+            HfsPlusPlan plan =
+                HfsPlusPlanner.Plan(tree, VolumeFile.Options with { VolumeSizeBytes = advised }, SilentObserver.Instance, default);
             Assert.Equal(advised, plan.VolumeBytes);
         }
     }
@@ -117,7 +126,9 @@ public sealed class HfsPlusMisfitTests
     public void A_size_that_is_only_a_wish_gives_way_to_the_content(long size)
     {
         TestTree tree = new() { TestTree.File("holes", size, () => new ZeroStorage(size)) };
-        HfsPlusPlan plan = HfsPlusPlanner.Plan(tree, VolumeFile.Options with { VolumeSizeBytes = 50L << 30, MayBecomeLarger = true }, SilentObserver.Instance, default);
+        HfsPlusPlan plan =
+            HfsPlusPlanner.Plan(
+                tree, VolumeFile.Options with { VolumeSizeBytes = 50L << 30, MayBecomeLarger = true }, SilentObserver.Instance, default);
         Assert.True(plan.VolumeBytes > size);
         Assert.True(HfsPlusPlanner.Plan(tree, VolumeFile.Options, SilentObserver.Instance, default).VolumeBytes > size);
         ImageException error = Assert.Throws<ImageException>(
@@ -129,8 +140,11 @@ public sealed class HfsPlusMisfitTests
     public void Content_beyond_every_volume_is_named()
     {
         const long size = 7L << 60;
-        TestTree tree = new() { TestTree.File("a", size, () => new ZeroStorage(size)), TestTree.File("b", size, () => new ZeroStorage(size)), TestTree.File("c", "text") };
-        ImageException error = Assert.Throws<ImageException>(() => HfsPlusPlanner.Plan(tree, VolumeFile.Options, SilentObserver.Instance, default));
+        TestTree tree =
+            new() { TestTree.File("a", size, () => new ZeroStorage(size)), TestTree.File("b", size, () => new ZeroStorage(size)),
+                TestTree.File("c", "text") };
+        ImageException error =
+            Assert.Throws<ImageException>(() => HfsPlusPlanner.Plan(tree, VolumeFile.Options, SilentObserver.Instance, default));
         Assert.Equal((ImageErrorId.SourceNotRepresentable, "a"), (error.Id, error.Path));
     }
 

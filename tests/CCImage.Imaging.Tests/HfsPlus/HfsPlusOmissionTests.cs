@@ -16,7 +16,7 @@ public sealed class HfsPlusOmissionTests
 
     [Theory]
     [MemberData(nameof(HfsPlusDamageTests.Kinds), MemberType = typeof(HfsPlusDamageTests))]
-    public void NoKindOfDamageHidesWhatIsWithoutFault(string name)
+    public void No_kind_of_damage_hides_what_is_without_fault(string name)
     {
         HfsPlusDamage damage = HfsPlusDamage.All.Single(d => d.Name == name);
         HashSet<string> whole = PathsOf(HfsPlusDamage.BaseOf(damage.Base), out _);
@@ -34,35 +34,44 @@ public sealed class HfsPlusOmissionTests
         }
 
         string[] missing = [.. whole.Except(found)];
-        Assert.True(missing.Length < 60, $"{missing.Length} of {whole.Count} are missing: {string.Join(", ", missing)}"); // one leaf holds fewer
-        bool isTold = missing.Length <= tree.OmittedCount || tree.Omissions.Any(o => o.Message.Contains("records", StringComparison.Ordinal));
-        Assert.True(isTold || found.Except(whole).Count() >= missing.Length, $"{missing.Length} are missing, {tree.OmittedCount} are told: {string.Join(", ", missing)}");
+        // one leaf holds fewer
+        Assert.True(missing.Length < 60, $"{missing.Length} of {whole.Count} are missing: {string.Join(", ", missing)}");
+        bool isTold = missing.Length <= tree.OmittedCount
+            || tree.Omissions.Any(o => o.Message.Contains("records", StringComparison.Ordinal));
+        Assert.True(isTold || found.Except(whole).Count() >= missing.Length,
+            $"{missing.Length} are missing, {tree.OmittedCount} are told: {string.Join(", ", missing)}");
     }
 
     [Fact]
-    public void AHardLinkWithoutItsNodeIsLeftOut() => MustLeaveOut(v => v.Set32(v.File("linked 1") + 44, 4), "/linked 1", "leads to node 4");
+    public void A_hard_link_without_its_node_is_left_out() =>
+        MustLeaveOut(v => v.Set32(v.File("linked 1") + 44, 4), "/linked 1", "leads to node 4");
 
     [Fact]
-    public void AForkOfMoreBytesThanThereCanBeIsLeftOut() => MustLeaveOut(v => v.Set64(v.File("large") + 88, 1UL << 63), "/large", "claims 9223372036854775808 bytes");
+    public void A_fork_of_more_bytes_than_there_can_be_is_left_out() =>
+        MustLeaveOut(v => v.Set64(v.File("large") + 88, 1UL << 63), "/large", "claims 9223372036854775808 bytes");
 
     [Fact]
-    public void ALinkWithATargetThatIsTooLongIsLeftOut() => MustLeaveOut(v => v.Set64(v.File("link") + 88, 70_000), "/link", "70000 bytes");
+    public void A_link_with_a_target_that_is_too_long_is_left_out() =>
+        MustLeaveOut(v => v.Set64(v.File("link") + 88, 70_000), "/link", "70000 bytes");
 
     [Fact]
-    public void ALinkWhoseTargetIsOutsideIsLeftOut() => MustLeaveOut(v => v.Set32(v.File("link") + 88 + 16, v.TotalBlocks), "/link", "");
+    public void A_link_whose_target_is_outside_is_left_out() =>
+        MustLeaveOut(v => v.Set32(v.File("link") + 88 + 16, v.TotalBlocks), "/link", "");
 
     [Fact]
-    public void ARecordOfAnUnknownTypeIsLeftOut() => MustLeaveOut(v => v.Set16(v.File("small"), 9), "/small", "record of type 9");
+    public void A_record_of_an_unknown_type_is_left_out() => MustLeaveOut(v => v.Set16(v.File("small"), 9), "/small", "record of type 9");
 
     [Fact]
-    public void AFileThatIsMarkedAsAThreadIsLeftOut() => MustLeaveOut(v => v.Set16(v.File("small"), 4), "/small", "record of type 4");
+    public void A_file_that_is_marked_as_a_thread_is_left_out() =>
+        MustLeaveOut(v => v.Set16(v.File("small"), 4), "/small", "record of type 4");
 
     [Fact]
-    public void AFileThatIsMarkedAsAFolderIsLeftOut() => MustLeaveOut(v => v.Set16(v.File("small"), 1), "/small", "record of type 1");
+    public void A_file_that_is_marked_as_a_folder_is_left_out() =>
+        MustLeaveOut(v => v.Set16(v.File("small"), 1), "/small", "record of type 1");
 
     // Its thread tells where it was.
     [Fact]
-    public void AFolderWithoutItsRecordIsListedWithItsFiles()
+    public void A_folder_without_its_record_is_listed_with_its_files()
     {
         using SourceTree tree = Read(v => v.Set16(v.File("folder"), 9), out HashSet<string> paths);
         Assert.Equal(PathsOf(HfsPlusDamage.BaseOf(DamageBase.Ordinary), out _), paths);
@@ -71,15 +80,16 @@ public sealed class HfsPlusOmissionTests
     }
 
     [Fact]
-    public void TheRootWithoutItsRecordHasItsFiles()
+    public void The_root_without_its_record_has_its_files()
     {
-        using SourceTree tree = Read(v => v.Set16(v.Data(v.Record(CatalogTree, v.FirstLeaf(CatalogTree), 0)), 9), out HashSet<string> paths);
+        using SourceTree tree =
+            Read(v => v.Set16(v.Data(v.Record(CatalogTree, v.FirstLeaf(CatalogTree), 0)), 9), out HashSet<string> paths);
         Assert.Equal(PathsOf(HfsPlusDamage.BaseOf(DamageBase.Ordinary), out _), paths);
         Assert.Contains(tree.Omissions, o => o.Path == "/");
     }
 
     [Fact]
-    public void HardLinksAreReadWithoutTheRecordOfTheFolderOfTheirNodes()
+    public void Hard_links_are_read_without_the_record_of_the_folder_of_their_nodes()
     {
         using SourceTree tree = Read(v => v.Set16(v.File("\0\0\0\0HFS+ Private Data"), 9), out HashSet<string> paths);
         Assert.Equal(PathsOf(HfsPlusDamage.BaseOf(DamageBase.Ordinary), out _), paths);
@@ -87,7 +97,7 @@ public sealed class HfsPlusOmissionTests
     }
 
     [Fact]
-    public void EachLeafThatIsLostIsToldWithItsKeysAndHidesNoOther()
+    public void Each_leaf_that_is_lost_is_told_with_its_keys_and_hides_no_other()
     {
         var volume = new EditableVolume([.. HfsPlusDamage.BaseOf(DamageBase.Ordinary)]);
         HashSet<string> whole = PathsOf(volume.Bytes, out _);
@@ -99,7 +109,8 @@ public sealed class HfsPlusOmissionTests
             number = volume.U32(volume.Node(CatalogTree, leaf));
             using SourceTree tree = Read(v => v.Bytes[v.Node(CatalogTree, leaf) + 8] = 7, out HashSet<string> paths);
             Assert.True(tree.OmittedCount > 0);
-            Assert.Contains(tree.Omissions, o => o.Message.Contains($"node {leaf}", StringComparison.Ordinal) && o.Message.Contains("records from", StringComparison.Ordinal));
+            Assert.Contains(tree.Omissions, o => o.Message.Contains($"node {leaf}", StringComparison.Ordinal)
+                && o.Message.Contains("records from", StringComparison.Ordinal));
             lost.UnionWith(whole.Except(paths));
             Assert.True(paths.Count >= whole.Count - 40, $"{paths.Count} of {whole.Count} without leaf {leaf}");
         }
@@ -109,14 +120,15 @@ public sealed class HfsPlusOmissionTests
 
     // Neither the chain nor the index shows it; the header counts the records.
     [Fact]
-    public void RecordsThatALeafNoLongerCountsAreTold()
+    public void Records_that_a_leaf_no_longer_counts_are_told()
     {
         using SourceTree tree = Read(
             v =>
             {
                 int leaf = v.NextLeaf(CatalogTree, v.FirstLeaf(CatalogTree));
                 v.Set16(leaf + 10, v.U16(leaf + 10) - 3);
-                v.Set16(leaf + v.NodeSize(CatalogTree) - (2 * (v.U16(leaf + 10) + 1)), v.U16(leaf + v.NodeSize(CatalogTree) - (2 * (v.U16(leaf + 10) + 4))));
+                v.Set16(leaf + v.NodeSize(CatalogTree) - (2 * (v.U16(leaf + 10) + 1)),
+                    v.U16(leaf + v.NodeSize(CatalogTree) - (2 * (v.U16(leaf + 10) + 4))));
             },
             out HashSet<string> paths);
         Assert.True(paths.Count < PathsOf(HfsPlusDamage.BaseOf(DamageBase.Ordinary), out _).Count);
@@ -124,7 +136,7 @@ public sealed class HfsPlusOmissionTests
     }
 
     [Fact]
-    public void TwoLeavesAndTheIndexThatLeadsToThemHideNoOtherEnd()
+    public void Two_leaves_and_the_index_that_leads_to_them_hide_no_other_end()
     {
         using SourceTree tree = Read(
             v =>
@@ -138,7 +150,7 @@ public sealed class HfsPlusOmissionTests
     }
 
     [Fact]
-    public void AnAttributeThatIsDamagedCostsNothingElse()
+    public void An_attribute_that_is_damaged_costs_nothing_else()
     {
         using SourceTree tree = Read(v => v.Set32(v.Data(v.Attribute("user.odd", 0x10)) + 12, 5000), out HashSet<string> paths);
         Assert.Equal(PathsOf(HfsPlusDamage.BaseOf(DamageBase.Ordinary), out _), paths);
@@ -148,7 +160,7 @@ public sealed class HfsPlusOmissionTests
     }
 
     [Fact]
-    public void AnAttributesFileThatCannotBeOpenedCostsAttributesOnly()
+    public void An_attributes_file_that_cannot_be_opened_costs_attributes_only()
     {
         using SourceTree tree = Read(v => v.Bytes[v.Node(AttributesTree, 0) + 8] = 7, out HashSet<string> paths);
         Assert.Equal(PathsOf(HfsPlusDamage.BaseOf(DamageBase.Ordinary), out _), paths);
@@ -157,7 +169,7 @@ public sealed class HfsPlusOmissionTests
 
     // Its data fork is empty: without the header it would be taken for an empty file.
     [Fact]
-    public void ACompressedFileWithoutItsHeaderIsListedAndItsContentIsAnError()
+    public void A_compressed_file_without_its_header_is_listed_and_its_content_is_an_error()
     {
         byte[] header = [.. "fpmc"u8, 3, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0xFF, .. "text"u8];
         var source = new TestTree
@@ -168,7 +180,8 @@ public sealed class HfsPlusOmissionTests
         using SparseMemoryStorage storage = HfsPlusCheckerTests.Render(source, VolumeFile.Options);
         byte[] bytes = new byte[storage.Length];
         storage.Read(0, bytes);
-        using (SourceTree whole = HfsPlusVolume.Open(new MemoryStorage(bytes)).ReadTree()) Assert.Equal(4, whole.Root.Children.Single(c => c.Name == "compressed").Size);
+        using (SourceTree whole = HfsPlusVolume.Open(new MemoryStorage(bytes)).ReadTree())
+            Assert.Equal(4, whole.Root.Children.Single(c => c.Name == "compressed").Size);
         var volume = new EditableVolume(bytes);
         volume.Bytes[volume.Data(volume.Attribute("com.apple.decmpfs", 0x10)) + 16] = 0;
         using HfsPlusVolume damaged = HfsPlusVolume.Open(new MemoryStorage(bytes));
@@ -178,11 +191,12 @@ public sealed class HfsPlusOmissionTests
         tree.OpenFork(tree.Root.Children.Single(c => c.Name == "other"), ForkKind.Data).Dispose();
         var findings = new ImageFindings("volume");
         damaged.Check(findings, CancellationToken.None);
-        Assert.Contains(findings.ToList(), f => f.Grade == ImageFindingGrade.Damaged && f.Message.Contains("com.apple.decmpfs", StringComparison.Ordinal));
+        Assert.Contains(findings.ToList(), f =>
+            f.Grade == ImageFindingGrade.Damaged && f.Message.Contains("com.apple.decmpfs", StringComparison.Ordinal));
     }
 
     [Fact]
-    public void AnAttributesFileAsTheKernelMakesItIsInOrder()
+    public void An_attributes_file_as_the_kernel_makes_it_is_in_order()
     {
         var volume = new EditableVolume([.. HfsPlusDamage.BaseOf(DamageBase.Ordinary)]);
         volume.Bytes[volume.TreeHeader(AttributesTree) + 36] = 255;
@@ -198,7 +212,7 @@ public sealed class HfsPlusOmissionTests
     }
 
     [OracleFact("fsck_hfs")]
-    public void ApplesCheckerIsContentWithThatAttributesFile()
+    public void Apples_checker_is_content_with_that_attributes_file()
     {
         var volume = new EditableVolume([.. HfsPlusDamage.BaseOf(DamageBase.Ordinary)]);
         volume.Bytes[volume.TreeHeader(AttributesTree) + 36] = 255;
@@ -207,7 +221,7 @@ public sealed class HfsPlusOmissionTests
 
     // As Apple's tools leave a volume that they made smaller.
     [Fact]
-    public void TheHeaderOfAnOldJournalBesideTheFlagForANewOneIsNotWorthANote()
+    public void The_header_of_an_old_journal_beside_the_flag_for_a_new_one_is_not_worth_a_note()
     {
         var volume = new EditableVolume([.. HfsPlusDamage.BaseOf(DamageBase.Ordinary)]);
         volume.Set32(volume.JournalInfo, 5);
@@ -220,7 +234,7 @@ public sealed class HfsPlusOmissionTests
 
     // A fault of the host is one: never a volume without a name, or without free space.
     [Fact]
-    public void ACatalogThatTheHostDoesNotGiveIsAnError()
+    public void A_catalog_that_the_host_does_not_give_is_an_error()
     {
         byte[] bytes = [.. HfsPlusDamage.BaseOf(DamageBase.Ordinary)];
         var volume = new EditableVolume(bytes);
@@ -269,7 +283,8 @@ public sealed class HfsPlusOmissionTests
 
         protected override void ReadCore(long offset, Span<byte> buffer)
         {
-            if (offset + buffer.Length > from && offset < from + 4096) throw new ImageException(ImageErrorId.ImageUnreadable, "It cannot be read.");
+            if (offset + buffer.Length > from && offset < from + 4096)
+                throw new ImageException(ImageErrorId.ImageUnreadable, "It cannot be read.");
             bytes.AsSpan((int)offset, buffer.Length).CopyTo(buffer);
         }
     }

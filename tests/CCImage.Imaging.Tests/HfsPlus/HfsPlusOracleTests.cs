@@ -22,7 +22,9 @@ public class HfsPlusOracleTests
         TestTree.File("resource", "data", new Meta { Resource = Noise(70_000, 3), FinderInfo = [.. "TEXTttxt"u8, .. new byte[24]] }),
         TestTree.File("attributes", "x", new Meta
         {
-            Attributes = [("user.odd", [1, 2, 3]), ("com.apple.quarantine", "0081;"u8.ToArray()), ("big", Noise(100_000, 4)), ("edge", Noise(3802, 5)), ("over", Noise(3803, 6)), ("none", [])],
+            Attributes =
+                [("user.odd", [1, 2, 3]), ("com.apple.quarantine", "0081;"u8.ToArray()), ("big", Noise(100_000, 4)),
+                    ("edge", Noise(3802, 5)), ("over", Noise(3803, 6)), ("none", [])],
             AttributesOnDemand = [("lazy", Noise(100, 7)), ("lazy big", Noise(9000, 8))],
         }),
         Link("link", "small"),
@@ -51,7 +53,8 @@ public class HfsPlusOracleTests
 
     public static TheoryData<bool, bool, long?, uint> Variants => new()
     {
-        { false, true, null, 0 }, { true, true, null, 0 }, { false, false, null, 0 }, { true, false, 64L << 20, 0 }, { false, true, 3L << 30, 0 }, { false, true, null, 1 }, { false, true, 200L << 20, 3 },
+        { false, true, null, 0 }, { true, true, null, 0 }, { false, false, null, 0 }, { true, false, 64L << 20, 0 },
+            { false, true, 3L << 30, 0 }, { false, true, null, 1 }, { false, true, 200L << 20, 3 },
     };
 
     [OracleTheory("fsck_hfs")]
@@ -59,7 +62,8 @@ public class HfsPlusOracleTests
     public void Fsck_finds_nothing(bool caseSensitive, bool journaled, long? size, uint extentBlocks)
     {
         using VolumeFile file = VolumeFile.Write(Oddities(),
-            VolumeFile.Options with { CaseSensitive = caseSensitive, Journaled = journaled, VolumeSizeBytes = size, MaximumExtentBlocks = extentBlocks });
+            VolumeFile.Options with { CaseSensitive = caseSensitive, Journaled = journaled, VolumeSizeBytes = size,
+            MaximumExtentBlocks = extentBlocks });
         file.AssertFsckIsContent();
     }
 
@@ -85,13 +89,18 @@ public class HfsPlusOracleTests
             Assert.Equal(0, code);
             Assert.Contains("Volume Name: Test Volume", summary, StringComparison.Ordinal);
             Assert.Contains("Number of files: " + file.Plan.FileCount, summary, StringComparison.Ordinal);
-            string[] listed = [.. Oracle.Run("fls", "-r", "-p", "-u", file.Path).Output.Split('\n').Where(l => l.Contains('\t')).Select(l => l[(l.IndexOf('\t') + 1)..])];
+            string[] listed =
+                [.. Oracle.Run("fls", "-r", "-p", "-u", file.Path).Output.Split('\n').Where(l => l.Contains('\t'))
+                    .Select(l => l[(l.IndexOf('\t') + 1)..])];
             foreach (SourceEntry entry in tree.Enumerate().Where(e => e.Parent is not null))
-                Assert.Contains(entry.RelativePath.Replace(':', '/').Normalize(NormalizationForm.FormD), listed.Select(l => l.Replace(':', '/')));
+                Assert.Contains(
+                    entry.RelativePath.Replace(':', '/').Normalize(NormalizationForm.FormD), listed.Select(l => l.Replace(':', '/')));
             // It gives up on files whose attributes have forks of their own.
             foreach (SourceEntry entry in tree.Enumerate().Where(e => e.Kind == EntryKind.File && !e.Attributes.Any(a => a.Size > 3802)))
             {
-                string path = "/" + string.Join('\u0001', entry.RelativePath.Split('/').Select(n => n.Replace(':', '/').Normalize(NormalizationForm.FormD)));
+                string path = "/"
+                    + string.Join(
+                    '\u0001', entry.RelativePath.Split('/').Select(n => n.Replace(':', '/').Normalize(NormalizationForm.FormD)));
                 VolumeAudit.Item item = audit.ByPath[path];
                 uint id = item.Flags == 0x22 ? item.Special : item.Id;
                 Assert.Equal(Content(tree, entry), Oracle.RunForBytes("icat", file.Path, id.ToString(CultureInfo.InvariantCulture)));
@@ -111,7 +120,8 @@ public class HfsPlusOracleTests
         Assert.Contains("Everything is Ok", output, StringComparison.Ordinal);
         Dictionary<string, string> extracted = System.IO.Directory.EnumerateFiles(target, "*", SearchOption.AllDirectories)
             .GroupBy(f => Path.GetFileName(f).Normalize(NormalizationForm.FormD)).ToDictionary(g => g.Key, g => g.First());
-        foreach (SourceEntry entry in tree.Enumerate().Where(e => e.Kind == EntryKind.File && e.Name != "a:colon" && e.HardLinkId is 0 or 123))
+        foreach (SourceEntry entry in tree.Enumerate()
+            .Where(e => e.Kind == EntryKind.File && e.Name != "a:colon" && e.HardLinkId is 0 or 123))
             Assert.Equal(Content(tree, entry), System.IO.File.ReadAllBytes(extracted[entry.Name.Normalize(NormalizationForm.FormD)]));
     }
 
@@ -134,7 +144,8 @@ public class HfsPlusOracleTests
     public void The_Linux_kernel_mounts_and_reads_everything(bool caseSensitive, uint extentBlocks)
     {
         TestTree tree = Oddities();
-        using VolumeFile file = VolumeFile.Write(tree, VolumeFile.Options with { CaseSensitive = caseSensitive, MaximumExtentBlocks = extentBlocks });
+        using VolumeFile file =
+            VolumeFile.Write(tree, VolumeFile.Options with { CaseSensitive = caseSensitive, MaximumExtentBlocks = extentBlocks });
         string[] lines = RunInLinux(file, "mount -t hfsplus -o ro /dev/ubda /mnt || exit 9\n" + ListScript);
         AssertListed(tree, lines);
         // Attributes with a fork of their own the driver does not read.
@@ -148,7 +159,9 @@ public class HfsPlusOracleTests
     public void The_Linux_kernel_writes_and_Apples_checker_stays_content(bool caseSensitive)
     {
         TestTree tree = Oddities();
-        using VolumeFile file = VolumeFile.Write(tree, VolumeFile.Options with { CaseSensitive = caseSensitive, Journaled = false, VolumeSizeBytes = 48 << 20 });
+        using VolumeFile file =
+            VolumeFile.Write(
+                tree, VolumeFile.Options with { CaseSensitive = caseSensitive, Journaled = false, VolumeSizeBytes = 48 << 20 });
         string[] lines = RunInLinux(file, """
             mount -t hfsplus -o rw /dev/ubda /mnt || exit 9
             cd /mnt; mkdir new; i=0; while [ $i -lt 500 ]; do echo "content $i" > new/file$i; i=$((i+1)); done
@@ -160,14 +173,16 @@ public class HfsPlusOracleTests
         (int code, string output, string error) = Oracle.Run("fsck_hfs", "-fn", file.Path);
         Assert.True(code == 0, output + error);
         using CCImage.Storage.BlockStorage storage = CCImage.Storage.FileStorage.OpenRead(file.Path);
-        IReadOnlyList<ImageFinding> findings = HfsPlusCheckerTests.Check(CCImage.FileSystems.HfsPlus.HfsPlusVolume.Open(storage), out bool isSound);
+        IReadOnlyList<ImageFinding> findings =
+            HfsPlusCheckerTests.Check(CCImage.FileSystems.HfsPlus.HfsPlusVolume.Open(storage), out bool isSound);
         Assert.True(isSound, HfsPlusCheckerTests.TextOf(findings));
     }
 
     [OracleFact("fsck_hfs", "newfs_hfs")]
     public void An_empty_volume_lies_as_newfs_hfs_lays_it()
     {
-        foreach (long size in (long[])[1 << 20, 10_752_000, 127L << 20, 512L << 20, 1L << 30, 5L << 30, 20L << 30, 300L << 30, 2L << 40, (16L << 40) - (1 << 20)])
+        foreach (long size in (long[])[
+            1 << 20, 10_752_000, 127L << 20, 512L << 20, 1L << 30, 5L << 30, 20L << 30, 300L << 30, 2L << 40, (16L << 40) - (1 << 20)])
         {
             using VolumeFile file = VolumeFile.Write([], VolumeFile.Options with { VolumeSizeBytes = size });
             string theirs = Path.Combine(file.Folder, "theirs");
@@ -203,7 +218,8 @@ public class HfsPlusOracleTests
 
     private static void AssertListed(TestTree tree, string[] lines)
     {
-        Dictionary<string, string[]> listed = lines.Where(l => l.Split('|').Length == 7).Select(l => l.Split('|')).ToDictionary(f => f[6].Normalize(NormalizationForm.FormC));
+        Dictionary<string, string[]> listed = lines.Where(l => l.Split('|').Length == 7).Select(l => l.Split('|'))
+            .ToDictionary(f => f[6].Normalize(NormalizationForm.FormC));
         // The driver writes each half of a surrogate pair by itself, which no host takes for a name.
         foreach (SourceEntry entry in tree.Enumerate().Where(e => !e.Name.Any(char.IsSurrogate)))
         {
@@ -228,7 +244,8 @@ public class HfsPlusOracleTests
             long seconds = Math.Clamp(entry.ModifyTime.Seconds, -2_082_844_799, uint.MaxValue - 2_082_844_800L);
             // The driver takes dates before 1970 for ones after 2040.
             if (seconds < 0) seconds += 1L << 32;
-            Assert.Equal($"{type | (int)entry.Mode:x}|{links}|{entry.UserId}|{entry.GroupId}|{seconds}|{content}", string.Join('|', fields[..6]));
+            Assert.Equal(
+                $"{type | (int)entry.Mode:x}|{links}|{entry.UserId}|{entry.GroupId}|{seconds}|{content}", string.Join('|', fields[..6]));
         }
     }
 

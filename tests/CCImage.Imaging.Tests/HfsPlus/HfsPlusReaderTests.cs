@@ -13,13 +13,14 @@ public sealed class HfsPlusReaderTests
 {
     private static readonly string[] RawSamples =
     [
-        "log2timeline__dfvfs/hfsplus.raw.gz", "log2timeline__dfvfs/hfsplus.older.raw.gz", "citruz__dmgwiz/output_non_null_data_offset.bin.gz",
+        "log2timeline__dfvfs/hfsplus.raw.gz", "log2timeline__dfvfs/hfsplus.older.raw.gz",
+        "citruz__dmgwiz/output_non_null_data_offset.bin.gz",
         "alienjax__UDIF/aj_dmg.dmg.gz", "deploymenttheory__go-apfs-v2/hfs-apm.img.gz",
         "go-filesystems__hfsplus/hfsplus.dmg.gz", "balena-io__etcher/raw.img",
     ];
 
     [CorpusFact]
-    public void Tree_HoldsWhatSevenZipReadsFromTheSameVolume()
+    public void Tree_holds_what_seven_zip_reads_from_the_same_volume()
     {
         foreach (string name in RawSamples)
         {
@@ -31,13 +32,13 @@ public sealed class HfsPlusReaderTests
     }
 
     [CorpusFact]
-    public void FreeExtents_AreAsManyBlocksAsTheHeaderCounts()
+    public void Free_extents_are_as_many_blocks_as_the_header_counts()
     {
         foreach (string name in RawSamples) AssertFreeSpace(OpenOnly(Corpus.OpenRaw(name)), name);
     }
 
     [Fact]
-    public void AListingReadsManyNodesAtOnce()
+    public void A_listing_reads_many_nodes_at_once()
     {
         TestTree tree = [];
         for (int i = 0; i < 5000; i++) tree.Add(TestTree.File($"a file with a name of some length {i}"));
@@ -88,17 +89,23 @@ public sealed class HfsPlusReaderTests
             }
 
             if (entry.Kind == EntryKind.Directory && expected.Type == "APFS") continue; // 7-Zip shows no attributes of folders there
-            foreach (ExtendedAttribute attribute in entry.Attributes) files[$"{entry.RelativePath}:{attribute.Name}"] = HashOf(tree.OpenAttribute(entry, attribute));
+            foreach (ExtendedAttribute attribute in entry.Attributes)
+                files[$"{entry.RelativePath}:{attribute.Name}"] = HashOf(tree.OpenAttribute(entry, attribute));
         }
 
-        foreach ((string path, _) in expected.Links.Where(p => p.Value == "(path)")) Assert.StartsWith("/", links[path], StringComparison.Ordinal); // not recorded when absolute
-        AssertSame(image, expected.Links.Where(p => p.Value != "(path)").ToDictionary(), links.Where(p => p.Value[0] != '/').ToDictionary());
+        // not recorded when absolute
+        foreach ((string path, _) in expected.Links.Where(p => p.Value == "(path)"))
+            Assert.StartsWith("/", links[path], StringComparison.Ordinal);
+        AssertSame(image, expected.Links.Where(p => p.Value != "(path)").ToDictionary(),
+            links.Where(p => p.Value[0] != '/').ToDictionary());
         AssertSame(image, expected.Files, files);
     }
 
     private static void AssertSame(string image, IReadOnlyDictionary<string, string> expected, Dictionary<string, string> actual)
     {
-        string difference = string.Join('\n', [.. expected.Except(actual).Select(p => $"missing {p}"), .. actual.Except(expected).Select(p => $"too much {p}")]);
+        string difference =
+            string.Join(
+                '\n', [.. expected.Except(actual).Select(p => $"missing {p}"), .. actual.Except(expected).Select(p => $"too much {p}")]);
         Assert.True(difference.Length == 0, $"{image}:\n{difference}");
     }
 

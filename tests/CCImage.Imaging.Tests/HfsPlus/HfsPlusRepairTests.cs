@@ -40,7 +40,7 @@ public sealed class HfsPlusRepairTests
 
     [Theory]
     [MemberData(nameof(CaseNames))]
-    public void WhatIsMendedIsSound(string name)
+    public void What_is_mended_is_sound(string name)
     {
         byte[] damaged = Make(name);
         Assert.Contains(HfsPlusDamageTests.Check(damaged), f => f.Grade == ImageFindingGrade.Repairable);
@@ -52,13 +52,14 @@ public sealed class HfsPlusRepairTests
         Assert.Empty(HfsPlusVolume.Open(new WriteLog(mended)).Repair(default));
 
         byte[] expected = [.. HfsPlusDamage.BaseOf(DamageBase.Ordinary)], actual = [.. mended];
-        foreach (byte[] bytes in new[] { expected, actual }) bytes.AsSpan(new EditableVolume(bytes).Alternate, 512).Clear(); // its counts may be old
+        // its counts may be old
+        foreach (byte[] bytes in new[] { expected, actual }) bytes.AsSpan(new EditableVolume(bytes).Alternate, 512).Clear();
         Assert.Equal(expected, actual);
     }
 
     [OracleTheory("fsck_hfs")]
     [MemberData(nameof(CaseNames))]
-    public void ApplesCheckerAgrees(string name)
+    public void Apples_checker_agrees(string name)
     {
         var storage = new WriteLog(Make(name));
         HfsPlusVolume.Open(storage).Repair(default);
@@ -68,7 +69,7 @@ public sealed class HfsPlusRepairTests
     // Whole sectors reach the medium or not; a write of several may be cut between two of them.
     [Theory]
     [MemberData(nameof(CaseNames))]
-    public void CutAnywhereTheVolumeIsAsSoundAsBefore(string name)
+    public void Cut_anywhere_the_volume_is_as_sound_as_before(string name)
     {
         byte[] damaged = Make(name);
         var storage = new WriteLog(damaged);
@@ -85,14 +86,15 @@ public sealed class HfsPlusRepairTests
                 Assert.True(CountedFree(cut) <= new EditableVolume(cut).CountFree(), "the header counts blocks that are not free");
                 var again = new WriteLog(cut);
                 HfsPlusVolume.Open(again).Repair(default);
-                Assert.All(HfsPlusDamageTests.Check(again.After(again.Writes.Count)), f => Assert.True(f.Grade <= ImageFindingGrade.Note, f.Message));
+                Assert.All(HfsPlusDamageTests.Check(again.After(again.Writes.Count)), f =>
+                    Assert.True(f.Grade <= ImageFindingGrade.Note, f.Message));
             }
         }
     }
 
     [Theory]
     [MemberData(nameof(CaseNames))]
-    public void BetweenTwoStepsThereIsAFlush(string name)
+    public void Between_two_steps_there_is_a_flush(string name)
     {
         var storage = new WriteLog(Make(name));
         HfsPlusVolume.Open(storage).Repair(default);
@@ -101,9 +103,10 @@ public sealed class HfsPlusRepairTests
     }
 
     [Fact]
-    public void NothingIsWrittenToADamagedVolume()
+    public void Nothing_is_written_to_a_damaged_volume()
     {
-        foreach (HfsPlusDamage damage in HfsPlusDamage.All.Where(d => d.Grade == ImageFindingGrade.Damaged && d.Base == DamageBase.Ordinary).Where((_, i) => i % 4 == 0))
+        foreach (HfsPlusDamage damage in HfsPlusDamage.All.Where(d => d.Grade == ImageFindingGrade.Damaged && d.Base == DamageBase.Ordinary)
+            .Where((_, i) => i % 4 == 0))
         {
             byte[] bytes = [.. HfsPlusDamage.BaseOf(DamageBase.Ordinary)];
             Leak(new EditableVolume(bytes));
@@ -116,7 +119,7 @@ public sealed class HfsPlusRepairTests
     }
 
     [Fact]
-    public void WhileTheJournalHoldsChangesTheBitmapIsNotBlamedNorMended()
+    public void While_the_journal_holds_changes_the_bitmap_is_not_blamed_nor_mended()
     {
         byte[] bytes = [.. HfsPlusDamage.BaseOf(DamageBase.Ordinary)];
         var volume = new EditableVolume(bytes);
@@ -130,7 +133,8 @@ public sealed class HfsPlusRepairTests
         IReadOnlyList<ImageFinding> findings = HfsPlusDamageTests.Check(bytes);
         Assert.All(findings, f => Assert.True(f.Grade <= ImageFindingGrade.Note, f.Message));
         Assert.Contains(findings, f => f.Check == HfsPlusCheckNames.Journal);
-        Assert.Equal(3 + 1, findings.Count(f => f.Check is HfsPlusCheckNames.Bitmap or HfsPlusCheckNames.FreeCount or HfsPlusCheckNames.Counts));
+        Assert.Equal(
+            3 + 1, findings.Count(f => f.Check is HfsPlusCheckNames.Bitmap or HfsPlusCheckNames.FreeCount or HfsPlusCheckNames.Counts));
         var storage = new WriteLog(bytes);
         Assert.Throws<ImageException>(() => HfsPlusVolume.Open(storage).Repair(default));
         Assert.Empty(storage.Writes);

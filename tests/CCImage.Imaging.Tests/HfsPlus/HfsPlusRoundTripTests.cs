@@ -18,7 +18,9 @@ public class HfsPlusRoundTripTests
     public void Every_oddity_comes_back(bool caseSensitive, bool journaled, long? size, uint extentBlocks)
     {
         using TestTree source = HfsPlusOracleTests.Oddities();
-        AssertComesBack(source, VolumeFile.Options with { CaseSensitive = caseSensitive, Journaled = journaled, VolumeSizeBytes = size, MaximumExtentBlocks = extentBlocks });
+        AssertComesBack(
+            source, VolumeFile.Options with { CaseSensitive = caseSensitive, Journaled = journaled, VolumeSizeBytes = size,
+            MaximumExtentBlocks = extentBlocks });
     }
 
     [Fact]
@@ -31,7 +33,9 @@ public class HfsPlusRoundTripTests
         {
             // Letters that decompose and letters that do not, each followed by its number so that no two names fold alike; composed,
             // because names are shown so (U+0387 for one becomes U+00B7).
-            string name = string.Concat(Enumerable.Range(0, 1 + random.Next(40)).Select(_ => (char)("a\u00C0\uAC00\u3041\u0386"[random.Next(5)] + random.Next(20)))).Normalize() + i;
+            string name =
+                string.Concat(Enumerable.Range(0, 1 + random.Next(40))
+                    .Select(_ => (char)("a\u00C0\uAC00\u3041\u0386"[random.Next(5)] + random.Next(20)))).Normalize() + i;
             SourceEntry parent = folders[random.Next(folders.Count)];
             if (random.Next(10) == 0) folders.Add(source.Attach(parent, Directory(name)));
             else source.Attach(parent, File(name, name));
@@ -59,7 +63,8 @@ public class HfsPlusRoundTripTests
         Assert.Equal(volume.FreeBytes, volume.GetFreeExtents().Sum(e => e.Length));
         using SourceTree tree = volume.ReadTree();
         Dictionary<string, SourceEntry> actual = tree.Enumerate().ToDictionary(e => e.RelativePath);
-        Assert.Equal(source.Enumerate().Select(e => e.RelativePath).Order(StringComparer.Ordinal), actual.Keys.Order(StringComparer.Ordinal));
+        Assert.Equal(
+            source.Enumerate().Select(e => e.RelativePath).Order(StringComparer.Ordinal), actual.Keys.Order(StringComparer.Ordinal));
         Dictionary<long, int> names = source.Enumerate().CountBy(e => e.HardLinkId).ToDictionary();
         Dictionary<long, long> links = [];
         foreach (SourceEntry expected in source.Enumerate())
@@ -68,7 +73,8 @@ public class HfsPlusRoundTripTests
             Assert.Equal(FactsOf(source, expected), FactsOf(tree, entry));
             bool isLinked = expected.HardLinkId != 0 && names[expected.HardLinkId] > 1;
             Assert.Equal((expected.RelativePath, isLinked), (expected.RelativePath, entry.HardLinkId != 0));
-            if (isLinked) Assert.Equal(entry.HardLinkId, links[expected.HardLinkId] = links.GetValueOrDefault(expected.HardLinkId, entry.HardLinkId));
+            if (isLinked)
+                Assert.Equal(entry.HardLinkId, links[expected.HardLinkId] = links.GetValueOrDefault(expected.HardLinkId, entry.HardLinkId));
         }
 
         Assert.Equal(links.Count, links.Values.Distinct().Count());
@@ -78,9 +84,13 @@ public class HfsPlusRoundTripTests
     {
         string data = entry.Kind == EntryKind.File ? HashOf(tree.OpenFork(entry, ForkKind.Data)) : "";
         string resource = entry.ResourceForkSize > 0 ? HashOf(tree.OpenFork(entry, ForkKind.Resource)) : "";
-        string attributes = string.Join(", ", entry.Attributes.OrderBy(a => a.Name, StringComparer.Ordinal).Select(a => $"{a.Name}={a.Size}:{HashOf(tree.OpenAttribute(entry, a))}"));
-        return $"{entry.RelativePath} {entry.Kind} {(entry.Kind == EntryKind.File ? entry.Size : 0)} {data} rsrc {entry.ResourceForkSize} {resource} mode {entry.Mode:X} {entry.UserId}:{entry.GroupId} flags {entry.Flags:X} "
-            + $"device {entry.DeviceMajor},{entry.DeviceMinor} times {Clamp(entry.BirthTime)} {Clamp(entry.ModifyTime)} {Clamp(entry.ChangeTime)} {Clamp(entry.AccessTime)} "
+        string attributes =
+            string.Join(", ", entry.Attributes.OrderBy(a => a.Name, StringComparer.Ordinal)
+                .Select(a => $"{a.Name}={a.Size}:{HashOf(tree.OpenAttribute(entry, a))}"));
+        return $"{entry.RelativePath} {entry.Kind} {(entry.Kind == EntryKind.File ? entry.Size : 0)} {data} rsrc {entry.ResourceForkSize} "
+            + $"{resource} mode {entry.Mode:X} {entry.UserId}:{entry.GroupId} flags {entry.Flags:X} "
+            + $"device {entry.DeviceMajor},{entry.DeviceMinor} times {Clamp(entry.BirthTime)} {Clamp(entry.ModifyTime)} "
+            + $"{Clamp(entry.ChangeTime)} {Clamp(entry.AccessTime)} "
             + $"link {entry.LinkTarget} finder {Convert.ToHexString(entry.FinderInfo ?? [])} attributes {attributes}";
     }
 

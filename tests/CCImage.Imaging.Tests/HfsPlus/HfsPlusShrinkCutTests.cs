@@ -13,7 +13,7 @@ public sealed class HfsPlusShrinkCutTests
     [InlineData(1, 20, true)]
     [InlineData(2, 1, true)]
     [InlineData(3, 40, false)]
-    public void EveryStateHasAllFiles(int seed, int pieces, bool journaled)
+    public void Every_state_has_all_files(int seed, int pieces, bool journaled)
     {
         byte[] volume = Make(seed, pieces, journaled);
         string[] files = HfsPlusShrinkTests.FilesOf(volume);
@@ -54,7 +54,7 @@ public sealed class HfsPlusShrinkCutTests
     }
 
     [Fact]
-    public void CancelledWhileFilesMoveTheVolumeIsAsItWas()
+    public void Cancelled_while_files_move_the_volume_is_as_it_was()
     {
         byte[] volume = Make(4, 10, true);
         for (int reads = 1; ; reads += 7)
@@ -77,9 +77,10 @@ public sealed class HfsPlusShrinkCutTests
         }
     }
 
-    // With blocks of 512 bytes one block of the bitmap covers 2 MiB: here it has three, and those that a smaller volume does without may lie where its header goes.
+    // With blocks of 512 bytes one block of the bitmap covers 2 MiB: here it has three, and those that a smaller volume does without may
+    // lie where its header goes.
     [OracleFact("newfs_hfs")]
-    public void TheBitmapMayLieAtTheNewEnd()
+    public void The_bitmap_may_lie_at_the_new_end()
     {
         using var folder = new TemporaryFolder();
         using (FileStream file = System.IO.File.Create(folder["volume"])) file.SetLength(6 << 20);
@@ -93,7 +94,8 @@ public sealed class HfsPlusShrinkCutTests
             long least = new HfsPlusResizer(opened, default).LeastLength;
             for (int i = 0; i < 3; i++)
             {
-                long start = opened.Header.AllocationFile.Extents[i].StartBlock, end = start + opened.Header.AllocationFile.Extents[i].BlockCount;
+                long start = opened.Header.AllocationFile.Extents[i].StartBlock, end = start
+                    + opened.Header.AllocationFile.Extents[i].BlockCount;
                 foreach (long blocks in (long[])[start + 1, end, end + 1, end + 2])
                 {
                     if (end == start || blocks * 512 < least || blocks * 512 > volume.Length) continue;
@@ -101,7 +103,8 @@ public sealed class HfsPlusShrinkCutTests
                     var resizer = new HfsPlusResizer(HfsPlusVolume.Open(storage), default);
                     resizer.PlanFor(blocks * 512).Write(storage, static _ => { }, default);
                     foreach ((byte[] state, _) in storage.StatesOf(seed, most: 2))
-                        Assert.DoesNotContain(HfsPlusCheckerTests.Check(HfsPlusShrinkTests.Open(state), out _), f => f.Grade == ImageFindingGrade.Damaged);
+                        Assert.DoesNotContain(
+                            HfsPlusCheckerTests.Check(HfsPlusShrinkTests.Open(state), out _), f => f.Grade == ImageFindingGrade.Damaged);
                     HfsPlusCheckerTests.Check(HfsPlusShrinkTests.Open(storage.Now[..(int)(blocks * 512)]), out bool isSound);
                     Assert.True(isSound);
                     tried++;
@@ -120,7 +123,8 @@ public sealed class HfsPlusShrinkCutTests
             File("b", Noise(90_000, 4), new Meta { HardLinkId = 5 }), File("c", Noise(90_000, 4), new Meta { HardLinkId = 5 }),
             Link("link", "a"), Directory("folder", File("d", Noise(5000, 5))),
         };
-        using SparseMemoryStorage storage = HfsPlusCheckerTests.Render(tree, VolumeFile.Options with { VolumeSizeBytes = 3 << 20, Journaled = journaled });
+        using SparseMemoryStorage storage =
+            HfsPlusCheckerTests.Render(tree, VolumeFile.Options with { VolumeSizeBytes = 3 << 20, Journaled = journaled });
         byte[] bytes = new byte[storage.Length];
         storage.Read(0, bytes);
         bytes = ScatteredVolume.Scatter(bytes, seed, pieces);

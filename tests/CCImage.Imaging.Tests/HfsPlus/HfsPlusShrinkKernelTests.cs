@@ -3,7 +3,8 @@ using CCImage.Storage;
 
 namespace CCImage.Tests.HfsPlus;
 
-/// <summary>Volumes of Apple's newfs_hfs that the Linux kernel fills and empties, resized in between; the kernel reads every content, before and after.</summary>
+/// <summary>Volumes of Apple's newfs_hfs that the Linux kernel fills and empties, resized in between; the kernel reads every content,
+/// before and after.</summary>
 public sealed class HfsPlusShrinkKernelTests
 {
     // What is there, then what changes, then what is there: the first and the last list are compared with those of the other runs.
@@ -20,7 +21,8 @@ public sealed class HfsPlusShrinkKernelTests
           dd if=/dev/urandom of=file$(( r % 60 )) bs=1k count=$(( r % 300 )) 2>/dev/null || rm -f file$(( r % 60 ))
           mkdir -p dir$(( r % 7 )); echo "content $r" > dir$(( r % 7 ))/small$i; ln -f dir$(( r % 7 ))/small$i link$i
           [ $(( r % 3 )) -ne 0 ] || rm -f file$(( (r / 7) % 60 ))
-          [ $(( i % 5 )) -ne 0 ] || { sync; dd if=/dev/urandom of=long1 bs=1k count=20 2>/dev/null oflag=append conv=notrunc; sync; dd if=/dev/urandom of=long2 bs=1k count=20 2>/dev/null oflag=append conv=notrunc; }
+          [ $(( i % 5 )) -ne 0 ] || { sync; dd if=/dev/urandom of=long1 bs=1k count=20 2>/dev/null oflag=append conv=notrunc; sync
+            dd if=/dev/urandom of=long2 bs=1k count=20 2>/dev/null oflag=append conv=notrunc; }
           i=$(( i + 1 ))
         done
         sync; list
@@ -30,7 +32,7 @@ public sealed class HfsPlusShrinkKernelTests
     [OracleTheory("newfs_hfs", "uml-hfsplus", "fsck_hfs")]
     [InlineData(1, 4096)]
     [InlineData(2, 512)]
-    public void FillingAndResizingInTurns(int seed, int blockSize)
+    public void Filling_and_resizing_in_turns(int seed, int blockSize)
     {
         using var folder = new TemporaryFolder();
         string image = folder["volume"], script = folder["script.sh"];
@@ -40,7 +42,8 @@ public sealed class HfsPlusShrinkKernelTests
         string known = "";
         for (int turn = 0; turn < 2; turn++)
         {
-            File.WriteAllText(script, Script.Replace("SEED", $"seed={(seed * 10) + turn}", StringComparison.Ordinal).ReplaceLineEndings("\n"));
+            File.WriteAllText(
+                script, Script.Replace("SEED", $"seed={(seed * 10) + turn}", StringComparison.Ordinal).ReplaceLineEndings("\n"));
             (int exitCode, string output, string error) = Oracle.Run("uml-hfsplus", image, script);
             Assert.True(exitCode == 0, output + error);
             string[] lists = output.Split("===\n");

@@ -18,7 +18,7 @@ public sealed class HfsPlusShrinkTests
     [InlineData(5, 90, true)]
     [InlineData(6, 30, false, 8192)]
     [InlineData(7, 30, false, 16384)]
-    public void WhatIsInTheWayMoves(int seed, int pieces, bool caseSensitive, int blockSize = 4096)
+    public void What_is_in_the_way_moves(int seed, int pieces, bool caseSensitive, int blockSize = 4096)
     {
         byte[] volume = MakeScattered(seed, pieces, caseSensitive, blockSize);
         string[] files = FilesOf(volume);
@@ -38,18 +38,19 @@ public sealed class HfsPlusShrinkTests
     }
 
     [Fact]
-    public void OneSectorBelowTheMinimumIsRefused()
+    public void One_sector_below_the_minimum_is_refused()
     {
         byte[] volume = MakeScattered(11, 30, false, 4096);
         var resizer = new HfsPlusResizer(Open(volume), default);
         ImageException e = Assert.Throws<ImageException>(() => resizer.PlanFor(resizer.LeastLength - 512));
         Assert.Equal(ImageErrorId.CapacityTooSmall, e.Id);
-        Assert.Contains(resizer.LeastLength.ToString(System.Globalization.CultureInfo.InvariantCulture), e.Message, StringComparison.Ordinal);
+        Assert.Contains(
+            resizer.LeastLength.ToString(System.Globalization.CultureInfo.InvariantCulture), e.Message, StringComparison.Ordinal);
         AssertSound(Shrink(volume, resizer.LeastLength));
     }
 
     [Fact]
-    public void BadBlocksStayWhereTheyAre()
+    public void Bad_blocks_stay_where_they_are()
     {
         byte[] volume = MakeScattered(12, 3, false, 4096, hasBadBlock: true);
         long least = new HfsPlusResizer(Open(volume), default).LeastLength;
@@ -60,11 +61,13 @@ public sealed class HfsPlusShrinkTests
         Assert.Equal(FilesOf(volume), FilesOf(small));
     }
 
-    internal static byte[] MakeScattered(int seed, int pieces, bool caseSensitive, int blockSize, long size = 24 << 20, bool hasBadBlock = false)
+    internal static byte[] MakeScattered(
+        int seed, int pieces, bool caseSensitive, int blockSize, long size = 24 << 20, bool hasBadBlock = false)
     {
         TestTree tree = HfsPlusOracleTests.Oddities();
         for (int i = 0; i < 60; i++) tree.Add(File($"zz {i}", Noise(i * 700, i)));
-        tree.Add(File("zz forks", Noise(5000, 1), new Meta { Resource = Noise(300_000, 2), Attributes = [("large", Noise(200_000, 3)), ("small", Noise(100, 4))] }));
+        tree.Add(File("zz forks", Noise(5000, 1),
+            new Meta { Resource = Noise(300_000, 2), Attributes = [("large", Noise(200_000, 3)), ("small", Noise(100, 4))] }));
         using SparseMemoryStorage storage = HfsPlusCheckerTests.Render(
             tree, VolumeFile.Options with { VolumeSizeBytes = size, CaseSensitive = caseSensitive, BlockSize = blockSize });
         byte[] bytes = new byte[storage.Length];
@@ -96,7 +99,7 @@ public sealed class HfsPlusShrinkTests
 
     // Where the program is absent, this one is seen to be skipped for all that would be judged by it.
     [OracleFact("fsck_hfs")]
-    public void ApplesCheckerJudgesVolumesThatShrink()
+    public void Apples_checker_judges_volumes_that_shrink()
     {
         byte[] volume = MakeScattered(13, 30, false, 4096);
         AssertFsckIsContent(Shrink(volume, new HfsPlusResizer(Open(volume), default).LeastLength));
@@ -116,7 +119,10 @@ public sealed class HfsPlusShrinkTests
     internal static string[] FilesOf(byte[] volume)
     {
         using SourceTree tree = Open(volume).ReadTree();
-        return [.. tree.Enumerate().Select(e => $"{e.RelativePath} {e.Kind} {e.LinkTarget} {e.HardLinkId} {e.ModifyTime.Seconds} {string.Join(' ', HashesOf(tree, e))}").Order(StringComparer.Ordinal)];
+        return [.. tree.Enumerate()
+            .Select(e =>
+            $"{e.RelativePath} {e.Kind} {e.LinkTarget} {e.HardLinkId} {e.ModifyTime.Seconds} {string.Join(' ', HashesOf(tree, e))}")
+                .Order(StringComparer.Ordinal)];
     }
 
     private static IEnumerable<string> HashesOf(SourceTree tree, SourceEntry entry)

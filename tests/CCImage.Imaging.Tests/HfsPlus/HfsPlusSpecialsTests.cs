@@ -17,17 +17,20 @@ public sealed class HfsPlusSpecialsTests
     private const string Sample = "log2timeline__dfvfs/hfsplus.raw.gz";
 
     [Fact]
-    public void MasterDirectoryBlock_HasTheOffsetsOfTheSpecification()
+    public void Master_directory_block_has_the_offsets_of_the_specification()
     {
         Assert.Equal(130, Unsafe.SizeOf<MasterDirectoryBlock>());
-        Assert.Equal(0x14, (int)System.Runtime.InteropServices.Marshal.OffsetOf<MasterDirectoryBlock>(nameof(MasterDirectoryBlock.BlockSize)));
-        Assert.Equal(0x1C, (int)System.Runtime.InteropServices.Marshal.OffsetOf<MasterDirectoryBlock>(nameof(MasterDirectoryBlock.FirstBlockSector)));
+        Assert.Equal(
+            0x14, (int)System.Runtime.InteropServices.Marshal.OffsetOf<MasterDirectoryBlock>(nameof(MasterDirectoryBlock.BlockSize)));
+        Assert.Equal(0x1C,
+            (int)System.Runtime.InteropServices.Marshal.OffsetOf<MasterDirectoryBlock>(nameof(MasterDirectoryBlock.FirstBlockSector)));
         Assert.Equal(0x24, (int)System.Runtime.InteropServices.Marshal.OffsetOf<MasterDirectoryBlock>(nameof(MasterDirectoryBlock.Name)));
-        Assert.Equal(0x7C, (int)System.Runtime.InteropServices.Marshal.OffsetOf<MasterDirectoryBlock>(nameof(MasterDirectoryBlock.EmbeddedSignature)));
+        Assert.Equal(0x7C,
+            (int)System.Runtime.InteropServices.Marshal.OffsetOf<MasterDirectoryBlock>(nameof(MasterDirectoryBlock.EmbeddedSignature)));
     }
 
     [CorpusFact]
-    public void AnEmbeddedVolumeIsFoundInItsWrapper()
+    public void An_embedded_volume_is_found_in_its_wrapper()
     {
         byte[] inner = Corpus.OpenRaw(Sample).ToArray();
         const int Start = 8192, Unit = 4096;
@@ -52,7 +55,7 @@ public sealed class HfsPlusSpecialsTests
     }
 
     [CorpusFact]
-    public void TheFirstLinkToAFolderIsTheFolderAndTheOthersLeadToIt()
+    public void The_first_link_to_a_folder_is_the_folder_and_the_others_lead_to_it()
     {
         byte[] disk = Corpus.OpenRaw(Sample).ToArray();
         uint hiddenFolder = IdOf(disk, ".HFS+ Private Directory Data\r");
@@ -68,7 +71,8 @@ public sealed class HfsPlusSpecialsTests
         Assert.Equal(2u, parent);
         Assert.Equal(EntryKind.Directory, entries["passwords.txt"].Kind);
         Assert.Equal(53, entries["passwords.txt/a_file"].Size);
-        Assert.Equal((EntryKind.SymbolicLink, "../passwords.txt"), (entries[".fseventsd/fseventsd-uuid"].Kind, entries[".fseventsd/fseventsd-uuid"].LinkTarget));
+        Assert.Equal((EntryKind.SymbolicLink, "../passwords.txt"),
+            (entries[".fseventsd/fseventsd-uuid"].Kind, entries[".fseventsd/fseventsd-uuid"].LinkTarget));
         Assert.DoesNotContain(entries.Keys, k => k.Contains("dir_", StringComparison.Ordinal));
 
         MakeFolderLink(disk, "another_file", 19);
@@ -78,12 +82,16 @@ public sealed class HfsPlusSpecialsTests
     }
 
     [Fact]
-    public void ContentThatTheFileSystemCompressedIsDecompressed()
+    public void Content_that_the_file_system_compressed_is_decompressed()
     {
         byte[] small = Encoding.ASCII.GetBytes(string.Concat(Enumerable.Repeat("hello ", 100)));
-        Assert.Equal(small, Read(CompressedFile.TryParse(Attribute(3, small.Length, Deflate(small)))!.Open(null, () => new MemoryStorage([]), () => "x")));
-        Assert.Equal(small, Read(CompressedFile.TryParse(Attribute(3, small.Length, [0xFF, .. small]))!.Open(null, () => new MemoryStorage([]), () => "x")));
-        Assert.Equal(small, Read(CompressedFile.TryParse(Attribute(1, small.Length, small))!.Open(null, () => new MemoryStorage([]), () => "x")));
+        Assert.Equal(small,
+            Read(CompressedFile.TryParse(Attribute(3, small.Length, Deflate(small)))!.Open(null, () => new MemoryStorage([]), () => "x")));
+        Assert.Equal(
+            small, Read(
+            CompressedFile.TryParse(Attribute(3, small.Length, [0xFF, .. small]))!.Open(null, () => new MemoryStorage([]), () => "x")));
+        Assert.Equal(
+            small, Read(CompressedFile.TryParse(Attribute(1, small.Length, small))!.Open(null, () => new MemoryStorage([]), () => "x")));
 
         byte[] large = new byte[200_000];
         new Random(3).NextBytes(large.AsSpan(65536, 65536));
@@ -100,28 +108,35 @@ public sealed class HfsPlusSpecialsTests
     [InlineData(8)]
     [InlineData(10)]
     [InlineData(12)]
-    public void ContentInBlocksOfTheNewerMethodsIsDecompressed(int type)
+    public void Content_in_blocks_of_the_newer_methods_is_decompressed(int type)
     {
         byte[] large = [.. BlockSamples.Text(150_000, 4), .. BlockSamples.Random(50_000, 5)];
         byte[] fork = OffsetFork(large, (uint)type);
-        using BlockStorage storage = CompressedFile.TryParse(Attribute((uint)type, large.Length, []))!.Open(new MemoryStorage(fork), () => new MemoryStorage([]), () => "x");
+        using BlockStorage storage =
+            CompressedFile.TryParse(
+                Attribute((uint)type, large.Length, []))!.Open(new MemoryStorage(fork), () => new MemoryStorage([]), () => "x");
         Assert.Equal(large, Read(storage));
         byte[] across = new byte[70_000];
         storage.Read(60_000, across);
         Assert.Equal(large[60_000..130_000], across);
 
         byte[] small = large[..3000];
-        Assert.Equal(small, Read(CompressedFile.TryParse(Attribute((uint)type - 1, small.Length, Compress(small, (uint)type)))!.Open(null, () => new MemoryStorage([]), () => "x")));
+        Assert.Equal(
+            small, Read(
+            CompressedFile.TryParse(
+            Attribute((uint)type - 1, small.Length, Compress(small, (uint)type)))!.Open(null, () => new MemoryStorage([]), () => "x")));
         for (int i = 0; i < 400; i++)
         {
             byte[] changed = [.. fork];
             changed[i * 31 % 3000] ^= (byte)(1 << (i % 8));
-            MalformedInput.Try(() => Read(CompressedFile.TryParse(Attribute((uint)type, large.Length, []))!.Open(new MemoryStorage(changed), () => new MemoryStorage([]), () => "x")));
+            MalformedInput.Try(
+                () => Read(CompressedFile.TryParse(
+                Attribute((uint)type, large.Length, []))!.Open(new MemoryStorage(changed), () => new MemoryStorage([]), () => "x")));
         }
     }
 
     [OracleFact("lzfse")]
-    public void ContentThatAnotherEncoderCompressedIsDecompressed()
+    public void Content_that_another_encoder_compressed_is_decompressed()
     {
         using var folder = new TemporaryFolder();
         foreach (int length in (int[])[100, 3000, 60_000])
@@ -130,29 +145,38 @@ public sealed class HfsPlusSpecialsTests
             File.WriteAllBytes(folder["plain"], plain);
             Oracle.RunForBytes("lzfse", "-encode", "-i", folder["plain"], "-o", folder["coded"]);
             byte[] coded = File.ReadAllBytes(folder["coded"]);
-            Assert.Equal(plain, Read(CompressedFile.TryParse(Attribute(11, length, coded))!.Open(null, () => new MemoryStorage([]), () => "x")));
+            Assert.Equal(
+                plain, Read(CompressedFile.TryParse(Attribute(11, length, coded))!.Open(null, () => new MemoryStorage([]), () => "x")));
             if (!coded.AsSpan().StartsWith("bvxn"u8)) continue;
 
             // Short input is LZVN in a block with a header of twelve bytes; the file system keeps it without.
             int payload = BinaryPrimitives.ReadInt32LittleEndian(coded.AsSpan(8));
-            Assert.Equal(plain, Read(CompressedFile.TryParse(Attribute(7, length, coded[12..(12 + payload)]))!.Open(null, () => new MemoryStorage([]), () => "x")));
+            Assert.Equal(
+                plain, Read(
+                CompressedFile.TryParse(
+                Attribute(7, length, coded[12..(12 + payload)]))!.Open(null, () => new MemoryStorage([]), () => "x")));
         }
     }
 
     [Fact]
-    public void CompressedContentThatCannotBeReadIsATypedError()
+    public void Compressed_content_that_cannot_be_read_is_a_typed_error()
     {
         foreach (uint type in new uint[] { 2, 5, 13, 14, 99 })
-            Assert.Equal(ImageErrorId.UnsupportedFormat, Assert.Throws<ImageException>(() => CompressedFile.TryParse(Attribute(type, 5, []))!.Open(new MemoryStorage(16), () => new MemoryStorage([]), () => "x")).Id);
+            Assert.Equal(
+                ImageErrorId.UnsupportedFormat,
+                Assert.Throws<ImageException>(() =>
+                CompressedFile.TryParse(Attribute(type, 5, []))!.Open(new MemoryStorage(16), () => new MemoryStorage([]), () => "x")).Id);
         Assert.Null(CompressedFile.TryParse(new byte[15]));
         Assert.Null(CompressedFile.TryParse(new byte[16]));
         byte[] withDictionary = Convert.FromHexString("78F9636040050000100001"); // as in ZlibCodecTests
         byte[][] damaged =
         [
-            Attribute(3, 100, [1, 2, 3]), Attribute(3, long.MaxValue, [1]), Attribute(1, 5, [1]), Attribute(3, 100, Deflate(new byte[99])), Attribute(3, 16, withDictionary),
+            Attribute(3, 100, [1, 2, 3]), Attribute(3, long.MaxValue, [1]), Attribute(1, 5, [1]), Attribute(3, 100, Deflate(new byte[99])),
+            Attribute(3, 16, withDictionary),
         ];
         foreach (byte[] value in damaged)
-            Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => CompressedFile.TryParse(value)!.Open(null, () => new MemoryStorage([]), () => "x")).Id);
+            Assert.Equal(ImageErrorId.ImageDamaged,
+                Assert.Throws<ImageException>(() => CompressedFile.TryParse(value)!.Open(null, () => new MemoryStorage([]), () => "x")).Id);
 
         byte[] content = new byte[100_000];
         byte[] fork = ResourceFork(content);
@@ -162,7 +186,8 @@ public sealed class HfsPlusSpecialsTests
             fork[i] ^= 0xFF;
             try
             {
-                Read(CompressedFile.TryParse(Attribute(4, content.Length, []))!.Open(new MemoryStorage(fork), () => new MemoryStorage([]), () => "x"));
+                Read(CompressedFile.TryParse(
+                    Attribute(4, content.Length, []))!.Open(new MemoryStorage(fork), () => new MemoryStorage([]), () => "x"));
             }
             catch (ImageException e)
             {
@@ -174,7 +199,7 @@ public sealed class HfsPlusSpecialsTests
     }
 
     [Fact]
-    public void NamesAreComposedOnlyWhereDecomposingGivesThemBack()
+    public void Names_are_composed_only_where_decomposing_gives_them_back()
     {
         Assert.Equal("été", HfsPlusNames.FromDisk("e\u0301te\u0301"));
         Assert.Equal("한글", HfsPlusNames.FromDisk("한글".Normalize(NormalizationForm.FormD)));
@@ -187,7 +212,7 @@ public sealed class HfsPlusSpecialsTests
     }
 
     [CorpusFact]
-    public void OtherFileSystemsAreToldApart()
+    public void Other_file_systems_are_told_apart()
     {
         using FileSystemVolume hfs = VolumeDetection.Open(Corpus.OpenRaw("rizinorg__rizin-testbins/hfs.img"), out _);
         Assert.Equal(VolumeKind.Hfs, hfs.Kind);
@@ -219,7 +244,8 @@ public sealed class HfsPlusSpecialsTests
         }
 
         var coded = new List<byte>();
-        foreach (byte[] run in plain.Chunk(271)) coded.AddRange(run.Length < 16 ? [(byte)(0xE0 | run.Length), .. run] : [0xE0, (byte)(run.Length - 16), .. run]);
+        foreach (byte[] run in plain.Chunk(271))
+            coded.AddRange(run.Length < 16 ? [(byte)(0xE0 | run.Length), .. run] : [0xE0, (byte)(run.Length - 16), .. run]);
         return [.. coded, 0x06, 0, 0, 0, 0, 0, 0, 0];
     }
 
@@ -282,12 +308,14 @@ public sealed class HfsPlusSpecialsTests
             int found = disk.AsSpan(at).IndexOf(bytes);
             Assert.True(found >= 0, name);
             int key = at + found - 8;
-            if (BinaryPrimitives.ReadUInt16BigEndian(disk.AsSpan(key)) == 6 + bytes.Length && BinaryPrimitives.ReadUInt16BigEndian(disk.AsSpan(key + 8 + bytes.Length)) is 1 or 2) return key;
+            if (BinaryPrimitives.ReadUInt16BigEndian(disk.AsSpan(key)) == 6 + bytes.Length
+                && BinaryPrimitives.ReadUInt16BigEndian(disk.AsSpan(key + 8 + bytes.Length)) is 1 or 2) return key;
             at += found + 1;
         }
     }
 
-    private static uint IdOf(byte[] disk, string name) => BinaryPrimitives.ReadUInt32BigEndian(disk.AsSpan(FindKey(disk, name) + 8 + (2 * name.Length) + 8));
+    private static uint IdOf(byte[] disk, string name) =>
+        BinaryPrimitives.ReadUInt32BigEndian(disk.AsSpan(FindKey(disk, name) + 8 + (2 * name.Length) + 8));
 
     private static void MakeFolderLink(byte[] disk, string file, uint number)
     {

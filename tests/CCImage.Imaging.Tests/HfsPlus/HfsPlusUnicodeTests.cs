@@ -12,12 +12,13 @@ public class HfsPlusUnicodeTests
     public void Case_folding_is_that_of_TN1150()
     {
         byte[] images = new byte[2 * 0x10000];
-        for (int unit = 0; unit < 0x10000; unit++) BinaryPrimitives.WriteUInt16BigEndian(images.AsSpan(2 * unit), HfsPlusUnicode.Fold((char)unit));
+        for (int unit = 0; unit < 0x10000; unit++)
+            BinaryPrimitives.WriteUInt16BigEndian(images.AsSpan(2 * unit), HfsPlusUnicode.Fold((char)unit));
         Assert.Equal("b8e22686df0e37d75ab4e0d24c83cf92a5cab407cb6ff722fa54384d6544be46", Convert.ToHexStringLower(SHA256.HashData(images)));
     }
 
-    // SHA-256 over what Apple's kernel makes of every unit by itself, surrogates left out, as big-endian 16-bit numbers. U+2400 decomposes to
-    // itself there and becomes NUL one step later, ':' likewise.
+    // SHA-256 over what Apple's kernel makes of every unit by itself, surrogates left out, as big-endian 16-bit numbers. U+2400 decomposes
+    // to itself there and becomes NUL one step later, ':' likewise.
     [Fact]
     public void Decomposition_is_that_of_Apples_kernel()
     {

@@ -7,7 +7,7 @@ namespace CCImage.Tests.HfsPlus;
 public sealed class HfsPlusUnreadableTests
 {
     [Fact]
-    public void AVolumeWhoseCatalogCannotBeReadIsNoVolumeWithoutAName()
+    public void A_volume_whose_catalog_cannot_be_read_is_no_volume_without_a_name()
     {
         byte[] bytes = HfsPlusDamage.BaseOf(DamageBase.Ordinary);
         HfsPlusVolume sound = HfsPlusVolume.Open(new MemoryStorage(bytes));
@@ -18,7 +18,7 @@ public sealed class HfsPlusUnreadableTests
     }
 
     [Fact]
-    public void ABitmapThatCannotBeReadIsNoVolumeWithoutFreeSpace()
+    public void A_bitmap_that_cannot_be_read_is_no_volume_without_free_space()
     {
         byte[] bytes = HfsPlusDamage.BaseOf(DamageBase.Ordinary);
         HfsPlusVolume sound = HfsPlusVolume.Open(new MemoryStorage(bytes));
@@ -30,7 +30,8 @@ public sealed class HfsPlusUnreadableTests
     private static HfsPlusVolume OpenWithout(byte[] bytes, in ForkData fork, HfsPlusVolume sound)
     {
         long blockSize = sound.Header.BlockSize;
-        return HfsPlusVolume.Open(new UnreadableStorage(bytes, fork.Extents[0].StartBlock * blockSize, fork.Extents[0].BlockCount * blockSize));
+        return HfsPlusVolume.Open(
+            new UnreadableStorage(bytes, fork.Extents[0].StartBlock * blockSize, fork.Extents[0].BlockCount * blockSize));
     }
 
     private sealed class UnreadableStorage(byte[] bytes, long start, long count) : BlockStorage
@@ -39,7 +40,8 @@ public sealed class HfsPlusUnreadableTests
 
         protected override void ReadCore(long offset, Span<byte> buffer)
         {
-            if (offset < start + count && offset + buffer.Length > start) throw new ImageException(ImageErrorId.ImageUnreadable, "It cannot be read.");
+            if (offset < start + count && offset + buffer.Length > start)
+                throw new ImageException(ImageErrorId.ImageUnreadable, "It cannot be read.");
             bytes.AsSpan((int)offset, buffer.Length).CopyTo(buffer);
         }
     }

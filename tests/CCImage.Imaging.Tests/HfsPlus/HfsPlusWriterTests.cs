@@ -16,7 +16,8 @@ public class HfsPlusWriterTests
     {
         TestTree tree = HfsPlusOracleTests.Oddities();
         using VolumeFile file = VolumeFile.Write(tree,
-            VolumeFile.Options with { CaseSensitive = caseSensitive, Journaled = journaled, VolumeSizeBytes = size, MaximumExtentBlocks = extentBlocks });
+            VolumeFile.Options with { CaseSensitive = caseSensitive, Journaled = journaled, VolumeSizeBytes = size,
+            MaximumExtentBlocks = extentBlocks });
         VolumeAudit audit = VolumeAudit.Compare(file, tree);
         Assert.Equal(extentBlocks > 0, audit.OverflowRecords > 0);
         Assert.Equal(3u, audit.ById[audit.ByPath["/linked 1"].Special].Special);
@@ -31,9 +32,11 @@ public class HfsPlusWriterTests
     {
         TestTree first = HfsPlusOracleTests.Oddities();
         TestTree second = [];
-        foreach (SourceEntry child in first.Root.Children.Reverse().Where(c => c.Kind == EntryKind.File && c.HardLinkId == 0)) second.Add(Copy(first, child));
+        foreach (SourceEntry child in first.Root.Children.Reverse().Where(c => c.Kind == EntryKind.File && c.HardLinkId == 0))
+            second.Add(Copy(first, child));
         TestTree third = [];
-        foreach (SourceEntry child in first.Root.Children.Where(c => c.Kind == EntryKind.File && c.HardLinkId == 0)) third.Add(Copy(first, child));
+        foreach (SourceEntry child in first.Root.Children.Where(c => c.Kind == EntryKind.File && c.HardLinkId == 0))
+            third.Add(Copy(first, child));
         using VolumeFile a = VolumeFile.Write(second), b = VolumeFile.Write(third);
         Assert.Equal(System.IO.File.ReadAllBytes(a.Path), System.IO.File.ReadAllBytes(b.Path));
 
@@ -70,7 +73,8 @@ public class HfsPlusWriterTests
                 {
                     Assert.Equal(at + sum, extent.Offset);
                     sum += extent.Length;
-                    if (extent.Kind != ExtentKind.Data) Assert.False(expected.AsSpan((int)extent.Offset, (int)extent.Length).ContainsAnyExcept((byte)0));
+                    if (extent.Kind != ExtentKind.Data)
+                        Assert.False(expected.AsSpan((int)extent.Offset, (int)extent.Length).ContainsAnyExcept((byte)0));
                 }
 
                 Assert.Equal(count, sum);
@@ -103,7 +107,8 @@ public class HfsPlusWriterTests
 
         Assert.Equal(["/grown"], renderer.ChangedEntries.Select(w => w.Path));
         Assert.All(renderer.ChangedEntries, w => Assert.Equal(ImagingWarningKind.SourceChanged, w.Kind));
-        Assert.Equal(["/faulty", "/faulty in one place", "/gone", "/shrunk"], renderer.LostEntries.Select(w => w.Path).Order(StringComparer.Ordinal));
+        Assert.Equal(["/faulty", "/faulty in one place", "/gone", "/shrunk"],
+            renderer.LostEntries.Select(w => w.Path).Order(StringComparer.Ordinal));
         Assert.All(renderer.LostEntries, w => Assert.Equal(ImagingWarningKind.ContentLost, w.Kind));
         Assert.Equal(Noise(9000, 1)[..5000], Content("grown"));
         Assert.Equal([.. Noise(100, 2), .. new byte[4900]], Content("shrunk"));
@@ -151,7 +156,8 @@ public class HfsPlusWriterTests
     public void Names_that_are_one_on_the_volume_are_named_both(string one, string other, string remedy)
     {
         TestTree tree = new() { Directory("d", TestTree.File(one), TestTree.File(other)) };
-        ImageException error = Assert.Throws<ImageException>(() => HfsPlusPlanner.Plan(tree, VolumeFile.Options, SilentObserver.Instance, default));
+        ImageException error =
+            Assert.Throws<ImageException>(() => HfsPlusPlanner.Plan(tree, VolumeFile.Options, SilentObserver.Instance, default));
         Assert.Equal(ImageErrorId.SourceNotRepresentable, error.Id);
         Assert.Contains("/d/" + one, error.Message, StringComparison.Ordinal);
         Assert.Contains("/d/" + other, error.Message, StringComparison.Ordinal);
@@ -165,16 +171,19 @@ public class HfsPlusWriterTests
         using VolumeFile file = VolumeFile.Write(fine, VolumeFile.Options with { CaseSensitive = true });
         VolumeAudit.Compare(file, fine);
         TestTree twins = new() { TestTree.File("é"), TestTree.File("e\u0301") };
-        Assert.Throws<ImageException>(() => HfsPlusPlanner.Plan(twins, VolumeFile.Options with { CaseSensitive = true }, SilentObserver.Instance, default));
+        Assert.Throws<ImageException>(
+            () => HfsPlusPlanner.Plan(twins, VolumeFile.Options with { CaseSensitive = true }, SilentObserver.Instance, default));
     }
 
     [Fact]
     public void What_cannot_be_represented_is_refused()
     {
-        foreach (string name in (string[])[new string('x', 256), new string('é', 128), "half \uD800", ".journal", ".HFS+ Private Directory Data\r", "\u2400\u2400\u2400\u2400HFS+ Private Data"])
+        foreach (string name in (string[])[new string('x', 256), new string('é', 128), "half \uD800", ".journal",
+            ".HFS+ Private Directory Data\r", "\u2400\u2400\u2400\u2400HFS+ Private Data"])
         {
             TestTree tree = new() { TestTree.File(name) };
-            ImageException error = Assert.Throws<ImageException>(() => HfsPlusPlanner.Plan(tree, VolumeFile.Options, SilentObserver.Instance, default));
+            ImageException error =
+                Assert.Throws<ImageException>(() => HfsPlusPlanner.Plan(tree, VolumeFile.Options, SilentObserver.Instance, default));
             Assert.Equal(ImageErrorId.SourceNotRepresentable, error.Id);
         }
 
@@ -193,8 +202,11 @@ public class HfsPlusWriterTests
         ImageException error = Assert.Throws<ImageException>(
             () => HfsPlusPlanner.Plan(tree, VolumeFile.Options with { VolumeSizeBytes = 8 << 20 }, SilentObserver.Instance, default));
         Assert.Equal(ImageErrorId.CapacityTooSmall, error.Id);
-        long needed = long.Parse(System.Text.RegularExpressions.Regex.Match(error.Problem, @"at least (\d+)").Groups[1].Value, System.Globalization.CultureInfo.InvariantCulture);
-        HfsPlusPlan plan = HfsPlusPlanner.Plan(tree, VolumeFile.Options with { VolumeSizeBytes = needed }, SilentObserver.Instance, default);
+        long needed =
+            long.Parse(System.Text.RegularExpressions.Regex.Match(error.Problem, @"at least (\d+)").Groups[1].Value,
+                System.Globalization.CultureInfo.InvariantCulture);
+        HfsPlusPlan plan =
+            HfsPlusPlanner.Plan(tree, VolumeFile.Options with { VolumeSizeBytes = needed }, SilentObserver.Instance, default);
         Assert.True(plan.AllocatedBlocks <= plan.TotalBlocks);
     }
 
@@ -212,13 +224,15 @@ public class HfsPlusWriterTests
         };
         using VolumeFile file = VolumeFile.Write(tree);
         Assert.Equal(4, file.Warnings.Count);
-        Assert.Contains(file.Warnings, w => w.Kind == ImagingWarningKind.MetadataRounded && w.Message.StartsWith("2 entries", StringComparison.Ordinal));
+        Assert.Contains(file.Warnings, w =>
+            w.Kind == ImagingWarningKind.MetadataRounded && w.Message.StartsWith("2 entries", StringComparison.Ordinal));
         Assert.Contains(file.Warnings, w => w.Kind == ImagingWarningKind.MetadataLost && w.Path == "/attribute");
         VolumeAudit audit = VolumeAudit.Run(file);
         Assert.Equal(["kept"], audit.ByPath["/attribute"].Attributes.Keys);
     }
 
-    private static uint Read32(byte[] bytes, int offset) => System.Buffers.Binary.BinaryPrimitives.ReadUInt32BigEndian(bytes.AsSpan(offset));
+    private static uint Read32(byte[] bytes, int offset) =>
+        System.Buffers.Binary.BinaryPrimitives.ReadUInt32BigEndian(bytes.AsSpan(offset));
 
     private sealed class FaultyStorage(long length, long badFrom, long badTo) : BlockStorage
     {

@@ -50,10 +50,10 @@ public sealed class LinuxMadeVolumeTests
         """;
 
     [OracleFact("newfs_hfs", "uml-hfsplus", "icat")]
-    public void HfsPlus_IsReadAsItWasWritten() => Check(VolumeKind.HfsPlus);
+    public void HFS_plus_is_read_as_it_was_written() => Check(VolumeKind.HfsPlus);
 
     [OracleFact("newfs_hfs", "uml-hfsplus", "icat")]
-    public void Hfsx_IsReadAsItWasWritten() => Check(VolumeKind.HfsPlusCaseSensitive, "-s");
+    public void HFSX_is_read_as_it_was_written() => Check(VolumeKind.HfsPlusCaseSensitive, "-s");
 
     private static void Check(VolumeKind kind, params string[] options)
     {
@@ -68,7 +68,8 @@ public sealed class LinuxMadeVolumeTests
             Assert.True(exitCode == 0, output + error);
             using HfsPlusVolume volume = HfsPlusVolume.Open(new MemoryStorage(File.ReadAllBytes(image)));
             CheckVolume(volume, kind, image);
-            Assert.True(HfsPlusCheckerTests.Check(volume, out bool isSound) is var findings && isSound, HfsPlusCheckerTests.TextOf(findings));
+            Assert.True(
+                HfsPlusCheckerTests.Check(volume, out bool isSound) is var findings && isSound, HfsPlusCheckerTests.TextOf(findings));
         }
         finally
         {
@@ -94,9 +95,11 @@ public sealed class LinuxMadeVolumeTests
             Assert.Equal(new DateTimeOffset(2001, 2, 3, 4, 5, 6, TimeSpan.Zero), link.ModifyTime.ToDateTimeOffset());
         }
 
-        Assert.Equal((0L, "once\n"), (entries["twice"].HardLinkId, TextOf(tree, entries["twice"]))); // a link record still, but the only name
+        // a link record still, but the only name
+        Assert.Equal((0L, "once\n"), (entries["twice"].HardLinkId, TextOf(tree, entries["twice"])));
         Assert.Equal("../a", entries["d/e/sym"].LinkTarget);
-        Assert.Equal((EntryKind.CharacterDevice, EntryKind.BlockDevice, EntryKind.Fifo), (entries["d/chr"].Kind, entries["d/blk"].Kind, entries["d/fifo"].Kind));
+        Assert.Equal((EntryKind.CharacterDevice, EntryKind.BlockDevice, EntryKind.Fifo),
+            (entries["d/chr"].Kind, entries["d/blk"].Kind, entries["d/fifo"].Kind));
         Assert.Equal("x\n", TextOf(tree, entries["d/été 한글 :colon"]));
         ExtendedAttribute attribute = Assert.Single(entries["d/e"].Attributes);
         Assert.Equal(("user.test", "value"), (attribute.Name, Encoding.UTF8.GetString(attribute.Value!)));
@@ -105,7 +108,8 @@ public sealed class LinuxMadeVolumeTests
         Assert.Equal(expected, TextOf(tree, entries["d/f1"]));
         Assert.Equal(expected, Encoding.UTF8.GetString(Oracle.RunForBytes("icat", "-f", "hfs", image, $"{entries["d/f1"].NodeId}")));
         Assert.NotEqual(0u, (uint)new BTreeFile(volume.OpenFork(volume.Header.ExtentsFile, 3, 0, "extents"), "extents").Header.LeafRecords);
-        Assert.Equal(Enumerable.Range(0, 300).Select(i => $"{i}\n").Order(), entries["d/e"].Children.Where(c => c.Kind == EntryKind.File).Select(c => TextOf(tree, c)).Order());
+        Assert.Equal(Enumerable.Range(0, 300).Select(i => $"{i}\n").Order(),
+            entries["d/e"].Children.Where(c => c.Kind == EntryKind.File).Select(c => TextOf(tree, c)).Order());
     }
 
     private static string TextOf(SourceTree tree, SourceEntry entry)

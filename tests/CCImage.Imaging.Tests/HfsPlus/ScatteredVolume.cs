@@ -5,8 +5,9 @@ namespace CCImage.Tests.HfsPlus;
 using static EditableVolume;
 
 /// <summary>
-/// Spreads everything on a volume over all of its blocks, in pieces, with records in the extents-overflow file where eight extents are not enough: as a
-/// volume looks that was in use for years. Written apart from the product's structures. Takes volumes whose forks lie in one extent, as ours do.
+/// Spreads everything on a volume over all of its blocks, in pieces, with records in the extents-overflow file where eight extents are not
+/// enough: as a volume looks that was in use for years. Written apart from the product's structures. Takes volumes whose forks lie in one
+/// extent, as ours do.
 /// </summary>
 internal sealed class ScatteredVolume
 {
@@ -72,10 +73,12 @@ internal sealed class ScatteredVolume
             }
         }
 
-        foreach (int fork in v.Records(AttributesTree).Select(v.Data).Where(d => v.U32(d) == 0x20).Select(d => d + 8).ToList()) ScatterFork(fork, 0, 0, Math.Min(pieces, 8), 1);
+        foreach (int fork in v.Records(AttributesTree).Select(v.Data).Where(d => v.U32(d) == 0x20).Select(d => d + 8).ToList())
+            ScatterFork(fork, 0, 0, Math.Min(pieces, 8), 1);
         int[] places = [ExtentsTree, CatalogTree, AttributesTree, 112];
         List<(uint, uint)>[] special = [.. places.Select((p, i) => Place(
-            v.U32(HeaderAt + p + 16), v.U32(HeaderAt + p + 12), _random.Next(1, 4), i == 3 ? 1u : (uint)Math.Max(1, v.NodeSize(p) / v.BlockSize)))];
+            v.U32(HeaderAt + p + 16), v.U32(HeaderAt + p + 12), _random.Next(1, 4), i == 3 ? 1u
+            : (uint)Math.Max(1, v.NodeSize(p) / v.BlockSize)))];
         WriteOverflow();
         WriteBitmap();
         for (int i = 0; i < 4; i++) SetExtents(HeaderAt + places[i] + 16, special[i]);
@@ -210,6 +213,7 @@ internal sealed class ScatteredVolume
         (_volume.Bytes[node + 8], _volume.Bytes[node + 9]) = (unchecked((byte)kind), height);
         _volume.Set16(node + 10, records);
         int end = node + _volume.NodeSize(ExtentsTree);
-        for (int i = 0; i <= records; i++) BinaryPrimitives.WriteUInt16BigEndian(_volume.Bytes.AsSpan(end - (2 * (i + 1))), (ushort)(14 + (i * size)));
+        for (int i = 0; i <= records; i++)
+            BinaryPrimitives.WriteUInt16BigEndian(_volume.Bytes.AsSpan(end - (2 * (i + 1))), (ushort)(14 + (i * size)));
     }
 }

@@ -7,8 +7,9 @@ using CCImage.Storage;
 namespace CCImage.Tests.HfsPlus;
 
 /// <summary>
-/// A second opinion on a volume's bytes, written apart from the product's structures, so that our writer is not judged by our reader alone: strict
-/// where the product's checker must be tolerant (slack, unused nodes, sizes of everything), and comparing with the source. The checker is run, too.
+/// A second opinion on a volume's bytes, written apart from the product's structures, so that our writer is not judged by our reader alone:
+/// strict where the product's checker must be tolerant (slack, unused nodes, sizes of everything), and comparing with the source. The
+/// checker is run, too.
 /// </summary>
 internal sealed class VolumeAudit
 {
@@ -350,7 +351,10 @@ internal sealed class VolumeAudit
         }
 
         Assert.Equal(total, seen);
-        Assert.True(total * (ulong)_blockSize >= size && (total == 0 || (total - 1) * (ulong)_blockSize < size || id < 16 || total * (ulong)_blockSize == size || kind == 0 && id <= 17));
+        Assert.True(
+            total * (ulong)_blockSize >= size
+            && (total == 0 || (total - 1) * (ulong)_blockSize < size || id < 16 || total * (ulong)_blockSize == size || kind == 0
+            && id <= 17));
         return content;
     }
 
@@ -466,7 +470,8 @@ internal sealed class VolumeAudit
 
     private void CompareEntry(TestTree tree, SourceEntry entry)
     {
-        string path = "/" + string.Join('\u0001', entry.RelativePath.Split('/').Select(n => n.Replace(':', '/').Normalize(NormalizationForm.FormD)));
+        string path = "/"
+            + string.Join('\u0001', entry.RelativePath.Split('/').Select(n => n.Replace(':', '/').Normalize(NormalizationForm.FormD)));
         Item item = ByPath[path];
         if (Encoding.ASCII.GetString(item.Record, 48, 8) == "hlnkhfs+") item = ById[item.Special];
         (int type, bool device) = entry.Kind switch
@@ -491,7 +496,8 @@ internal sealed class VolumeAudit
         if (entry.Kind == EntryKind.File)
         {
             Assert.Equal(Whole(tree.OpenFork(entry, ForkKind.Data)), ReadFork(item.Record, 88, item.Id, 0, read: true));
-            if (entry.ResourceForkSize > 0) Assert.Equal(Whole(tree.OpenFork(entry, ForkKind.Resource)), ReadFork(item.Record, 168, item.Id, 0xFF, read: true));
+            if (entry.ResourceForkSize > 0)
+                Assert.Equal(Whole(tree.OpenFork(entry, ForkKind.Resource)), ReadFork(item.Record, 168, item.Id, 0xFF, read: true));
         }
         else if (entry.Kind == EntryKind.SymbolicLink)
         {
@@ -499,7 +505,8 @@ internal sealed class VolumeAudit
         }
 
         Assert.Equal(entry.Attributes.Count, item.Attributes.Count);
-        foreach (ExtendedAttribute attribute in entry.Attributes) Assert.Equal(Whole(tree.OpenAttribute(entry, attribute)), item.Attributes[attribute.Name]);
+        foreach (ExtendedAttribute attribute in entry.Attributes)
+            Assert.Equal(Whole(tree.OpenAttribute(entry, attribute)), item.Attributes[attribute.Name]);
 
         static uint Date(UnixTime time) => (uint)Math.Clamp(time.Seconds + 2_082_844_800, 1, uint.MaxValue);
     }

@@ -10,7 +10,8 @@ internal sealed class VolumeFile : IDisposable
     private readonly DirectoryInfo _folder;
 
     private VolumeFile(string? place) =>
-        _folder = place is null ? Directory.CreateTempSubdirectory("ccimage-hfs-") : Directory.CreateDirectory(System.IO.Path.Combine(place, "ccimage-hfs-" + Guid.NewGuid()));
+        _folder = place is null ? Directory.CreateTempSubdirectory("ccimage-hfs-")
+            : Directory.CreateDirectory(System.IO.Path.Combine(place, "ccimage-hfs-" + Guid.NewGuid()));
 
     public string Path => System.IO.Path.Combine(_folder.FullName, "volume.img");
 
@@ -84,7 +85,8 @@ internal sealed class VolumeFile : IDisposable
         {
             Assert.True(
                 line.StartsWith("** ", StringComparison.Ordinal) && !line.Contains("problem", StringComparison.OrdinalIgnoreCase)
-                    || line.StartsWith("Executing fsck_hfs", StringComparison.Ordinal) || line.StartsWith("The volume name is", StringComparison.Ordinal), "fsck_hfs said: " + text);
+                    || line.StartsWith("Executing fsck_hfs", StringComparison.Ordinal)
+                        || line.StartsWith("The volume name is", StringComparison.Ordinal), "fsck_hfs said: " + text);
         }
     }
 

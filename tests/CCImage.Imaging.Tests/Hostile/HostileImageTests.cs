@@ -11,8 +11,8 @@ using CCImage.Tests.EndToEnd;
 namespace CCImage.Tests.Hostile;
 
 /// <summary>
-/// Images of a few bytes that claim much. Each is listed and judged by a process of its own that gets no more than 300 MB, and says what processor time it
-/// took: memory and time follow what is stored.
+/// Images of a few bytes that claim much. Each is listed and judged by a process of its own that gets no more than 300 MB, and says what
+/// processor time it took: memory and time follow what is stored.
 /// </summary>
 [Collection(nameof(NeedsTheMachine))]
 public sealed class HostileImageTests : IDisposable
@@ -58,7 +58,8 @@ public sealed class HostileImageTests : IDisposable
         foreach (int after in (int[])[60, 400, 1500])
         {
             (string outcome, _, _, double latency) = Run(what, image, after);
-            Assert.True(outcome == "Stopped" ? latency < 1 : outcome != "Failed", $"{name}, {what}, after {after} ms: {outcome}, {latency} s");
+            Assert.True(
+                outcome == "Stopped" ? latency < 1 : outcome != "Failed", $"{name}, {what}, after {after} ms: {outcome}, {latency} s");
         }
     }
 
@@ -77,7 +78,8 @@ public sealed class HostileImageTests : IDisposable
         Directory.CreateDirectory(codecs);
         foreach (string library in (string[])["CCImage.Private.dll", "ICSharpCode.SharpZipLib.dll"])
             File.Copy(Path.Combine(AppContext.BaseDirectory, library), Path.Combine(codecs, library), overwrite: true);
-        using (var process = Process.Start("python3", [Path.Combine(HostileCaseTheoryAttribute.Folder!, "make.py"), name, image])) process.WaitForExit();
+        using (var process = Process.Start("python3", [Path.Combine(HostileCaseTheoryAttribute.Folder!, "make.py"), name, image]))
+            process.WaitForExit();
         foreach (string what in (string[])["describe", "list", "judge"]) AssertCheap(what, image, $"{name}, {what}");
     }
 
@@ -93,7 +95,8 @@ public sealed class HostileImageTests : IDisposable
             bool isHigh = round % 2 == 0;
             var scan = new BitmapScan(isHigh);
             List<(long, long)> found = [];
-            for (int at = 0; at < bits.Length; at += 64) found.AddRange(scan.Next(bits.AsSpan(at..Math.Min(bits.Length, at + 64)), at * 8L, end, shortest));
+            for (int at = 0; at < bits.Length; at += 64)
+                found.AddRange(scan.Next(bits.AsSpan(at..Math.Min(bits.Length, at + 64)), at * 8L, end, shortest));
             if (scan.Finish(end) is (long First, long Count) last && last.Count >= shortest) found.Add(last);
             bool[] free = [.. Enumerable.Range(0, (int)end).Select(i => (bits[i / 8] & (isHigh ? 0x80 >> (i % 8) : 1 << (i % 8))) == 0)];
             Assert.Equal(RunsOf(free).Where(r => r.Count >= shortest), found);
@@ -109,7 +112,8 @@ public sealed class HostileImageTests : IDisposable
     {
         var query = new FreeSpaceQuery();
         var kept = new List<StorageExtent>();
-        for (int i = 0; i < 3 * FreeSpaceQuery.MostRuns; i++) query.Keep(kept, new(i * (1L << 30), i % 1000 == 7 ? 1 << 20 : 512, ExtentKind.Unused));
+        for (int i = 0; i < 3 * FreeSpaceQuery.MostRuns; i++)
+            query.Keep(kept, new(i * (1L << 30), i % 1000 == 7 ? 1 << 20 : 512, ExtentKind.Unused));
         Assert.True(kept.Count < FreeSpaceQuery.MostRuns);
         Assert.Equal(3 * FreeSpaceQuery.MostRuns / 1000, kept.Count(e => e.Length == 1 << 20), 1.0);
         Assert.True(query.ShortestIn(512) > 1);
@@ -149,14 +153,16 @@ public sealed class HostileImageTests : IDisposable
     private static void AssertCheap(string what, string image, string message)
     {
         (string outcome, long memory, double seconds, _) = Run(what, image, 0);
-        Assert.True(outcome is "Done" or "Sound" or "Unsound" or "ImageDamaged" or "UnsupportedFormat" or "VolumeNotFound" || outcome.StartsWith("Listed:", StringComparison.Ordinal), $"{message}: {outcome}");
+        Assert.True(outcome is "Done" or "Sound" or "Unsound" or "ImageDamaged" or "UnsupportedFormat" or "VolumeNotFound"
+            || outcome.StartsWith("Listed:", StringComparison.Ordinal), $"{message}: {outcome}");
         Assert.True(memory < MostMemory, $"{message}: {memory} bytes");
         Assert.True(seconds < MostSeconds, $"{message}: {seconds} s");
     }
 
     private static (string Outcome, long Memory, double Seconds, double Latency) Run(string what, string image, int stopAfter)
     {
-        var start = new ProcessStartInfo("dotnet", ["exec", KillTests.Program, "--job", "hostile", what, image, stopAfter.ToString(CultureInfo.InvariantCulture)])
+        var start = new ProcessStartInfo(
+            "dotnet", ["exec", KillTests.Program, "--job", "hostile", what, image, stopAfter.ToString(CultureInfo.InvariantCulture)])
         {
             RedirectStandardOutput = true,
             RedirectStandardError = true,
@@ -168,7 +174,8 @@ public sealed class HostileImageTests : IDisposable
         string[] words = process.StandardOutput.ReadToEnd().Split(' ');
         process.WaitForExit();
         return words.Length == 4
-            ? (words[0], long.Parse(words[1], CultureInfo.InvariantCulture), double.Parse(words[2], CultureInfo.InvariantCulture), double.Parse(words[3], CultureInfo.InvariantCulture))
+            ? (words[0], long.Parse(words[1], CultureInfo.InvariantCulture), double.Parse(words[2], CultureInfo.InvariantCulture),
+                double.Parse(words[3], CultureInfo.InvariantCulture))
             : ($"Failed {process.ExitCode}: {error.Result}", 0, 0, 0);
     }
 
@@ -236,7 +243,8 @@ public sealed class HostileImageTests : IDisposable
             ? HostileVolume.Fork(bitmapSectors * (long)Sector, bitmapSectors, [(BitmapAt, bitmapSectors)])
             : HostileVolume.Fork(8L * Piece, 8 * (Piece / Sector), [.. Enumerable.Repeat((BitmapAt, (uint)(Piece / Sector)), 8)]);
         byte[] header = HostileVolume.Header(
-            Total, Sector, allocation, HostileVolume.Fork(extents.Length, (uint)extents.Length / Sector, [(ExtentsAt, (uint)extents.Length / Sector)]),
+            Total, Sector, allocation,
+            HostileVolume.Fork(extents.Length, (uint)extents.Length / Sector, [(ExtentsAt, (uint)extents.Length / Sector)]),
             HostileVolume.Fork(catalog.Length, (uint)catalog.Length / Sector, [(CatalogAt, (uint)catalog.Length / Sector)]), new byte[80]);
         byte[] start = new byte[BitmapAt * Sector], end = new byte[2 * Sector];
         header.CopyTo(start, 1024);
@@ -246,7 +254,8 @@ public sealed class HostileImageTests : IDisposable
         byte[] a = HostileUdif.Deflate(start), m = HostileUdif.Deflate(bits), z = HostileUdif.Deflate(end);
         List<(uint, long, long, long, long)> runs = [(HostileUdif.Zlib, 0, BitmapAt, 0, a.Length)];
         uint pieces = zlib ? bitmapSectors / (Piece / Sector) : 1;
-        for (uint i = 0; i < pieces; i++) runs.Add((HostileUdif.Zlib, BitmapAt + (i * (long)(Piece / Sector)), Piece / Sector, a.Length, m.Length));
+        for (uint i = 0; i < pieces; i++)
+            runs.Add((HostileUdif.Zlib, BitmapAt + (i * (long)(Piece / Sector)), Piece / Sector, a.Length, m.Length));
         long behind = BitmapAt + (pieces * (long)(Piece / Sector));
         runs.Add((HostileUdif.Ignored, behind, Total - 2 - behind, 0, 0));
         runs.Add((HostileUdif.Zlib, Total - 2L, 2, a.Length + m.Length, z.Length));

@@ -31,7 +31,8 @@ internal static class HostileUdif
         for (int i = 0; i <= runs.Count; i++)
         {
             Span<byte> run = table.AsSpan(204 + (40 * i), 40);
-            (uint type, long first, long count, long offset, long length) = i < runs.Count ? runs[i] : (uint.MaxValue, sectors, 0, fork.Length, 0);
+            (uint type, long first, long count, long offset, long length) = i < runs.Count ? runs[i]
+                : (uint.MaxValue, sectors, 0, fork.Length, 0);
             BinaryPrimitives.WriteUInt32BigEndian(run, type);
             BinaryPrimitives.WriteInt64BigEndian(run[8..], first);
             BinaryPrimitives.WriteInt64BigEndian(run[16..], count);
@@ -40,7 +41,8 @@ internal static class HostileUdif
         }
 
         byte[] list = Encoding.ASCII.GetBytes(
-            $"<plist version=\"1.0\"><dict><key>resource-fork</key><dict><key>blkx</key><array><dict><key>Data</key><data>{Convert.ToBase64String(table)}</data></dict></array></dict></dict></plist>");
+            $"<plist version=\"1.0\"><dict><key>resource-fork</key><dict><key>blkx</key><array>"
+            + $"<dict><key>Data</key><data>{Convert.ToBase64String(table)}</data></dict></array></dict></dict></plist>");
         byte[] trailer = new byte[512];
         "koly"u8.CopyTo(trailer);
         trailer[7] = 4;

@@ -4,8 +4,8 @@ using System.Text;
 namespace CCImage.Tests.Hostile;
 
 /// <summary>
-/// An HFS+ volume that claims much and stores little, made from nothing and apart from the product's own writer: leaves without an index, extents that
-/// share blocks, whatever a test asks for. Source: TN1150.
+/// An HFS+ volume that claims much and stores little, made from nothing and apart from the product's own writer: leaves without an index,
+/// extents that share blocks, whatever a test asks for. Source: TN1150.
 /// </summary>
 [System.Diagnostics.CodeAnalysis.SuppressMessage("Design", "CA1001", Justification = "A stream in memory holds nothing.")]
 internal sealed class HostileVolume
@@ -55,7 +55,8 @@ internal sealed class HostileVolume
         _catalog.Add(CatalogKey(parent, name), record);
     }
 
-    public void AddFile(uint parent, string name, uint id, byte[]? data = null, ushort mode = 0x81A4, byte ownerFlags = 0, string type = "", uint special = 0)
+    public void AddFile(uint parent, string name, uint id, byte[]? data = null, ushort mode = 0x81A4, byte ownerFlags = 0, string type = "",
+        uint special = 0)
     {
         byte[] record = Record(2, id, mode, 248, special);
         record[41] = ownerFlags;
@@ -73,12 +74,14 @@ internal sealed class HostileVolume
         _attributes.Add(AttributeKey(id, name), record);
     }
 
-    public void AddAttributeFork(uint id, string name, byte[] fork) => _attributes.Add(AttributeKey(id, name), [0, 0, 0, 0x20, 0, 0, 0, 0, .. fork]);
+    public void AddAttributeFork(uint id, string name, byte[] fork) =>
+        _attributes.Add(AttributeKey(id, name), [0, 0, 0, 0x20, 0, 0, 0, 0, .. fork]);
 
     /// <summary>The volume's bytes.</summary>
     public byte[] ToArray()
     {
-        byte[] catalog = Store(_catalog.ToArray()), extents = Store(_extents.ToArray()), attributes = _attributes.Count == 0 ? new byte[80] : Store(_attributes.ToArray());
+        byte[] catalog = Store(_catalog.ToArray()), extents = Store(_extents.ToArray()), attributes = _attributes.Count == 0 ? new byte[80]
+            : Store(_attributes.ToArray());
         uint total = (uint)(_content.Length / BlockSize) + 64;
         byte[] bitmap = new byte[(total / 8 / BlockSize * BlockSize) + BlockSize];
         total += (uint)(bitmap.Length / BlockSize);
@@ -189,7 +192,8 @@ internal sealed class HostileVolume
             Put32(tree, 52, 6);
             foreach ((int place, int offset) in (ReadOnlySpan<(int, int)>)[(1, 14), (2, 120), (3, 248), (4, NodeSize - 8)])
                 BinaryPrimitives.WriteUInt16BigEndian(tree.AsSpan(NodeSize - (2 * place)), (ushort)offset);
-            for (int i = 0; i < _nodes.Count; i++) WriteLeaf(tree.AsSpan((i + 1) * NodeSize, NodeSize), _nodes[i], i + 1 < _nodes.Count ? (uint)i + 2 : 0, (uint)i);
+            for (int i = 0; i < _nodes.Count; i++)
+                WriteLeaf(tree.AsSpan((i + 1) * NodeSize, NodeSize), _nodes[i], i + 1 < _nodes.Count ? (uint)i + 2 : 0, (uint)i);
             return tree;
         }
 

@@ -19,23 +19,32 @@ public sealed class ImageMountTests : IDisposable
     [InlineData(true, false, false, "hdiutil attach -plist -noautoopen -readonly /a b.dmg")]
     [InlineData(true, true, true, "hdiutil attach -plist -noautoopen -readonly -nobrowse -stdinpass /a b.dmg")]
     public void Hdiutil_is_asked_where_diskutil_attaches_nothing(bool readOnly, bool noBrowse, bool isSecret, string expected) =>
-        Assert.Equal(expected, Line(DiskImageTools.AttachCommand(new("/a b.dmg", readOnly, noBrowse), isSecret, DiskImageTools.OptionsOf(MacTexts.DiskutilWithoutImages))));
+        Assert.Equal(
+            expected, Line(
+            DiskImageTools.AttachCommand(
+            new("/a b.dmg", readOnly, noBrowse), isSecret, DiskImageTools.OptionsOf(MacTexts.DiskutilWithoutImages))));
 
     [Theory]
     [InlineData(false, false, false, "diskutil image attach --plist /a b.dmg")]
     [InlineData(true, true, false, "diskutil image attach --plist --readOnly --nobrowse /a b.dmg")]
     [InlineData(false, true, true, "diskutil image attach --plist --stdinpassphrase --nobrowse /a b.dmg")]
     public void Diskutil_is_asked_where_it_has_the_options(bool readOnly, bool noBrowse, bool isSecret, string expected) =>
-        Assert.Equal(expected, Line(DiskImageTools.AttachCommand(new("/a b.dmg", readOnly, noBrowse), isSecret, DiskImageTools.OptionsOf(MacTexts.DiskutilHelp))));
+        Assert.Equal(
+            expected, Line(
+            DiskImageTools.AttachCommand(new("/a b.dmg", readOnly, noBrowse), isSecret, DiskImageTools.OptionsOf(MacTexts.DiskutilHelp))));
 
     [Fact]
     public void The_choice_follows_the_options_that_the_help_names()
     {
         IReadOnlySet<string> options = DiskImageTools.OptionsOf(MacTexts.DiskutilHelpWithoutNobrowse);
-        Assert.Equal("diskutil image attach --plist --mountOptions nobrowse /a", Line(DiskImageTools.AttachCommand(new("/a", false, NoBrowse: true), false, options)));
-        Assert.Equal("diskutil image attach --plist --readOnly --mountOptions nobrowse /a", Line(DiskImageTools.AttachCommand(new("/a", true, NoBrowse: true), false, options)));
+        Assert.Equal("diskutil image attach --plist --mountOptions nobrowse /a",
+            Line(DiskImageTools.AttachCommand(new("/a", false, NoBrowse: true), false, options)));
+        Assert.Equal("diskutil image attach --plist --readOnly --mountOptions nobrowse /a",
+            Line(DiskImageTools.AttachCommand(new("/a", true, NoBrowse: true), false, options)));
         foreach (string missing in (string[])["--plist", "--readOnly", "--stdinpassphrase", "--mountOptions"])
-            Assert.StartsWith("hdiutil", Line(DiskImageTools.AttachCommand(new("/a", true, true), true, options.Where(o => o != missing).ToHashSet())), StringComparison.Ordinal);
+            Assert.StartsWith(
+                "hdiutil", Line(DiskImageTools.AttachCommand(new("/a", true, true), true, options.Where(o => o != missing).ToHashSet())),
+                StringComparison.Ordinal);
     }
 
     [Theory]
@@ -54,8 +63,10 @@ public sealed class ImageMountTests : IDisposable
     [InlineData(MacTexts.AttachedByDiskutil, "/dev/disk25", "/Volumes/One")]
     public void The_answer_tells_device_and_mount_points(string answer, string device, string mountPoints)
     {
-        var tools = new RecordingTools().On("hdiutil attach", answer).On("diskutil image attach --help", "", 1, MacTexts.DiskutilWithoutImages);
-        AttachedImage image = new DiskImageTools(tools, SilentObserver.Instance).Attach(new("/a.dmg", false, false), [], CancellationToken.None);
+        var tools = new RecordingTools().On("hdiutil attach", answer)
+            .On("diskutil image attach --help", "", 1, MacTexts.DiskutilWithoutImages);
+        AttachedImage image = new DiskImageTools(tools, SilentObserver.Instance)
+            .Attach(new("/a.dmg", false, false), [], CancellationToken.None);
         Assert.Equal(("/a.dmg", device, mountPoints), (image.Path, image.Device, string.Join('|', image.MountPoints)));
     }
 
@@ -74,7 +85,8 @@ public sealed class ImageMountTests : IDisposable
     [InlineData("", 5, true, ImageErrorId.MountFailed)]
     public void What_the_programs_say_becomes_an_error_with_its_own_words(string words, int exitCode, bool attaching, ImageErrorId expected)
     {
-        string warning = "hdiutil: WARNING: 'hdiutil attach -readonly ...' is deprecated. Please use 'diskutil image attach --readOnly ...' instead.\n";
+        string warning =
+            "hdiutil: WARNING: 'hdiutil attach -readonly ...' is deprecated. Please use 'diskutil image attach --readOnly ...' instead.\n";
         ImageException e = DiskImageTools.Failure(new(exitCode, [], warning + words + "\n"), "/a.dmg", attaching);
         Assert.Equal((expected, "/a.dmg"), (e.Id, e.Path));
         Assert.Contains(words.Length > 0 ? words : "exit code 5", e.Message, StringComparison.Ordinal);
@@ -86,12 +98,15 @@ public sealed class ImageMountTests : IDisposable
     {
         var tools = new RecordingTools().On("hdiutil", MacTexts.AttachedNothing).On("diskutil", "", 1);
         var images = new DiskImageTools(tools, SilentObserver.Instance);
-        Assert.Equal(ImageErrorId.MountFailed, Assert.Throws<ImageException>(() => images.Attach(new("/a", false, false), [], CancellationToken.None)).Id);
+        Assert.Equal(ImageErrorId.MountFailed,
+            Assert.Throws<ImageException>(() => images.Attach(new("/a", false, false), [], CancellationToken.None)).Id);
         tools.On("hdiutil", "no property list", 0, "hdiutil: attach failed - Authentication error");
-        Assert.Equal(ImageErrorId.WrongPassphrase, Assert.Throws<ImageException>(() => images.Attach(new("/a", false, false), [], CancellationToken.None)).Id);
+        Assert.Equal(ImageErrorId.WrongPassphrase,
+            Assert.Throws<ImageException>(() => images.Attach(new("/a", false, false), [], CancellationToken.None)).Id);
         Assert.Null(images.List(CancellationToken.None));
         Assert.Equal(ImageErrorId.ComponentMissing, Assert.Throws<ImageException>(
-            () => new DiskImageTools(new RecordingTools(), SilentObserver.Instance).Attach(new("/a", false, false), [], CancellationToken.None)).Id);
+            () => new DiskImageTools(new RecordingTools(), SilentObserver.Instance)
+                .Attach(new("/a", false, false), [], CancellationToken.None)).Id);
     }
 
     [Theory]
@@ -119,8 +134,10 @@ public sealed class ImageMountTests : IDisposable
         (string program, string[] arguments, byte[] input) = tools.Calls[^1];
         Assert.Equal((tool, path), (Path.GetFileName(program), arguments[^1]));
         Assert.Equal(Encoding.UTF8.GetBytes(passphrase), input);
-        Assert.All(tools.Calls.Where(call => Path.GetFileName(call.Program) != "hdiutil" && tool == "hdiutil"), call => Assert.Empty(call.Input));
-        Assert.DoesNotContain(tools.Calls.SelectMany(c => c.Arguments).Concat(observer.Verbose), text => text.Contains(passphrase, StringComparison.Ordinal));
+        Assert.All(tools.Calls.Where(call => Path.GetFileName(call.Program) != "hdiutil" && tool == "hdiutil"), call =>
+            Assert.Empty(call.Input));
+        Assert.DoesNotContain(
+            tools.Calls.SelectMany(c => c.Arguments).Concat(observer.Verbose), text => text.Contains(passphrase, StringComparison.Ordinal));
     }
 
     [Theory]
@@ -129,7 +146,8 @@ public sealed class ImageMountTests : IDisposable
     public void Hdiutil_comes_first_where_it_is_not_deprecated(int version, string expected)
     {
         string path = Make(BackupImageFormat.Sparse, null);
-        RecordingTools tools = Mac(version).On("diskutil image attach --plist", MacTexts.AttachedHfs).On("hdiutil attach", MacTexts.AttachedHfs);
+        RecordingTools tools = Mac(version).On("diskutil image attach --plist", MacTexts.AttachedHfs)
+            .On("hdiutil attach", MacTexts.AttachedHfs);
         ImageMount.Attach(new(path), tools, SilentObserver.Instance, CancellationToken.None);
         Assert.StartsWith(expected, Lines(tools)[^1], StringComparison.Ordinal);
         tools.On("hdiutil info", MacTexts.Info((path, "/dev/disk8", "/Volumes/This"))).On("diskutil eject", "").On("hdiutil detach", "");
@@ -162,11 +180,15 @@ public sealed class ImageMountTests : IDisposable
     public void What_both_programs_refuse_is_refused_in_the_words_of_the_second()
     {
         string path = Make(BackupImageFormat.Sparse, null);
-        RecordingTools tools = Mac().On("diskutil image attach --plist", "", 1, "Error: something odd").On("hdiutil attach", "", 1, "hdiutil: attach failed - corrupt image");
+        RecordingTools tools = Mac().On("diskutil image attach --plist", "", 1, "Error: something odd")
+            .On("hdiutil attach", "", 1, "hdiutil: attach failed - corrupt image");
         Assert.Equal(ImageErrorId.ImageDamaged, Refusal(new(path), tools));
         Assert.Single(Lines(tools), l => l.StartsWith("hdiutil attach", StringComparison.Ordinal));
         tools = Mac().On("diskutil image attach --plist", "", 1, "Error: something odd"); // no hdiutil to attach with
-        Assert.Contains("something odd", Assert.Throws<ImageException>(() => ImageMount.Attach(new(path), tools, SilentObserver.Instance, CancellationToken.None)).Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "something odd",
+            Assert.Throws<ImageException>(() => ImageMount.Attach(new(path), tools, SilentObserver.Instance, CancellationToken.None))
+            .Message, StringComparison.Ordinal);
     }
 
     [Fact]
@@ -176,10 +198,12 @@ public sealed class ImageMountTests : IDisposable
         bool isThere = false;
         RecordingTools tools = Mac()
             .On("diskutil image attach --plist", _ => new(1, [], $"Error: something odd {isThere = true}"))
-            .On("hdiutil info", _ => new(0, Encoding.UTF8.GetBytes(isThere ? MacTexts.Info((path, "/dev/disk8", "")) : MacTexts.Info()), ""))
+            .On("hdiutil info", _ =>
+                new(0, Encoding.UTF8.GetBytes(isThere ? MacTexts.Info((path, "/dev/disk8", "")) : MacTexts.Info()), ""))
             .On("diskutil eject", "", 1, "Volume failed to eject")
             .On("hdiutil attach", "", 1, "hdiutil: attach failed - some other failure");
-        ImageException e = Assert.Throws<ImageException>(() => ImageMount.Attach(new(path), tools, SilentObserver.Instance, CancellationToken.None));
+        ImageException e =
+            Assert.Throws<ImageException>(() => ImageMount.Attach(new(path), tools, SilentObserver.Instance, CancellationToken.None));
         Assert.Equal(ImageErrorId.MountFailed, e.Id);
         Assert.Contains("left attached as /dev/disk8", e.Message, StringComparison.Ordinal);
         Assert.Contains("Dismount-BackupImage", e.Remedy, StringComparison.Ordinal);
@@ -192,33 +216,39 @@ public sealed class ImageMountTests : IDisposable
     {
         string path = Make(BackupImageFormat.Sparse, null);
         int times = 0;
-        RecordingTools tools = Mac(version).On(program, _ => ++times < 3 ? new(1, [], words) : new(0, Encoding.UTF8.GetBytes(MacTexts.AttachedHfs), ""));
+        RecordingTools tools = Mac(version)
+            .On(program, _ => ++times < 3 ? new(1, [], words) : new(0, Encoding.UTF8.GetBytes(MacTexts.AttachedHfs), ""));
         Assert.Equal("/dev/disk4", ImageMount.Attach(new(path), tools, SilentObserver.Instance, CancellationToken.None).Device);
         Assert.Equal((3, 2), (times, tools.Waits));
         tools = Mac(version).On(program, "", 1, words);
         Assert.Equal(ImageErrorId.ImageInUse, Refusal(new(path), tools));
         Assert.Equal(3, tools.Waits);
-        Assert.All(Lines(tools).Where(l => l.Contains("attach", StringComparison.Ordinal) && !l.Contains("--help", StringComparison.Ordinal)), l => Assert.StartsWith(program, l, StringComparison.Ordinal));
+        Assert.All(Lines(tools)
+            .Where(l => l.Contains("attach", StringComparison.Ordinal) && !l.Contains("--help", StringComparison.Ordinal)), l =>
+            Assert.StartsWith(program, l, StringComparison.Ordinal));
     }
 
     [Fact]
-    public void The_image_is_looked_at_before_macOS_is_asked()
+    public void The_image_is_looked_at_before_mac_o_s_is_asked()
     {
         string path = Make(BackupImageFormat.ReadWrite, "right");
         RecordingTools tools = Mac();
         Assert.Equal(ImageErrorId.PassphraseRequired, Refusal(new(path), tools));
-        using (Passphrase wrong = Secrets.Of("wrong")) Assert.Equal(ImageErrorId.WrongPassphrase, Refusal(new(path) { Passphrase = wrong }, tools));
+        using (Passphrase wrong = Secrets.Of("wrong"))
+            Assert.Equal(ImageErrorId.WrongPassphrase, Refusal(new(path) { Passphrase = wrong }, tools));
         Assert.Equal(ImageErrorId.ImageNotFound, Refusal(new(_folder["no such.dmg"]), tools));
-        using (DiskImage.Open(Make(BackupImageFormat.Sparse, null), null, writable: true)) Assert.Equal(ImageErrorId.ImageInUse, Refusal(new(_folder["Sparse"]), tools));
+        using (DiskImage.Open(Make(BackupImageFormat.Sparse, null), null, writable: true))
+            Assert.Equal(ImageErrorId.ImageInUse, Refusal(new(_folder["Sparse"]), tools));
         tools.On("hdiutil info", MacTexts.Info((path, "/dev/disk7", "/Volumes/There")));
-        ImageException e = Assert.Throws<ImageException>(() => ImageMount.Attach(new(path), tools, SilentObserver.Instance, CancellationToken.None));
+        ImageException e =
+            Assert.Throws<ImageException>(() => ImageMount.Attach(new(path), tools, SilentObserver.Instance, CancellationToken.None));
         Assert.Equal(ImageErrorId.ImageInUse, e.Id);
         Assert.Contains("/dev/disk7 at /Volumes/There", e.Message, StringComparison.Ordinal);
         Assert.All(tools.Calls, call => Assert.Equal("info", call.Arguments[0]));
     }
 
     [Fact]
-    public void What_only_macOS_understands_is_left_to_it()
+    public void What_only_mac_o_s_understands_is_left_to_it()
     {
         string path = _folder["raw.img"];
         File.WriteAllBytes(path, new byte[4096]);
@@ -237,12 +267,14 @@ public sealed class ImageMountTests : IDisposable
         {
             RecordingTools tools = Mac().On("hdiutil info", info).On("diskutil eject", "Disk /dev/disk8 ejected\n");
             MountedBackupImage image = ImageMount.Detach(given, force: false, tools, SilentObserver.Instance, CancellationToken.None);
-            Assert.Equal((given == link ? link : path, "/dev/disk8", "/Volumes/This"), (image.Path, image.Device, Assert.Single(image.MountPoints)));
+            Assert.Equal(
+                (given == link ? link : path, "/dev/disk8", "/Volumes/This"), (image.Path, image.Device, Assert.Single(image.MountPoints)));
             Assert.Equal(["eject", "/dev/disk8"], tools.Calls[^1].Arguments);
         }
 
         Assert.Equal(ImageErrorId.ImageNotMounted, Assert.Throws<ImageException>(
-            () => ImageMount.Detach(_folder["other"], false, Mac().On("hdiutil info", info), SilentObserver.Instance, CancellationToken.None)).Id);
+            () => ImageMount.Detach(
+                _folder["other"], false, Mac().On("hdiutil info", info), SilentObserver.Instance, CancellationToken.None)).Id);
         Assert.Equal(ImageErrorId.MountFailed, Assert.Throws<ImageException>(
             () => ImageMount.Detach(path, false, Mac().On("hdiutil info", "", 1), SilentObserver.Instance, CancellationToken.None)).Id);
     }
@@ -288,7 +320,8 @@ public sealed class ImageMountTests : IDisposable
         ImageMount.Detach(path, force: false, tools, SilentObserver.Instance, CancellationToken.None);
         Assert.Equal((3, 2), (times, tools.Waits));
         tools.On("diskutil eject", "", 1, "hdiutil: some other failure");
-        Assert.Equal(ImageErrorId.MountFailed, Assert.Throws<ImageException>(() => ImageMount.Detach(path, false, tools, SilentObserver.Instance, CancellationToken.None)).Id);
+        Assert.Equal(ImageErrorId.MountFailed,
+            Assert.Throws<ImageException>(() => ImageMount.Detach(path, false, tools, SilentObserver.Instance, CancellationToken.None)).Id);
         Assert.Equal(2, tools.Waits);
     }
 
@@ -299,9 +332,11 @@ public sealed class ImageMountTests : IDisposable
         bool attached = false;
         RecordingTools tools = Mac()
             .On("diskutil image attach --plist", _ => throw new OperationCanceledException(attached ? "" : $"{attached = true}"))
-            .On("hdiutil info", _ => new(0, Encoding.UTF8.GetBytes(attached ? MacTexts.Info((path, "/dev/disk8", "/Volumes/This")) : MacTexts.Info()), ""))
+            .On("hdiutil info", _ =>
+                new(0, Encoding.UTF8.GetBytes(attached ? MacTexts.Info((path, "/dev/disk8", "/Volumes/This")) : MacTexts.Info()), ""))
             .On("diskutil eject", "");
-        Assert.Throws<OperationCanceledException>(() => ImageMount.Attach(new(path), tools, SilentObserver.Instance, CancellationToken.None));
+        Assert.Throws<OperationCanceledException>(
+            () => ImageMount.Attach(new(path), tools, SilentObserver.Instance, CancellationToken.None));
         Assert.Equal(["eject", "/dev/disk8"], tools.Calls[^1].Arguments);
     }
 
@@ -321,7 +356,9 @@ public sealed class ImageMountTests : IDisposable
     public void The_real_starter_passes_arguments_and_input_byte_by_byte()
     {
         byte[] secret = "s3cr\0et\n"u8.ToArray();
-        ToolResult? result = SystemTools.Instance.Run("/bin/sh", ["-c", "cat; printf '%s|' \"$@\" >&2; exit 3", "sh", "a b", "$(x)", "'\""], secret, CancellationToken.None);
+        ToolResult? result =
+            SystemTools.Instance.Run(
+                "/bin/sh", ["-c", "cat; printf '%s|' \"$@\" >&2; exit 3", "sh", "a b", "$(x)", "'\""], secret, CancellationToken.None);
         Assert.Equal(3, result!.ExitCode);
         Assert.Equal(secret, result.Output);
         Assert.Equal("a b|$(x)|'\"|", result.Error);
@@ -333,11 +370,14 @@ public sealed class ImageMountTests : IDisposable
         Assert.ThrowsAny<OperationCanceledException>(() => SystemTools.Instance.Run("/bin/sleep", ["60"], [], stop.Token));
     }
 
-    private static RecordingTools Mac(int version = 27) => new RecordingTools { MacVersion = version }.On("diskutil image attach --help", MacTexts.DiskutilHelp).On("hdiutil info", MacTexts.Info());
+    private static RecordingTools Mac(int version = 27) =>
+        new RecordingTools { MacVersion = version }.On("diskutil image attach --help", MacTexts.DiskutilHelp)
+            .On("hdiutil info", MacTexts.Info());
 
     private static string[] Lines(RecordingTools tools) => [.. tools.Calls.Select(c => Line((c.Program, c.Arguments)))];
 
-    private static string Line((string Program, string[] Arguments) command) => $"{Path.GetFileName(command.Program)} {string.Join(' ', command.Arguments)}";
+    private static string Line((string Program, string[] Arguments) command) =>
+        $"{Path.GetFileName(command.Program)} {string.Join(' ', command.Arguments)}";
 
     private static ImageErrorId Refusal(ImageMountRequest request, RecordingTools tools) =>
         Assert.Throws<ImageException>(() => ImageMount.Attach(request, tools, SilentObserver.Instance, CancellationToken.None)).Id;

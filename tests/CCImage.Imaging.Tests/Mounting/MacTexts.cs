@@ -1,8 +1,8 @@
 namespace CCImage.Tests.Mounting;
 
 /// <summary>
-/// What macOS' programs say. None was recorded by this project: they were put together here, with the keys and the wording that hdiutil(1), diskutil(8)
-/// and public reports show. The tests tagged MacOS ask the real ones.
+/// What macOS' programs say. None was recorded by this project: they were put together here, with the keys and the wording that hdiutil(1),
+/// diskutil(8) and public reports show. The tests tagged MacOS ask the real ones.
 /// </summary>
 internal static class MacTexts
 {
@@ -20,7 +20,8 @@ internal static class MacTexts
         """;
 
     /// <summary>The help of one that hides volumes by an option of mount.</summary>
-    public const string DiskutilHelpWithoutNobrowse = "USAGE: diskutil image attach [--stdinpassphrase] [--plist] [--readOnly] [--mountOptions <mountOptions>] <image>";
+    public const string DiskutilHelpWithoutNobrowse =
+        "USAGE: diskutil image attach [--stdinpassphrase] [--plist] [--readOnly] [--mountOptions <mountOptions>] <image>";
 
     /// <summary>What a diskutil without images says, with exit code 1.</summary>
     public const string DiskutilWithoutImages = "diskutil: did not recognize verb \"image\"; type \"diskutil\" for a list";

@@ -6,7 +6,8 @@ using CCImage.Tests.Storage;
 
 namespace CCImage.Tests.Partitions;
 
-/// <summary>A table that is fitted to another length of its disk, cut off at every write; what no flush made durable may be lost or come in another order.</summary>
+/// <summary>A table that is fitted to another length of its disk, cut off at every write; what no flush made durable may be lost or come in
+/// another order.</summary>
 public sealed class GptResizerTests
 {
     private const int Sectors = 2000;
@@ -25,7 +26,7 @@ public sealed class GptResizerTests
     [InlineData(8)]
     [InlineData(33)]
     [InlineData(500)]
-    public void ThePartitionIsThereInEveryState(int change)
+    public void The_partition_is_there_in_every_state(int change)
     {
         var layout = GptLayout.Create(Sectors * 512, Guid.NewGuid(), Guid.NewGuid());
         byte[] disk = new byte[(Sectors + Math.Max(0, change)) * 512];
@@ -42,7 +43,9 @@ public sealed class GptResizerTests
             new GptChecker(new MemoryStorage(state)).Check(findings);
             Assert.NotEqual(ImageFindingGrade.Damaged, findings.Worst);
             // The first copy alone is enough: the disk may have got its new end, or not.
-            Assert.True(GptReader.TryReadCopy(new MemoryStorage(state), PartitionTable.SectorSize, 1, out GptHeader header, out _, out string fault), fault);
+            Assert.True(
+                GptReader.TryReadCopy(
+                new MemoryStorage(state), PartitionTable.SectorSize, 1, out GptHeader header, out _, out string fault), fault);
             ulong entries = header.EntriesSector;
             foreach (int other in (int[])[change, -7, -20, 0])
             {
@@ -50,7 +53,8 @@ public sealed class GptResizerTests
                 WriteLog second = Resize(state, Sectors + other, out long end);
                 // Where the first entries lie in a backup, another backup is not written over them.
                 foreach ((byte[] cut, _) in entries == 2 ? [] : second.StatesOf(other))
-                    Assert.Contains(PartitionTable.Read(new MemoryStorage(cut)).Partitions.Select(p => p.OffsetBytes + p.SizeBytes).Single(), new[] { before, after, end });
+                    Assert.Contains(PartitionTable.Read(new MemoryStorage(cut)).Partitions.Select(p => p.OffsetBytes + p.SizeBytes)
+                        .Single(), new[] { before, after, end });
                 byte[] again = second.Now[..((Sectors + other) * 512)];
                 findings = new ImageFindings("disk");
                 new GptChecker(new MemoryStorage(again)).Check(findings);

@@ -14,9 +14,10 @@ public sealed class GptTests
     private static readonly Guid PartitionId = new("66666666-7777-4888-9999-AAAAAAAAAAAA");
 
     [CorpusFact]
-    public void Layout_IsByteForByteThatOfApplesImages()
+    public void Layout_is_byte_for_byte_that_of_Apples_images()
     {
-        foreach (string name in new[] { "openwall__john-samples/Apple_Disk_Image_Media_apfs.dmg", "deploymenttheory__go-apfs-v2/basic.img.gz" })
+        foreach (string name in new[] { "openwall__john-samples/Apple_Disk_Image_Media_apfs.dmg",
+            "deploymenttheory__go-apfs-v2/basic.img.gz" })
             AssertSameAsApples(Corpus.OpenRaw(name), PartitionType.AppleApfs);
     }
 
@@ -25,7 +26,7 @@ public sealed class GptTests
     [InlineData(3817, 3784, 7)] // no free sectors behind the partition, and then no segment for them
     [InlineData(131072, 131032, 8)]
     [InlineData(13028, 12992, 8)]
-    public void Layout_EndsThePartitionWhereApplesImagesDo(long sectors, long partitionEnd, int segments)
+    public void Layout_ends_the_partition_where_Apples_images_do(long sectors, long partitionEnd, int segments)
     {
         GptLayout layout = GptLayout.Create(sectors * 512, DiskId, PartitionId);
         Assert.Equal(40 * 512, layout.PartitionOffset);
@@ -34,7 +35,7 @@ public sealed class GptTests
     }
 
     [Fact]
-    public void Layout_NamesItsSegmentsAsApplesImagesDo()
+    public void Layout_names_its_segments_as_Apples_images_do()
     {
         GptLayout layout = GptLayout.Create(4838 * 512, DiskId, PartitionId);
         DiskSegment[] expected =
@@ -52,21 +53,23 @@ public sealed class GptTests
     }
 
     [Fact]
-    public void DiskLengthFor_GivesRoomForExactlyThatPartition()
+    public void Disk_length_for_gives_room_for_exactly_that_partition()
     {
         foreach (long length in new long[] { 4096, 4097, 1 << 20, (5L << 40) + 12345 })
-            Assert.Equal(Layout.RoundUp(length, 4096), GptLayout.Create(GptLayout.DiskLengthFor(length), DiskId, PartitionId).PartitionLength);
+            Assert.Equal(
+                Layout.RoundUp(length, 4096), GptLayout.Create(GptLayout.DiskLengthFor(length), DiskId, PartitionId).PartitionLength);
     }
 
     [Fact]
-    public void Create_RefusesADiskWithoutRoom()
+    public void Create_refuses_a_disk_without_room()
     {
         Assert.Equal(4096, GptLayout.Create(81 * 512, DiskId, PartitionId).PartitionLength);
-        Assert.Equal(ImageErrorId.CapacityTooSmall, Assert.Throws<ImageException>(() => GptLayout.Create(80 * 512, DiskId, PartitionId)).Id);
+        Assert.Equal(
+            ImageErrorId.CapacityTooSmall, Assert.Throws<ImageException>(() => GptLayout.Create(80 * 512, DiskId, PartitionId)).Id);
     }
 
     [Fact]
-    public void Read_FindsWhatWasLaidOut()
+    public void Read_finds_what_was_laid_out()
     {
         MemoryStorage disk = Make(2048);
         PartitionTable table = PartitionTable.Read(disk);
@@ -79,7 +82,7 @@ public sealed class GptTests
     [InlineData(512)] // the primary's signature
     [InlineData(512 + 0x18)] // a field under the header's checksum
     [InlineData(1024 + 40)] // an entry
-    public void Read_FallsBackToTheBackup(int damagedByte)
+    public void Read_falls_back_to_the_backup(int damagedByte)
     {
         byte[] bytes = Make(2048).ToArray();
         bytes[damagedByte] ^= 0x10;
@@ -91,9 +94,10 @@ public sealed class GptTests
     }
 
     [Fact]
-    public void Read_SurvivesAbsurdEntriesUnderValidChecksums()
+    public void Read_survives_absurd_entries_under_valid_checksums()
     {
-        foreach ((ulong first, ulong last) in new (ulong, ulong)[] { (40, 39), (0, ulong.MaxValue), (ulong.MaxValue, ulong.MaxValue), (0, 5000), (1UL << 40, 1UL << 41) })
+        foreach ((ulong first, ulong last) in new (
+            ulong, ulong)[] { (40, 39), (0, ulong.MaxValue), (ulong.MaxValue, ulong.MaxValue), (0, 5000), (1UL << 40, 1UL << 41) })
         {
             byte[] bytes = Make(2048).ToArray();
             BinaryPrimitives.WriteUInt64LittleEndian(bytes.AsSpan(1024 + 32), first);
@@ -117,7 +121,7 @@ public sealed class GptTests
     [InlineData(72, uint.MaxValue)] // where they lie
     [InlineData(12, 600)] // size of the header
     [InlineData(12, 0)]
-    public void Read_DoesNotBelieveAbsurdHeaders(int field, uint value)
+    public void Read_does_not_believe_absurd_headers(int field, uint value)
     {
         byte[] bytes = Make(2048).ToArray();
         BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(512 + field), value);
@@ -126,7 +130,7 @@ public sealed class GptTests
     }
 
     [Fact]
-    public void Read_DoesNotBelieveAnAbsurdSizeOfNoEntries()
+    public void Read_does_not_believe_an_absurd_size_of_no_entries()
     {
         byte[] bytes = Make(2048).ToArray();
         BinaryPrimitives.WriteUInt32LittleEndian(bytes.AsSpan(512 + 80), 0);
@@ -141,7 +145,7 @@ public sealed class GptTests
     [InlineData(2)]
     [InlineData(3)]
     [InlineData(34)]
-    public void Repair_NeverWritesOverTheGoodCopy(int backup)
+    public void Repair_never_writes_over_the_good_copy(int backup)
     {
         byte[] bytes = Make(2048).ToArray();
         bytes.AsSpan(^512).Clear();
@@ -163,7 +167,7 @@ public sealed class GptTests
     [InlineData(10, false)]
     [InlineData(33, false)]
     [InlineData(40, true)]
-    public void Repair_NeverWritesOverTheEntriesOfTheBackup(int sector, bool isRepairable)
+    public void Repair_never_writes_over_the_entries_of_the_backup(int sector, bool isRepairable)
     {
         byte[] bytes = Make(2048).ToArray();
         byte[] entries = bytes[1024..(1024 + (128 * 128))];
@@ -180,7 +184,7 @@ public sealed class GptTests
     }
 
     [Fact]
-    public void Read_EveryTruncationIsATypedErrorOrATable()
+    public void Read_every_truncation_is_a_typed_error_or_a_table()
     {
         byte[] whole = Make(128).ToArray();
         for (int length = 0; length <= whole.Length; length += 64)
@@ -232,7 +236,7 @@ public sealed class GptTests
     [Theory]
     [InlineData(0)] // sound
     [InlineData(1)] // the primary is damaged
-    public void ATableThatCountsLargerSectorsIsReadJudgedAndMended(int damage)
+    public void A_table_that_counts_larger_sectors_is_read_judged_and_mended(int damage)
     {
         byte[] bytes = MakeWide(256);
         if (damage == 1) bytes[4096 + 24] ^= 1;
@@ -240,7 +244,8 @@ public sealed class GptTests
         Assert.Equal((PartitionScheme.Gpt, 4096), (table.Scheme, table.MapSectorSize));
         Assert.Equal([new BackupImagePartition(1, "Apple_HFS", "disk image", 6 * 4096, 100 * 4096)], table.Partitions);
         AssertCovers(table.Segments, bytes.Length / 512);
-        Assert.Contains(table.Segments, s => s.Name.StartsWith("disk image (Apple_HFS", StringComparison.Ordinal) && (s.StartSector, s.SectorCount) == (48, 800));
+        Assert.Contains(table.Segments, s =>
+            s.Name.StartsWith("disk image (Apple_HFS", StringComparison.Ordinal) && (s.StartSector, s.SectorCount) == (48, 800));
         var disk = new MemoryStorage(bytes.Length);
         disk.Write(0, bytes);
         var findings = new ImageFindings("disk");
@@ -258,7 +263,7 @@ public sealed class GptTests
     [InlineData(512, true)] // the begin of the disk is lost, and the backup is there
     [InlineData(4096, false)]
     [InlineData(4096, true)]
-    public void ATableWithoutAProtectiveRecordIsReadWithANote(int sectorSize, bool isBackupOnly)
+    public void A_table_without_a_protective_record_is_read_with_a_note(int sectorSize, bool isBackupOnly)
     {
         byte[] bytes = sectorSize == 512 ? Make(2048).ToArray() : MakeWide(256);
         bytes.AsSpan(0, isBackupOnly ? 64 << 10 : 512).Clear();
@@ -268,7 +273,8 @@ public sealed class GptTests
         new PartitionChecker(new MemoryStorage(bytes), table).Check(findings);
         Assert.Contains(findings.ToList(), f => f.Check == "Protective MBR" && f.Grade == ImageFindingGrade.Note);
 
-        // With a boot record that names other partitions, with a wrong checksum, and on a disk that begins with a file system it does not count.
+        // With a boot record that names other partitions, with a wrong checksum, and on a disk that begins with a file system it does not
+        // count.
         byte[] other = [.. bytes];
         (other[510], other[511], other[446 + 4], other[446 + 8], other[446 + 12]) = (0x55, 0xAA, 0xAF, 64, 16);
         Assert.Equal(PartitionScheme.Mbr, PartitionTable.Read(new MemoryStorage(other)).Scheme);
@@ -282,14 +288,15 @@ public sealed class GptTests
     }
 
     [Fact]
-    public void WhatIsWrongIsSaidInSentences()
+    public void What_is_wrong_is_said_in_sentences()
     {
         byte[] bytes = Make(2048).ToArray();
         BinaryPrimitives.WriteUInt64LittleEndian(bytes.AsSpan(512 + 32), 5000);
         Reseal(bytes);
         var findings = new ImageFindings("disk");
         new GptChecker(new MemoryStorage(bytes)).Check(findings);
-        Assert.Contains(findings.ToList(), f => f.Message == "One copy is damaged (its place lies outside the disk), and there is no certain place for a new one.");
+        Assert.Contains(findings.ToList(), f =>
+            f.Message == "One copy is damaged (its place lies outside the disk), and there is no certain place for a new one.");
     }
 
     // A disk of 4,096-byte sectors: entries in four sectors behind the header, and in front of the backup.
@@ -306,7 +313,8 @@ public sealed class GptTests
             entries.CopyTo(disk, at * Size);
             Span<byte> header = disk.AsSpan(own * Size, 92);
             Make(2048).ToArray().AsSpan(512, 92).CopyTo(header);
-            foreach ((int field, long value) in new[] { (24, (long)own), (32, other), (40, 6), (48, sectors - 6), (72, at) }) BinaryPrimitives.WriteInt64LittleEndian(header[field..], value);
+            foreach ((int field, long value) in new[] { (24, (long)own), (32, other), (40, 6), (48, sectors - 6), (72, at) })
+                BinaryPrimitives.WriteInt64LittleEndian(header[field..], value);
             BinaryPrimitives.WriteUInt32LittleEndian(header[88..], Crc32.Of(entries));
             BinaryPrimitives.WriteUInt32LittleEndian(header[16..], GptChecksum.OfHeader(header));
         }

@@ -9,20 +9,22 @@ using CCImage.Tests.Storage;
 
 namespace CCImage.Tests.Partitions;
 
-/// <summary>Disks with an Apple partition map or a master boot record, resized with the HFS+ volume in them: judged by our reader, 7-Zip and fsck_hfs.</summary>
+/// <summary>Disks with an Apple partition map or a master boot record, resized with the HFS+ volume in them: judged by our reader, 7-Zip
+/// and fsck_hfs.</summary>
 public sealed class OldMapResizeTests : IDisposable
 {
     private const int Start = 64; // first sector of the volume
 
     private readonly TemporaryFolder _folder = new();
 
-    public static TheoryData<PartitionScheme, int> Maps => new() { { PartitionScheme.Mbr, 0 }, { PartitionScheme.ApplePartitionMap, 10 }, { PartitionScheme.ApplePartitionMap, 0 } };
+    public static TheoryData<PartitionScheme, int> Maps =>
+        new() { { PartitionScheme.Mbr, 0 }, { PartitionScheme.ApplePartitionMap, 10 }, { PartitionScheme.ApplePartitionMap, 0 } };
 
     public void Dispose() => _folder.Dispose();
 
     [OracleTheory("7z")]
     [MemberData(nameof(Maps))]
-    public void MapAndVolumeFollowTheDisk(PartitionScheme scheme, int free)
+    public void Map_and_volume_follow_the_disk(PartitionScheme scheme, int free)
     {
         byte[] volume = HfsPlusShrinkTests.MakeScattered(21, 3, false, 4096);
         string[] files = HfsPlusShrinkTests.FilesOf(volume);
@@ -42,8 +44,12 @@ public sealed class OldMapResizeTests : IDisposable
             byte[] window = disk[(Start * 512)..(int)(partition.OffsetBytes + partition.SizeBytes)];
             HfsPlusShrinkTests.AssertSound(window);
             Assert.Equal(files, HfsPlusShrinkTests.FilesOf(window));
-            (int exitCode, string output, string error) = Oracle.Run("7z", "l", "-slt", scheme == PartitionScheme.Mbr ? "-tmbr" : "-tapm", image);
-            Assert.True(exitCode == 0 && output.Contains($"Size = {window.Length.ToString(CultureInfo.InvariantCulture)}", StringComparison.Ordinal), output + error);
+            (int exitCode, string output, string error) =
+                Oracle.Run("7z", "l", "-slt", scheme == PartitionScheme.Mbr ? "-tmbr" : "-tapm", image);
+            Assert.True(
+                exitCode == 0
+                && output.Contains($"Size = {window.Length.ToString(CultureInfo.InvariantCulture)}", StringComparison.Ordinal), output
+                + error);
         }
 
         void Resize(long size) => ImageResize.Run(new(image) { SizeBytes = size }, SilentObserver.Instance, CancellationToken.None);
@@ -51,7 +57,7 @@ public sealed class OldMapResizeTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Maps))]
-    public void NoPartOfTheMapEverOverlapsAnother(PartitionScheme scheme, int free)
+    public void No_part_of_the_map_ever_overlaps_another(PartitionScheme scheme, int free)
     {
         foreach (int sectors in (int[])[1500, 2010, 3000])
         {
@@ -74,7 +80,7 @@ public sealed class OldMapResizeTests : IDisposable
 
     [Theory]
     [MemberData(nameof(Maps))]
-    public void TwoTebibytesAreTheLimit(PartitionScheme scheme, int free)
+    public void Two_tebibytes_are_the_limit(PartitionScheme scheme, int free)
     {
         byte[] disk = MakeDisk(scheme, new byte[(2000 - Start) * 512], free);
         PartitionMapResizer map = PartitionMapResizer.Open(new MemoryStorage(disk), PartitionTable.Read(new MemoryStorage(disk)))!;

@@ -9,7 +9,7 @@ namespace CCImage.Tests.Partitions;
 public sealed class PartitionLayoutTests
 {
     [Fact]
-    public void GptHeader_HasTheOffsetsOfTheSpecification()
+    public void GPT_header_has_the_offsets_of_the_specification()
     {
         Assert.Equal(0x5C, Unsafe.SizeOf<GptHeader>());
         AssertOffsets<GptHeader>(
@@ -21,16 +21,17 @@ public sealed class PartitionLayoutTests
     }
 
     [Fact]
-    public void GptEntry_HasTheOffsetsOfTheSpecification()
+    public void GPT_entry_has_the_offsets_of_the_specification()
     {
         Assert.Equal(0x80, Unsafe.SizeOf<GptEntry>());
         AssertOffsets<GptEntry>(
-            (nameof(GptEntry.Type), 0x00), (nameof(GptEntry.Id), 0x10), (nameof(GptEntry.FirstSector), 0x20), (nameof(GptEntry.LastSector), 0x28),
+            (nameof(GptEntry.Type), 0x00), (nameof(GptEntry.Id), 0x10), (nameof(GptEntry.FirstSector), 0x20),
+            (nameof(GptEntry.LastSector), 0x28),
             (nameof(GptEntry.Attributes), 0x30), (nameof(GptEntry.Name), 0x38));
     }
 
     [Fact]
-    public void MbrSector_HasTheOffsetsOfTheSpecification()
+    public void MBR_sector_has_the_offsets_of_the_specification()
     {
         Assert.Equal(0x200, Unsafe.SizeOf<MbrSector>());
         AssertOffsets<MbrSector>(
@@ -43,14 +44,17 @@ public sealed class PartitionLayoutTests
     }
 
     [Fact]
-    public void ApplePartitionEntry_HasTheOffsetsOfTheSpecification()
+    public void Apple_partition_entry_has_the_offsets_of_the_specification()
     {
         Assert.Equal(8, Unsafe.SizeOf<DriverDescriptor>());
         Assert.Equal(0x5C, Unsafe.SizeOf<ApplePartitionEntry>());
         AssertOffsets<ApplePartitionEntry>(
-            (nameof(ApplePartitionEntry.Signature), 0x00), (nameof(ApplePartitionEntry.EntryCount), 0x04), (nameof(ApplePartitionEntry.StartBlock), 0x08),
-            (nameof(ApplePartitionEntry.BlockCount), 0x0C), (nameof(ApplePartitionEntry.Name), 0x10), (nameof(ApplePartitionEntry.Type), 0x30),
-            (nameof(ApplePartitionEntry.DataStart), 0x50), (nameof(ApplePartitionEntry.DataCount), 0x54), (nameof(ApplePartitionEntry.Status), 0x58));
+            (nameof(ApplePartitionEntry.Signature), 0x00), (nameof(ApplePartitionEntry.EntryCount), 0x04),
+            (nameof(ApplePartitionEntry.StartBlock), 0x08),
+            (nameof(ApplePartitionEntry.BlockCount), 0x0C), (nameof(ApplePartitionEntry.Name), 0x10),
+            (nameof(ApplePartitionEntry.Type), 0x30),
+            (nameof(ApplePartitionEntry.DataStart), 0x50), (nameof(ApplePartitionEntry.DataCount), 0x54),
+            (nameof(ApplePartitionEntry.Status), 0x58));
     }
 
     private static void AssertOffsets<T>(params (string Field, int Offset)[] expected)

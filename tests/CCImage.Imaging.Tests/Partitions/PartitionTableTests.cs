@@ -7,7 +7,7 @@ namespace CCImage.Tests.Partitions;
 public sealed class PartitionTableTests
 {
     [CorpusFact]
-    public void AppleMap_OfRealDisks()
+    public void Apple_map_of_real_disks()
     {
         PartitionTable table = PartitionTable.Read(Corpus.OpenRaw("citruz__dmgwiz/output_non_null_data_offset.bin.gz"));
         Assert.Equal(PartitionScheme.ApplePartitionMap, table.Scheme);
@@ -21,12 +21,14 @@ public sealed class PartitionTableTests
         ];
         Assert.Equal(expected, table.Segments);
 
-        Assert.Equal((64 * 512, 24512 * 512), Range(Assert.Single(PartitionTable.Read(Corpus.OpenRaw("deploymenttheory__go-apfs-v2/hfs-apm.img.gz")).Partitions)));
-        Assert.Equal((64 * 512, 16320 * 512), Range(Assert.Single(PartitionTable.Read(Corpus.OpenRaw("SecurityRonin__apm-partition-forensic/apm_map_32k.bin")).Partitions)));
+        Assert.Equal((64 * 512, 24512 * 512),
+            Range(Assert.Single(PartitionTable.Read(Corpus.OpenRaw("deploymenttheory__go-apfs-v2/hfs-apm.img.gz")).Partitions)));
+        Assert.Equal((64 * 512, 16320 * 512),
+            Range(Assert.Single(PartitionTable.Read(Corpus.OpenRaw("SecurityRonin__apm-partition-forensic/apm_map_32k.bin")).Partitions)));
     }
 
     [CorpusFact]
-    public void AppleMap_OfADiskThatIsCutShort()
+    public void Apple_map_of_a_disk_that_is_cut_short()
     {
         PartitionTable table = PartitionTable.Read(Corpus.OpenRaw("jhermsmeier__node-apple-partition-map/mac-os-disk-utility.bin"));
         Assert.Equal(["Apple_HFS", "Apple_HFSX", "DOS_FAT_32", "Windows_NTFS"], table.Partitions.Select(p => p.Type));
@@ -36,12 +38,13 @@ public sealed class PartitionTableTests
     }
 
     [CorpusFact]
-    public void Mbr_OfARealDisk()
+    public void MBR_of_a_real_disk()
     {
         PartitionTable table = PartitionTable.Read(Corpus.OpenRaw("balena-io-modules__etcher-sdk/etcher-test.img.gz"));
         Assert.Equal(PartitionScheme.Mbr, table.Scheme);
         Assert.Equal(
-            [new BackupImagePartition(1, "Windows_FAT_16", "", 128 * 512, 2048 * 512), new BackupImagePartition(2, "Windows_FAT_16", "", 2176 * 512, 2048 * 512)],
+            [new BackupImagePartition(1, "Windows_FAT_16", "", 128 * 512, 2048 * 512),
+                new BackupImagePartition(2, "Windows_FAT_16", "", 2176 * 512, 2048 * 512)],
             table.Partitions);
         DiskSegment[] expected =
         [
@@ -55,7 +58,7 @@ public sealed class PartitionTableTests
     }
 
     [CorpusFact]
-    public void MapsOfRealDisks_Damaged()
+    public void Maps_of_real_disks_damaged()
     {
         string[] samples =
         [
@@ -79,13 +82,14 @@ public sealed class PartitionTableTests
                     if (at < changed.Length) changed[at] ^= (byte)(1 << random.Next(8));
                 }
 
-                MalformedInput.Try(() => GptTests.AssertCovers(PartitionTable.Read(new MemoryStorage(changed)).Segments, changed.Length / 512));
+                MalformedInput.Try(
+                    () => GptTests.AssertCovers(PartitionTable.Read(new MemoryStorage(changed)).Segments, changed.Length / 512));
             }
         }
     }
 
     [CorpusFact]
-    public void NoMap_OfARealDisk()
+    public void No_map_of_a_real_disk()
     {
         PartitionTable table = PartitionTable.Read(Corpus.OpenRaw("log2timeline__dfvfs/hfsplus.raw.gz"));
         Assert.Equal(PartitionScheme.None, table.Scheme);
@@ -94,7 +98,7 @@ public sealed class PartitionTableTests
     }
 
     [Fact]
-    public void AppleMap_InBlocksOf2048()
+    public void Apple_map_in_blocks_of2048()
     {
         byte[] disk = new byte[256 * 2048];
         "ER"u8.CopyTo(disk);
@@ -107,7 +111,7 @@ public sealed class PartitionTableTests
     }
 
     [Fact]
-    public void AppleMap_PrefersEntriesIn512ByteBlocksOnAHybridDisc()
+    public void Apple_map_prefers_entries_in512_byte_blocks_on_a_hybrid_disc()
     {
         byte[] disk = new byte[256 * 2048];
         "ER"u8.CopyTo(disk);
@@ -118,7 +122,7 @@ public sealed class PartitionTableTests
     }
 
     [Fact]
-    public void AppleMap_ThatContradictsItselfIsATypedError()
+    public void Apple_map_that_contradicts_itself_is_a_typed_error()
     {
         byte[] disk = new byte[64 * 512];
         PutAppleEntry(disk, 512, 2, 1, 63, "Apple", "Apple_partition_map");
@@ -131,7 +135,7 @@ public sealed class PartitionTableTests
     }
 
     [Fact]
-    public void AppleMap_WithOverlappingPartitionsIsStoredAsAWhole()
+    public void Apple_map_with_overlapping_partitions_is_stored_as_a_whole()
     {
         byte[] disk = new byte[64 * 512];
         PutAppleEntry(disk, 512, 2, 1, 63, "Apple", "Apple_partition_map");
@@ -142,7 +146,7 @@ public sealed class PartitionTableTests
     }
 
     [Fact]
-    public void Mbr_FollowsTheChainOfExtendedRecords()
+    public void MBR_follows_the_chain_of_extended_records()
     {
         byte[] disk = new byte[1000 * 512];
         PutMbrEntry(disk, 0, 0, 0x0C, 10, 90);
@@ -151,7 +155,8 @@ public sealed class PartitionTableTests
         PutMbrEntry(disk, 100, 1, 0x05, 200, 100);
         PutMbrEntry(disk, 300, 0, 0xAF, 10, 60);
         PartitionTable table = PartitionTable.Read(new MemoryStorage(disk));
-        Assert.Equal([(1, "Windows_FAT_32", 10L), (5, "Linux", 110L), (6, "Apple_HFS", 310L)], table.Partitions.Select(p => (p.Number, p.Type, p.OffsetBytes / 512)));
+        Assert.Equal([(1, "Windows_FAT_32", 10L), (5, "Linux", 110L), (6, "Apple_HFS", 310L)],
+            table.Partitions.Select(p => (p.Number, p.Type, p.OffsetBytes / 512)));
         GptTests.AssertCovers(table.Segments, 1000);
 
         PutMbrEntry(disk, 300, 1, 0x05, 0, 100); // back to the first record
@@ -159,7 +164,7 @@ public sealed class PartitionTableTests
     }
 
     [Fact]
-    public void BootSectorsAreNoPartitionTables()
+    public void Boot_sectors_are_no_partition_tables()
     {
         byte[] fat = new byte[64 * 512];
         byte[] parameters = [0xEB, 0x3C, 0x90, .. "MSDOS5.0"u8, 0x00, 0x02, 0x04, 0x01, 0x00, 0x02];
@@ -171,7 +176,7 @@ public sealed class PartitionTableTests
     }
 
     [Fact]
-    public void RandomSectorsNeverEscapeAsAnythingButATypedError()
+    public void Random_sectors_never_escape_as_anything_but_a_typed_error()
     {
         var random = new Random(7);
         byte[] disk = new byte[100 * 512];

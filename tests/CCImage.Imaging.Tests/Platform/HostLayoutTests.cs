@@ -15,11 +15,16 @@ public class HostLayoutTests
         Assert.Equal(0x100, Marshal.SizeOf<LinuxStat>());
         Assert.Equal(0x100, Unsafe.SizeOf<LinuxStat>());
         AssertOffsets<LinuxStat>(
-            (nameof(LinuxStat.Mask), 0x00), (nameof(LinuxStat.BlockSize), 0x04), (nameof(LinuxStat.Attributes), 0x08), (nameof(LinuxStat.LinkCount), 0x10),
-            (nameof(LinuxStat.UserId), 0x14), (nameof(LinuxStat.GroupId), 0x18), (nameof(LinuxStat.Mode), 0x1C), (nameof(LinuxStat.Inode), 0x20),
-            (nameof(LinuxStat.Size), 0x28), (nameof(LinuxStat.Blocks), 0x30), (nameof(LinuxStat.AttributesMask), 0x38), (nameof(LinuxStat.AccessTime), 0x40),
-            (nameof(LinuxStat.BirthTime), 0x50), (nameof(LinuxStat.ChangeTime), 0x60), (nameof(LinuxStat.ModifyTime), 0x70), (nameof(LinuxStat.NodeMajor), 0x80),
-            (nameof(LinuxStat.NodeMinor), 0x84), (nameof(LinuxStat.DeviceMajor), 0x88), (nameof(LinuxStat.DeviceMinor), 0x8C), (nameof(LinuxStat.MountId), 0x90));
+            (nameof(LinuxStat.Mask), 0x00), (nameof(LinuxStat.BlockSize), 0x04), (nameof(LinuxStat.Attributes), 0x08),
+            (nameof(LinuxStat.LinkCount), 0x10),
+            (nameof(LinuxStat.UserId), 0x14), (nameof(LinuxStat.GroupId), 0x18), (nameof(LinuxStat.Mode), 0x1C),
+            (nameof(LinuxStat.Inode), 0x20),
+            (nameof(LinuxStat.Size), 0x28), (nameof(LinuxStat.Blocks), 0x30), (nameof(LinuxStat.AttributesMask), 0x38),
+            (nameof(LinuxStat.AccessTime), 0x40),
+            (nameof(LinuxStat.BirthTime), 0x50), (nameof(LinuxStat.ChangeTime), 0x60), (nameof(LinuxStat.ModifyTime), 0x70),
+            (nameof(LinuxStat.NodeMajor), 0x80),
+            (nameof(LinuxStat.NodeMinor), 0x84), (nameof(LinuxStat.DeviceMajor), 0x88), (nameof(LinuxStat.DeviceMinor), 0x8C),
+            (nameof(LinuxStat.MountId), 0x90));
     }
 
     /// <summary>macOS SDK, sys/stat.h, __DARWIN_STRUCT_STAT64.</summary>
@@ -28,10 +33,13 @@ public class HostLayoutTests
     {
         Assert.Equal(144, Unsafe.SizeOf<MacStat>());
         AssertOffsets<MacStat>(
-            (nameof(MacStat.Device), 0), (nameof(MacStat.Mode), 4), (nameof(MacStat.LinkCount), 6), (nameof(MacStat.Inode), 8), (nameof(MacStat.UserId), 16),
-            (nameof(MacStat.GroupId), 20), (nameof(MacStat.NodeDevice), 24), (nameof(MacStat.AccessTime), 32), (nameof(MacStat.ModifyTime), 48),
+            (nameof(MacStat.Device), 0), (nameof(MacStat.Mode), 4), (nameof(MacStat.LinkCount), 6), (nameof(MacStat.Inode), 8),
+            (nameof(MacStat.UserId), 16),
+            (nameof(MacStat.GroupId), 20), (nameof(MacStat.NodeDevice), 24), (nameof(MacStat.AccessTime), 32),
+            (nameof(MacStat.ModifyTime), 48),
             (nameof(MacStat.ChangeTime), 64), (nameof(MacStat.BirthTime), 80), (nameof(MacStat.Size), 96), (nameof(MacStat.Blocks), 104),
-            (nameof(MacStat.BlockSize), 112), (nameof(MacStat.Flags), 116), (nameof(MacStat.Generation), 120), (nameof(MacStat.Spare1), 128));
+            (nameof(MacStat.BlockSize), 112), (nameof(MacStat.Flags), 116), (nameof(MacStat.Generation), 120),
+            (nameof(MacStat.Spare1), 128));
     }
 
     /// <summary>macOS SDK, sys/mount.h, __DARWIN_STRUCT_STATFS64: MFSTYPENAMELEN 16, MAXPATHLEN 1024.</summary>
@@ -42,8 +50,10 @@ public class HostLayoutTests
         AssertOffsets<MacVolumeStat>(
             (nameof(MacVolumeStat.BlockSize), 0), (nameof(MacVolumeStat.BlockCount), 8), (nameof(MacVolumeStat.BlocksFree), 16),
             (nameof(MacVolumeStat.BlocksAvailable), 24), (nameof(MacVolumeStat.FileSystemId0), 48), (nameof(MacVolumeStat.Owner), 56),
-            (nameof(MacVolumeStat.Type), 60), (nameof(MacVolumeStat.Flags), 64), (nameof(MacVolumeStat.Subtype), 68), (nameof(MacVolumeStat.TypeName), 72),
-            (nameof(MacVolumeStat.MountedOnName), 88), (nameof(MacVolumeStat.MountedFromName), 1112), (nameof(MacVolumeStat.ExtendedFlags), 2136));
+            (nameof(MacVolumeStat.Type), 60), (nameof(MacVolumeStat.Flags), 64), (nameof(MacVolumeStat.Subtype), 68),
+            (nameof(MacVolumeStat.TypeName), 72),
+            (nameof(MacVolumeStat.MountedOnName), 88), (nameof(MacVolumeStat.MountedFromName), 1112),
+            (nameof(MacVolumeStat.ExtendedFlags), 2136));
     }
 
     [Fact]
@@ -70,24 +80,28 @@ public class HostLayoutTests
         Assert.Equal(0x8000u, model.Flags); // what is read of a compressed file is not compressed
         Assert.Equal((-1L, 5_000_000_006L), (model.ModifyTime.Nanoseconds, model.BirthTime.Nanoseconds));
         Assert.False(model.IsDataless);
-        Assert.Equal(0x8000u, (stat with { Flags = 0x8000 | 0x40000000 | 0x00800000 }).ToHostStat().Flags); // where it lies is not what it is
+        // where it lies is not what it is
+        Assert.Equal(0x8000u, (stat with { Flags = 0x8000 | 0x40000000 | 0x00800000 }).ToHostStat().Flags);
         Assert.True((stat with { Flags = 0x40000000 }).ToHostStat().IsDataless); // SF_DATALESS
     }
 
-    /// <summary>macOS SDK, sys/attr.h: struct attrlist, and the answer to one time, packed to 4 bytes behind its length (getattrlist(2)).</summary>
+    /// <summary>macOS SDK, sys/attr.h: struct attrlist, and the answer to one time, packed to 4 bytes behind its length
+    /// (getattrlist(2)).</summary>
     [Fact]
     public void Mac_attribute_lists()
     {
         Assert.Equal(24, Unsafe.SizeOf<MacAttributeList>());
         AssertOffsets<MacAttributeList>(
-            (nameof(MacAttributeList.Count), 0), (nameof(MacAttributeList.Reserved), 2), (nameof(MacAttributeList.Common), 4), (nameof(MacAttributeList.Volume), 8),
+            (nameof(MacAttributeList.Count), 0), (nameof(MacAttributeList.Reserved), 2), (nameof(MacAttributeList.Common), 4),
+            (nameof(MacAttributeList.Volume), 8),
             (nameof(MacAttributeList.Directory), 12), (nameof(MacAttributeList.File), 16), (nameof(MacAttributeList.Fork), 20));
         Assert.Equal(5, new MacAttributeList().Count);
         Assert.Equal(20, Unsafe.SizeOf<MacTimeAnswer>());
         AssertOffsets<MacTimeAnswer>((nameof(MacTimeAnswer.Length), 0), (nameof(MacTimeAnswer.Time), 4));
     }
 
-    /// <summary>macOS SDK, sys/kauth.h: struct kauth_filesec, as acl_copy_ext(3) writes it. Its reader takes the number of entries at its word.</summary>
+    /// <summary>macOS SDK, sys/kauth.h: struct kauth_filesec, as acl_copy_ext(3) writes it. Its reader takes the number of entries at its
+    /// word.</summary>
     [Fact]
     public void A_Mac_access_list_has_the_entries_that_it_counts()
     {
@@ -108,7 +122,8 @@ public class HostLayoutTests
         Set(list, 0, 0x6DC12C01);
         Assert.False(MacAccessList.IsWhole(list));
 
-        static void Set(byte[] bytes, int offset, uint value) => System.Buffers.Binary.BinaryPrimitives.WriteUInt32BigEndian(bytes.AsSpan(offset), value);
+        static void Set(byte[] bytes, int offset, uint value) =>
+            System.Buffers.Binary.BinaryPrimitives.WriteUInt32BigEndian(bytes.AsSpan(offset), value);
     }
 
     /// <summary>macOS SDK, sys/stat.h: what chflags(2) takes from root; the other flags are the system's own.</summary>
@@ -120,7 +135,8 @@ public class HostLayoutTests
     public void Mac_numbers_of_calls()
     {
         Assert.Equal((-2, 0x20, 0x200, 0x400), (MacCalls.CurrentFolder, MacCalls.AtNoFollow, MacCalls.AtRealDevice, MacCalls.AtFileOnly));
-        Assert.Equal((0x200u, 0x2000u, 0x40000u, 1u), (MacAttributeList.CreationTime, MacAttributeList.BackupTime, MacAttributeList.Flags, MacAttributeList.NoFollow));
+        Assert.Equal((0x200u, 0x2000u, 0x40000u, 1u),
+            (MacAttributeList.CreationTime, MacAttributeList.BackupTime, MacAttributeList.Flags, MacAttributeList.NoFollow));
         Assert.Equal(0x1100000, MacDirectory.OpenFolderFlags); // O_RDONLY | O_DIRECTORY | O_CLOEXEC
         Assert.Equal((0x100, 0xFFFFu), (MacAccessList.Extended, MacStat.UserFlags));
     }

@@ -38,7 +38,8 @@ internal sealed record HostPlace
 /// <summary>The places that this machine has: mounted when the first test asks, and unmounted after the last.</summary>
 public sealed class HostPlaces : IDisposable
 {
-    /// <summary>Where the platform's class of this system, and the portable one, are tried in the temporary folder: on every system.</summary>
+    /// <summary>Where the platform's class of this system, and the portable one, are tried in the temporary folder: on every
+    /// system.</summary>
     public const string Temporary = "the temporary folder", Portable = "the portable class";
 
     /// <summary>Linux' file system in memory.</summary>
@@ -76,7 +77,8 @@ public sealed class HostPlaces : IDisposable
     {
         get
         {
-            if (!_places.TryGetValue(place, out HostPlace? found)) _places.Add(place, found = Make(place) with { IsPosix = HasModes(place) });
+            if (!_places.TryGetValue(place, out HostPlace? found))
+                _places.Add(place, found = Make(place) with { IsPosix = HasModes(place) });
             string folder = Path.Combine(found.Folder, $"test{_count++}");
             Directory.CreateDirectory(folder);
             return found with { Folder = folder };
@@ -111,21 +113,28 @@ public sealed class HostPlaces : IDisposable
             case Memory:
                 return new()
                 {
-                    Platform = HostPlatform.Current, Folder = Directory.CreateDirectory($"/dev/shm/ccimage-{Guid.NewGuid():N}").FullName, FileSystemType = "tmpfs",
+                    Platform = HostPlatform.Current, Folder = Directory.CreateDirectory($"/dev/shm/ccimage-{Guid.NewGuid():N}").FullName,
+                        FileSystemType = "tmpfs",
                     HasAttributes = Environment.OSVersion.Version >= new Version(6, 6), // a user's: since that version of Linux
                 };
             case Ext4:
-                return new() { Platform = HostPlatform.Current, Folder = Mount("mkfs.ext4", ["-q", "-F", "-b", "4096"], (image, folder) => Oracle.Run("mount", "-o", "loop", image, folder)), FileSystemType = "ext4" };
+                return new() { Platform = HostPlatform.Current,
+                    Folder = Mount("mkfs.ext4", ["-q", "-F", "-b", "4096"], (image, folder) =>
+                    Oracle.Run("mount", "-o", "loop", image, folder)), FileSystemType = "ext4" };
             case Fat:
                 return new()
                 {
-                    Platform = HostPlatform.Current, Folder = Mount("mkfs.vfat", ["-F", "32"], (image, folder) => Oracle.Run("mount", "-o", "loop", image, folder)),
-                    FileSystemType = "vfat", HasLinks = false, HasAttributes = false, HasHoles = false, TimeStep = TimeSpan.FromSeconds(2), MaximumFileSize = uint.MaxValue,
+                    Platform = HostPlatform.Current,
+                        Folder = Mount("mkfs.vfat", ["-F", "32"], (image, folder) => Oracle.Run("mount", "-o", "loop", image, folder)),
+                    FileSystemType = "vfat", HasLinks = false, HasAttributes = false, HasHoles = false, TimeStep = TimeSpan.FromSeconds(2),
+                    MaximumFileSize = uint.MaxValue,
                 };
             default:
                 return new()
                 {
-                    Platform = HostPlatform.Current, Folder = Mount("mkfs.ext4", ["-q", "-F", "-b", "4096"], (image, folder) => Oracle.Run("fuse2fs", image, folder)), FileSystemType = "fuse.ext4",
+                    Platform = HostPlatform.Current,
+                        Folder = Mount("mkfs.ext4", ["-q", "-F", "-b", "4096"], (image, folder) => Oracle.Run("fuse2fs", image, folder)),
+                        FileSystemType = "fuse.ext4",
                     HasHoles = false, TimeStep = TimeSpan.FromSeconds(1),
                 };
         }
@@ -145,7 +154,8 @@ public sealed class HostPlaces : IDisposable
 
     private static string? Lacks(string fileSystem, string tool)
     {
-        if (!File.ReadLines("/proc/filesystems").Any(l => l.EndsWith("\t" + fileSystem, StringComparison.Ordinal))) return $"This kernel has no {fileSystem}.";
+        if (!File.ReadLines("/proc/filesystems").Any(l => l.EndsWith("\t" + fileSystem, StringComparison.Ordinal)))
+            return $"This kernel has no {fileSystem}.";
         return Oracle.Find(tool) is null ? $"{tool} is not on the PATH." : null;
     }
 }
@@ -158,7 +168,8 @@ public sealed class PlacesAttribute : DataAttribute
 
     /// <inheritdoc/>
     public override ValueTask<IReadOnlyCollection<ITheoryDataRow>> GetData(MethodInfo testMethod, DisposalTracker disposalTracker) =>
-        new([.. HostPlaces.All.Where(p => HostPlaces.Obstacle(p) is null && (!IsPosix || HostPlaces.HasModes(p))).Select(p => new TheoryDataRow(p))]);
+        new([.. HostPlaces.All.Where(p => HostPlaces.Obstacle(p) is null && (!IsPosix || HostPlaces.HasModes(p)))
+            .Select(p => new TheoryDataRow(p))]);
 
     /// <inheritdoc/>
     public override bool SupportsDiscoveryEnumeration() => true;

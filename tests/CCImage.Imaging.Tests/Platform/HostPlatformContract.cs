@@ -19,7 +19,7 @@ public sealed class HostPlatformContract(HostPlaces places) : IClassFixture<Host
     public void Is_tried_on_FUSE() => Assert.Equal("fuse.ext4", places[HostPlaces.Fuse].FileSystemType);
 
     [PlaceFact(HostPlaces.Fat)]
-    public void Is_tried_on_FAT_whose_files_end_at_4_GiB()
+    public void Is_tried_on_f_a_t_whose_files_end_at_4_gi_b()
     {
         HostPlace place = places[HostPlaces.Fat];
         using HostDirectory folder = place.Platform.OpenDirectory(place.Folder);
@@ -28,7 +28,8 @@ public sealed class HostPlatformContract(HostPlaces places) : IClassFixture<Host
         Assert.Throws<ArgumentOutOfRangeException>(() => RandomAccess.SetLength(file, uint.MaxValue + 1L)); // the runtime's name for EFBIG
     }
 
-    // As from a folder that a Mac's firmlink leads to, .. does not lead back to the folder above from a volume that was unmounted meanwhile.
+    // As from a folder that a Mac's firmlink leads to, .. does not lead back to the folder above from a volume that was unmounted
+    // meanwhile.
     [PlaceFact(HostPlaces.Ext4)]
     public void The_way_back_out_of_a_volume_is_kept()
     {
@@ -62,13 +63,15 @@ public sealed class HostPlatformContract(HostPlaces places) : IClassFixture<Host
     {
         HostPlace place = places[name];
         HostVolume volume = place.Platform.GetVolume(place.Folder);
-        Assert.True(place.Folder.StartsWith(volume.MountPoint, StringComparison.OrdinalIgnoreCase) || OperatingSystem.IsMacOS(), volume.MountPoint);
+        Assert.True(
+            place.Folder.StartsWith(volume.MountPoint, StringComparison.OrdinalIgnoreCase) || OperatingSystem.IsMacOS(), volume.MountPoint);
         if (place.FileSystemType is not null) Assert.Equal(place.FileSystemType, volume.FileSystemType);
         Assert.InRange(volume.FreeBytes, 1, volume.CapacityBytes);
         Assert.Equal((false, null, false), (volume.IsNetwork, volume.Protocol, volume.IsReadOnly));
         Assert.Equal(place.MaximumFileSize, volume.MaximumFileSize);
         Assert.Equal(place.Platform.GetStat(place.Folder).Identity.Device, volume.DeviceId);
-        if (place.Platform is not WindowsPlatform) Assert.Equal(volume.MountPoint, place.Platform.GetVolume(Path.Combine(place.Folder, "not", "yet")).MountPoint);
+        if (place.Platform is not WindowsPlatform)
+            Assert.Equal(volume.MountPoint, place.Platform.GetVolume(Path.Combine(place.Folder, "not", "yet")).MountPoint);
         if (volume.IsCaseSensitive is not bool isCaseSensitive || place.Platform is WindowsPlatform) return;
         File.WriteAllText(Path.Combine(place.Folder, "a"), "");
         Assert.Equal(isCaseSensitive, !File.Exists(Path.Combine(place.Folder, "A")));
@@ -98,7 +101,8 @@ public sealed class HostPlatformContract(HostPlaces places) : IClassFixture<Host
         Assert.Equal(folder.Stat.Identity.Device, stat.Identity.Device);
         Assert.Equal(stat.Identity, place.Platform.GetStat(Path.Combine(place.Folder, "file")).Identity);
         Assert.InRange(stat.ModifyTime.ToDateTimeOffset(), DateTimeOffset.UtcNow.AddMinutes(-1), DateTimeOffset.UtcNow.AddMinutes(1));
-        if (place.IsPosix) Assert.Equal((0x180u, 0x1C0u), (stat.Mode, folder.GetStat("folder").Mode)); // for this user alone, until it is given away
+        // for this user alone, until it is given away
+        if (place.IsPosix) Assert.Equal((0x180u, 0x1C0u), (stat.Mode, folder.GetStat("folder").Mode));
         Assert.True(folder.CanRead("file", stat));
         using SafeFileHandle opened = folder.OpenFile("file", out HostStat found);
         Assert.Equal(stat.Identity, found.Identity);
@@ -159,7 +163,8 @@ public sealed class HostPlatformContract(HostPlaces places) : IClassFixture<Host
         folder.Remove("old");
 
         // FUSE hides a removed file for the moment until it has heard that nobody has it open.
-        Assert.Equal(["folder"], Directory.EnumerateFileSystemEntries(place.Folder).Select(path => Path.GetFileName(path)!).Where(n => !n.StartsWith(".fuse_hidden", StringComparison.Ordinal)));
+        Assert.Equal(["folder"], Directory.EnumerateFileSystemEntries(place.Folder).Select(path => Path.GetFileName(path)!)
+            .Where(n => !n.StartsWith(".fuse_hidden", StringComparison.Ordinal)));
     }
 
     [Theory]
@@ -189,7 +194,8 @@ public sealed class HostPlatformContract(HostPlaces places) : IClassFixture<Host
         {
             string entry = byHandle ? "open" : "named";
             using (SafeFileHandle file = folder.CreateFile(entry))
-                folder.SetTimes(new(entry, byHandle ? file : null), new() { ModifyTime = UnixTime.From(when), AccessTime = UnixTime.None, BirthTime = UnixTime.None });
+                folder.SetTimes(new(entry, byHandle ? file : null),
+                    new() { ModifyTime = UnixTime.From(when), AccessTime = UnixTime.None, BirthTime = UnixTime.None });
             DateTimeOffset changed = folder.GetStat(entry).ModifyTime.ToDateTimeOffset();
             Assert.InRange(when - changed, TimeSpan.Zero, place.TimeStep);
             folder.SetTimes(new(entry), new() { ModifyTime = UnixTime.None, AccessTime = UnixTime.None, BirthTime = UnixTime.None });

@@ -2,7 +2,8 @@ using CCImage.Platform;
 
 namespace CCImage.Tests.Platform;
 
-/// <summary>Linux' table of mounts, on texts recorded from /proc/self/mountinfo (the SMB, NFS and FUSE lines from systems that had them).</summary>
+/// <summary>Linux' table of mounts, on texts recorded from /proc/self/mountinfo (the SMB, NFS and FUSE lines from systems that had
+/// them).</summary>
 public class MountTableTests
 {
     private const string Recorded = """

@@ -8,9 +8,11 @@ namespace CCImage.Tests.PropertyLists;
 public sealed class PropertyListTests
 {
     private const string Head = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
-        + "<!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \"http://www.apple.com/DTDs/PropertyList-1.0.dtd\">\n<plist version=\"1.0\">\n";
+        + "<!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \"http://www.apple.com/DTDs/PropertyList-1.0.dtd\">\n<plist "
+        + "version=\"1.0\">\n";
 
-    // Made with Python's plistlib (FMT_BINARY) from {"size": 2**40, "neg": -2, "on": True, "data": b"\0\1\2", "list": ["ä", "x"*20, 1.5], "when": 2020-02-03T04:05:06Z}.
+    // Made with Python's plistlib (FMT_BINARY) from {"size": 2**40, "neg": -2, "on": True, "data": b"\0\1\2", "list": ["ä", "x"*20, 1.5],
+    // "when": 2020-02-03T04:05:06Z}.
     private const string Binary =
         "YnBsaXN0MDDWAQIDBAUGBwgJCgsPVHNpemVTbmVnUm9uVGRhdGFUbGlzdFR3aGVuEwAAAQAAAAAAE//////////+CUMAAQKjDA0OYQDkXxAUeHh4eHh4eHh4eHh4"
         + "eHh4eHh4eHgjP/gAAAAAAAAzQcHz6bkAAAAIFRoeISYrMDlCQ0dLTmVuAAAAAAAAAQEAAAAAAAAAEAAAAAAAAAAAAAAAAAAAAHc=";
@@ -18,7 +20,7 @@ public sealed class PropertyListTests
     private static readonly string[] SampleFolders = ["bands", "mapped"];
 
     [Fact]
-    public void EveryKindOfValueComesBackAsItWasWritten()
+    public void Every_kind_of_value_comes_back_as_it_was_written()
     {
         var inner = new PropertyListDictionary { { "a<&>", "b \"c\" & d\n  e" }, { "", "" } };
         var list = new PropertyListDictionary
@@ -54,7 +56,7 @@ public sealed class PropertyListTests
     }
 
     [Fact]
-    public void WritesAppleStyle()
+    public void Writes_Apple_style()
     {
         var list = new PropertyListDictionary { { "n", 5 }, { "d", new byte[60] }, { "e", new PropertyListDictionary() } };
         string zeros = new('A', 68);
@@ -65,7 +67,7 @@ public sealed class PropertyListTests
     }
 
     [Fact]
-    public void ReadsBinary()
+    public void Reads_binary()
     {
         PropertyListDictionary read = PropertyListReader.ParseDictionary(Convert.FromBase64String(Binary));
         Assert.Equal(1L << 40, read.GetInteger("size"));
@@ -99,7 +101,7 @@ public sealed class PropertyListTests
     [InlineData("<!DOCTYPE plist [<!ENTITY a 'b'>]><plist><string>&a;</string></plist>")]
     [InlineData("<!DOCTYPE plist [<!ENTITY a SYSTEM 'file:///etc/passwd'>]><plist><string>&a;</string></plist>")]
     [InlineData("bplist00")]
-    public void RefusesMalformed(string text) =>
+    public void Refuses_malformed(string text) =>
         Assert.Equal(
             ImageErrorId.ImageDamaged,
             Assert.Throws<ImageException>(() => PropertyListReader.Parse(Encoding.UTF8.GetBytes(text))).Id);
@@ -111,13 +113,15 @@ public sealed class PropertyListTests
     [InlineData("FFFE3C00003F")]
     [InlineData("EFBBBFFF")]
     [InlineData("")]
-    public void RefusesTextInNoEncoding(string bytes) =>
-        Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => PropertyListReader.Parse(Convert.FromHexString(bytes))).Id);
+    public void Refuses_text_in_no_encoding(string bytes) =>
+        Assert.Equal(
+            ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => PropertyListReader.Parse(Convert.FromHexString(bytes))).Id);
 
     [Fact]
-    public void RefusesTooDeepTooManyTooLong()
+    public void Refuses_too_deep_too_many_too_long()
     {
-        string Nested(int depth) => "<plist>" + string.Concat(Enumerable.Repeat("<array>", depth)) + string.Concat(Enumerable.Repeat("</array>", depth)) + "</plist>";
+        string Nested(int depth) => "<plist>" + string.Concat(Enumerable.Repeat("<array>", depth))
+            + string.Concat(Enumerable.Repeat("</array>", depth)) + "</plist>";
         PropertyListReader.Parse(Encoding.UTF8.GetBytes(Nested(PropertyListReader.MaximumDepth)));
         Refused(Nested(PropertyListReader.MaximumDepth + 1));
         Refused(Nested(200_000));
@@ -131,7 +135,7 @@ public sealed class PropertyListTests
     }
 
     [Fact]
-    public void RefusesCyclesAndBombsInBinary()
+    public void Refuses_cycles_and_bombs_in_binary()
     {
         // One array that holds itself; then 60 arrays of which each holds the next one fifteen times.
         Refused([0xA1, 0x00], [0]);
@@ -169,7 +173,7 @@ public sealed class PropertyListTests
     }
 
     [Fact]
-    public void NothingButTheTypedErrorComesOutOfDamage()
+    public void Nothing_but_the_typed_error_comes_out_of_damage()
     {
         var random = new Random(7);
         byte[] xml = PropertyListWriter.Write(new() { { "a", 1 }, { "b", new byte[30] }, { "c", new PropertyListArray(["x", true]) } });
@@ -186,10 +190,11 @@ public sealed class PropertyListTests
     }
 
     [CorpusFact]
-    public void EveryListOfApplesToolsIsWrittenAsItWasRead()
+    public void Every_list_of_Apples_tools_is_written_as_it_was_read()
     {
         int compared = 0;
-        foreach (string file in Directory.EnumerateFiles(CorpusLocation.Folder!, "*", SearchOption.AllDirectories).Where(f => !SampleFolders.Contains(Path.GetFileName(Path.GetDirectoryName(f)))))
+        foreach (string file in Directory.EnumerateFiles(CorpusLocation.Folder!, "*", SearchOption.AllDirectories)
+            .Where(f => !SampleFolders.Contains(Path.GetFileName(Path.GetDirectoryName(f)))))
         {
             byte[]? list = Path.GetFileName(file) is "Info.plist" or "Info.bckup" ? File.ReadAllBytes(file) : ListOfUdif(file);
             if (list is null || file.Contains("balena", StringComparison.Ordinal)) continue; // those are another tool's

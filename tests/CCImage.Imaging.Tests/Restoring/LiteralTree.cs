@@ -21,9 +21,11 @@ internal sealed class LiteralTree : SourceTree
         make?.Invoke(name) ?? new() { Name = name, Kind = EntryKind.File, Mode = 0x1A4, Size = content.Length }, [],
         () => new MemoryStorage(Encoding.UTF8.GetBytes(content)));
 
-    public static Node Folder(string name, params Node[] children) => new(new() { Name = name, Kind = EntryKind.Directory, Mode = 0x1ED }, children, null);
+    public static Node Folder(string name, params Node[] children) =>
+        new(new() { Name = name, Kind = EntryKind.Directory, Mode = 0x1ED }, children, null);
 
-    public static Node Link(string name, string target) => new(new() { Name = name, Kind = EntryKind.SymbolicLink, LinkTarget = target, Mode = 0x1FF }, [], null);
+    public static Node Link(string name, string target) =>
+        new(new() { Name = name, Kind = EntryKind.SymbolicLink, LinkTarget = target, Mode = 0x1FF }, [], null);
 
     public static Node Damaged(string name, bool opens) => new(
         new() { Name = name, Kind = EntryKind.File, Mode = 0x1A4, Size = 3 << 20 }, [],

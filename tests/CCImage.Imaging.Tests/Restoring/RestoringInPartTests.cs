@@ -33,12 +33,14 @@ public sealed class RestoringInPartTests : IDisposable
     public void One_entry_that_the_host_refuses_is_named_and_the_rest_goes_on()
     {
         using var tree = new LiteralTree(
-            LiteralTree.File("a", "1"), LiteralTree.File("*star?", "2"), LiteralTree.Folder("closed", LiteralTree.File("x", "3"), LiteralTree.File("y", "4")),
+            LiteralTree.File("a", "1"), LiteralTree.File("*star?", "2"),
+            LiteralTree.Folder("closed", LiteralTree.File("x", "3"), LiteralTree.File("y", "4")),
             LiteralTree.Folder("d", LiteralTree.File("z", "5")),
             new(new() { Name = "disk", Kind = EntryKind.BlockDevice, DeviceMajor = 254 }, [], null), LiteralTree.File("b", "6"));
         var refusing = new RefusingPlatform(name => name switch
         {
-            "*star?" => new(HostFailure.BadName, "Invalid argument."), "disk" or "closed" => new(HostFailure.AccessDenied, "Operation not permitted."), _ => null,
+            "*star?" => new(HostFailure.BadName, "Invalid argument."), "disk" or "closed" =>
+                new(HostFailure.AccessDenied, "Operation not permitted."), _ => null,
         });
         TreeRestoreReport report = Restore(tree, platform: refusing);
         Assert.Equal((4, 5, 0), (report.Entries, report.Failed, report.Skipped));
@@ -53,7 +55,8 @@ public sealed class RestoringInPartTests : IDisposable
     [LinuxFact]
     public void A_full_destination_ends_the_job_and_leaves_folders_with_their_modes()
     {
-        using var tree = new LiteralTree(LiteralTree.Folder("d", LiteralTree.File("a", "1"), LiteralTree.File("full", "2")), LiteralTree.Folder("e"));
+        using var tree =
+            new LiteralTree(LiteralTree.Folder("d", LiteralTree.File("a", "1"), LiteralTree.File("full", "2")), LiteralTree.Folder("e"));
         var refusing = new RefusingPlatform(name => name == "full" ? new(HostFailure.NoSpace, "No space left on device.") : null);
         Assert.Equal(ImageErrorId.DestinationFull, Assert.Throws<ImageException>(() => Restore(tree, platform: refusing)).Id);
         Assert.Equal(("755", "755", "755"), (ModeOf("out"), ModeOf("out", "d"), ModeOf("out", "e")));
@@ -64,8 +67,10 @@ public sealed class RestoringInPartTests : IDisposable
     public void A_stop_leaves_folders_with_their_modes()
     {
         using var stop = new CancellationTokenSource();
-        using var tree = new LiteralTree(LiteralTree.Folder("d", LiteralTree.File("a", "1"), LiteralTree.File("b", "2")), LiteralTree.Link("l", "d"));
-        Assert.ThrowsAny<OperationCanceledException>(() => Restore(tree, observer: new RecordingObserver { WhenProgress = _ => stop.Cancel() }, cancellation: stop.Token));
+        using var tree =
+            new LiteralTree(LiteralTree.Folder("d", LiteralTree.File("a", "1"), LiteralTree.File("b", "2")), LiteralTree.Link("l", "d"));
+        Assert.ThrowsAny<OperationCanceledException>(
+            () => Restore(tree, observer: new RecordingObserver { WhenProgress = _ => stop.Cancel() }, cancellation: stop.Token));
         Assert.Equal(("755", "755"), (ModeOf("out"), ModeOf("out", "d")));
         Assert.False(Path.Exists(_folder["out", "l"]));
     }
@@ -75,7 +80,8 @@ public sealed class RestoringInPartTests : IDisposable
     {
         LiteralTree Tree() => new(
             LiteralTree.File("a", "1"),
-            new(new() { Name = "b", Kind = EntryKind.File, Mode = 0x1A4, Size = 1 }, [], () => throw new ImageException(ImageErrorId.ImageUnreadable, "Input/output error.")),
+            new(new() { Name = "b", Kind = EntryKind.File, Mode = 0x1A4, Size = 1 }, [], () =>
+                throw new ImageException(ImageErrorId.ImageUnreadable, "Input/output error.")),
             LiteralTree.File("c", "3"));
         using LiteralTree gone = Tree(), scratched = Tree();
         Assert.Equal(ImageErrorId.ImageUnreadable, Assert.Throws<ImageException>(() => Restore(gone)).Id);
@@ -90,7 +96,8 @@ public sealed class RestoringInPartTests : IDisposable
         Directory.CreateDirectory(_folder["victim"]);
         Assert.Equal(0, Oracle.Run("chmod", "700", _folder["victim"]).ExitCode);
         using var tree = new LiteralTree(
-            new LiteralTree.Node(new() { Name = "d", Kind = EntryKind.Directory, Mode = 0x5FD, GroupId = 8 }, [LiteralTree.File("x", "1")], null),
+            new LiteralTree.Node(
+            new() { Name = "d", Kind = EntryKind.Directory, Mode = 0x5FD, GroupId = 8 }, [LiteralTree.File("x", "1")], null),
             LiteralTree.Folder("e", LiteralTree.File("last", "2")));
         void Swap(ImagingProgress progress)
         {
@@ -126,7 +133,9 @@ public sealed class RestoringInPartTests : IDisposable
     {
         var seen = new List<string>();
         using var tree = new LiteralTree(LiteralTree.Folder("d", LiteralTree.File("x", "1")));
-        Restore(tree, observer: new RecordingObserver { WhenProgress = _ => seen.AddRange([ModeOf("out"), ModeOf("out", "d"), ModeOf("out", "d", "x")]) });
+        Restore(tree,
+            observer: new RecordingObserver { WhenProgress = _ =>
+            seen.AddRange([ModeOf("out"), ModeOf("out", "d"), ModeOf("out", "d", "x")]) });
         Assert.Equal(["700", "700", "600"], seen);
         Assert.Equal(("755", "755"), (ModeOf("out"), ModeOf("out", "d")));
     }
@@ -137,7 +146,9 @@ public sealed class RestoringInPartTests : IDisposable
         byte[] mark = new byte[32];
         LostContentMark.Apply(mark);
         SourceEntry Marked(string name) => new() { Name = name, Kind = EntryKind.File, Mode = 0x1A4, Size = 4, FinderInfo = mark };
-        using var tree = new LiteralTree(LiteralTree.File("good", "zero", Marked), LiteralTree.File("new", "zero", Marked), LiteralTree.File("other", "o"));
+        using var tree =
+            new LiteralTree(
+                LiteralTree.File("good", "zero", Marked), LiteralTree.File("new", "zero", Marked), LiteralTree.File("other", "o"));
         Directory.CreateDirectory(_folder["out"]);
         File.WriteAllText(_folder["out", "good"], "the good one");
         TreeRestoreReport report = Restore(tree, overwrite: true);
@@ -153,8 +164,10 @@ public sealed class RestoringInPartTests : IDisposable
     public void What_does_not_fit_is_refused_before_anything_is_written()
     {
         const long piece = 1L << 30;
-        using var data = new TestTree { TestTree.File("a", piece, () => new Pattern(piece, 1)), TestTree.File("b", piece, () => new Pattern(piece, 1)) };
-        using var zeros = new TestTree { TestTree.File("a", piece, () => new Pattern(piece, 0)), TestTree.File("b", piece, () => new Pattern(piece, 0)) };
+        using var data =
+            new TestTree { TestTree.File("a", piece, () => new Pattern(piece, 1)), TestTree.File("b", piece, () => new Pattern(piece, 1)) };
+        using var zeros =
+            new TestTree { TestTree.File("a", piece, () => new Pattern(piece, 0)), TestTree.File("b", piece, () => new Pattern(piece, 0)) };
         var small = new SmallPlatform(piece + (piece / 2));
         Assert.Equal(ImageErrorId.DestinationFull, Assert.Throws<ImageException>(() => Restore(data, platform: small)).Id);
         Assert.False(Path.Exists(_folder["out"]));
@@ -167,7 +180,8 @@ public sealed class RestoringInPartTests : IDisposable
         // One file with two names is written once.
         using var linked = new TestTree
         {
-            TestTree.File("a", piece, () => new Pattern(piece, 0), new() { HardLinkId = 5 }), TestTree.File("b", piece, () => new Pattern(piece, 0), new() { HardLinkId = 5 }),
+            TestTree.File("a", piece, () => new Pattern(piece, 0), new() { HardLinkId = 5 }),
+                TestTree.File("b", piece, () => new Pattern(piece, 0), new() { HardLinkId = 5 }),
         };
         Assert.Equal(2, Restore(linked, platform: small, to: "linked").Entries);
     }
@@ -182,7 +196,9 @@ public sealed class RestoringInPartTests : IDisposable
         TreeRestoreReport report = Restore(tree);
         Assert.Equal(content, File.ReadAllBytes(_folder["out", "f"]));
         Assert.Equal(2 * ContentRestorer.HoleSize, report.Bytes);
-        Assert.InRange(long.Parse(Oracle.Run("stat", "-c", "%b", _folder["out", "f"]).Output, System.Globalization.CultureInfo.InvariantCulture) * 512, 1, 256 << 10);
+        Assert.InRange(
+            long.Parse(Oracle.Run("stat", "-c", "%b", _folder["out", "f"]).Output, System.Globalization.CultureInfo.InvariantCulture) * 512,
+            1, 256 << 10);
     }
 
     [Fact]
@@ -190,7 +206,9 @@ public sealed class RestoringInPartTests : IDisposable
     {
         Directory.CreateDirectory(_folder["out"]);
         using var tree = new LiteralTree(LiteralTree.Folder("d"));
-        var refusing = new RefusingPlatform(name => name.EndsWith(".partial", StringComparison.Ordinal) ? new(HostFailure.ReadOnly, "Read-only file system.") : null);
+        var refusing =
+            new RefusingPlatform(
+                name => name.EndsWith(".partial", StringComparison.Ordinal) ? new(HostFailure.ReadOnly, "Read-only file system.") : null);
         Assert.Equal(ImageErrorId.DestinationUnwritable, Assert.Throws<ImageException>(() => Restore(tree, platform: refusing)).Id);
         Assert.Empty(Directory.GetFileSystemEntries(_folder["out"]));
     }
@@ -205,14 +223,20 @@ public sealed class RestoringInPartTests : IDisposable
             Attributes = [new("security.capability", 20, capability), new("trusted.overlay.opaque", 1, [0x79]), new("note", 1, [1])],
         };
         using var tree = new LiteralTree(
-            LiteralTree.File("suid", "x", Powerful), new(new() { Name = "disk", Kind = EntryKind.BlockDevice, DeviceMajor = 254, Mode = 0x1B6 }, [], null));
+            LiteralTree.File("suid", "x", Powerful),
+            new(new() { Name = "disk", Kind = EntryKind.BlockDevice, DeviceMajor = 254, Mode = 0x1B6 }, [], null));
         TreeRestoreReport report = Restore(tree, untrusted: true);
         Assert.Equal((1, 0, 1), (report.Entries, report.Failed, report.Excluded));
         Assert.Equal("755 0", Oracle.Run("stat", "-c", "%a %u", _folder["out", "suid"]).Output.Trim());
         Assert.Equal("user.note", Oracle.Run("getfattr", "-m", "-", "--absolute-names", _folder["out", "suid"]).Output.Split('\n')[1]);
         Assert.Equal(["suid"], Directory.GetFileSystemEntries(_folder["out"]).Select(Path.GetFileName));
 
-        using var again = new LiteralTree(LiteralTree.File("suid", "x", n => new() { Name = n, Kind = EntryKind.File, Mode = 0xDED, UserId = 65534, Attributes = [new("security.capability", 20, capability)] }));
+        using var again =
+            new LiteralTree(
+                LiteralTree.File(
+                "suid", "x", n =>
+                new() { Name = n, Kind = EntryKind.File, Mode = 0xDED, UserId = 65534,
+                    Attributes = [new("security.capability", 20, capability)] }));
         Restore(again, ownership: RestoreOwnership.Current, to: "current");
         Assert.Equal("755 0", Oracle.Run("stat", "-c", "%a %u", _folder["current", "suid"]).Output.Trim());
         Assert.Empty(Oracle.Run("getfattr", "-m", "-", "--absolute-names", _folder["current", "suid"]).Output);
@@ -241,8 +265,10 @@ public sealed class RestoringInPartTests : IDisposable
         Directory.CreateDirectory(_folder["out", "d", "e"]);
         Assert.Equal(0, Oracle.Run("chmod", "555", _folder["out", "d", "e"], _folder["out", "d"], _folder["out"]).ExitCode);
         var seen = new List<string>();
-        using var tree = new LiteralTree(LiteralTree.Folder("d", LiteralTree.Folder("e", LiteralTree.File("f", "1")), LiteralTree.Link("l", "e")));
-        var observer = new RecordingObserver { WhenProgress = _ => seen.AddRange([ModeOf("out"), ModeOf("out", "d"), ModeOf("out", "d", "e")]) };
+        using var tree =
+            new LiteralTree(LiteralTree.Folder("d", LiteralTree.Folder("e", LiteralTree.File("f", "1")), LiteralTree.Link("l", "e")));
+        var observer =
+            new RecordingObserver { WhenProgress = _ => seen.AddRange([ModeOf("out"), ModeOf("out", "d"), ModeOf("out", "d", "e")]) };
         TreeRestoreReport report = Restore(tree, platform: new RefusingPlatform(_ => null), observer: observer);
         string[] after = [ModeOf("out"), ModeOf("out", "d"), ModeOf("out", "d", "e")];
         Assert.Equal(0, Oracle.Run("chmod", "-R", "u+w", _folder["out"]).ExitCode);
@@ -272,12 +298,14 @@ public sealed class RestoringInPartTests : IDisposable
     public void Items_are_taken_as_they_are_written_and_alone()
     {
         using var tree = new LiteralTree(
-            LiteralTree.Folder("a*", LiteralTree.File("[x]", "1"), LiteralTree.File("y", "2")), LiteralTree.Folder("ab", LiteralTree.File("x", "3")),
+            LiteralTree.Folder("a*", LiteralTree.File("[x]", "1"), LiteralTree.File("y", "2")),
+            LiteralTree.Folder("ab", LiteralTree.File("x", "3")),
             LiteralTree.File("?", "4"), LiteralTree.File("z", "5"));
         TreeRestoreReport report = Restore(tree, items: ["/a*/[x]", "/?", "/ab"]);
         Assert.Equal(
             ["?", "a*", "a*/[x]", "ab"],
-            Directory.GetFileSystemEntries(_folder["out"], "*", SearchOption.AllDirectories).Select(p => Path.GetRelativePath(_folder["out"], p)).Order(StringComparer.Ordinal));
+            Directory.GetFileSystemEntries(_folder["out"], "*", SearchOption.AllDirectories)
+                .Select(p => Path.GetRelativePath(_folder["out"], p)).Order(StringComparer.Ordinal));
         Assert.Equal((4, 3), (report.Entries, report.Excluded));
         Assert.Contains("without what lies in them", Assert.Single(report.Warnings).Message, StringComparison.Ordinal);
         Assert.Throws<ImageException>(() => Restore(tree, items: ["/nothing"], to: "none"));

@@ -17,7 +17,8 @@ public class TreeRestorerTests
             tree,
             new()
             {
-                DestinationPath = destination, Overwrite = overwrite, Include = include ?? [], Items = items, Ownership = ownership, IsUntrusted = untrusted,
+                DestinationPath = destination, Overwrite = overwrite, Include = include
+                    ?? [], Items = items, Ownership = ownership, IsUntrusted = untrusted,
                 IsSourceGone = isGone ?? (() => true),
             },
             platform ?? HostPlatform.Current,
@@ -32,11 +33,15 @@ public class TreeRestorerTests
         var links = new Dictionary<long, int>();
         foreach (SourceEntry e in tree.Enumerate())
         {
-            int link = e.HardLinkId == 0 ? 0 : links.TryGetValue(e.HardLinkId, out int known) ? known : links[e.HardLinkId] = links.Count + 1;
-            string content = e.Kind == EntryKind.File ? Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(ReadAll(tree.OpenFork(e, ForkKind.Data)))) : "";
+            int link = e.HardLinkId == 0 ? 0 : links.TryGetValue(e.HardLinkId, out int known) ? known
+                : links[e.HardLinkId] = links.Count + 1;
+            string content = e.Kind == EntryKind.File
+                ? Convert.ToHexString(System.Security.Cryptography.SHA256.HashData(ReadAll(tree.OpenFork(e, ForkKind.Data)))) : "";
             string fork = e.ResourceForkSize > 0 ? Convert.ToHexString(ReadAll(tree.OpenFork(e, ForkKind.Resource))) : "";
-            string attributes = string.Join(';', e.Attributes.Select(a => $"{a.Name}={Convert.ToHexString(a.Value ?? ReadAll(tree.OpenAttribute(e, a)))}"));
-            lines.Add($"{e.RelativePath}|{e.Kind}|{Convert.ToString(e.Mode, 8)}|{e.UserId}:{e.GroupId}|{e.DeviceMajor},{e.DeviceMinor}|{e.Size}|{content}|" +
+            string attributes =
+                string.Join(';', e.Attributes.Select(a => $"{a.Name}={Convert.ToHexString(a.Value ?? ReadAll(tree.OpenAttribute(e, a)))}"));
+            lines.Add($"{e.RelativePath}|{e.Kind}|{Convert.ToString(e.Mode, 8)}|{e.UserId}:{e.GroupId}|" +
+                $"{e.DeviceMajor},{e.DeviceMinor}|{e.Size}|{content}|" +
                 $"{e.ModifyTime.Nanoseconds}|{link}|{e.LinkTarget}|{Convert.ToHexString(e.FinderInfo ?? [])}|{fork}|{attributes}");
         }
 
@@ -110,7 +115,9 @@ public class TreeRestorerTests
         using HostTree back = Scan(folder["out", "deeper"]);
         Assert.Equal(Describe(source), Describe(back));
         Assert.Contains("user:1234:rwx", Oracle.Run("getfacl", "-pcn", folder["out", "deeper", "plain"]).Output, StringComparison.Ordinal);
-        Assert.True(int.Parse(Oracle.Run("stat", "-c", "%b", folder["out", "deeper", "sparse"]).Output, System.Globalization.CultureInfo.InvariantCulture) <= 64, "The hole was filled.");
+        Assert.True(
+            int.Parse(Oracle.Run("stat", "-c", "%b", folder["out", "deeper", "sparse"]).Output,
+            System.Globalization.CultureInfo.InvariantCulture) <= 64, "The hole was filled.");
     }
 
     [LinuxFact]
@@ -118,7 +125,10 @@ public class TreeRestorerTests
     {
         using var folder = new TemporaryFolder();
         string name = new('d', 200);
-        Oracle.RunForBytes("bash", "-c", "cd \"$1\"; mkdir src; cd src; for i in $(seq 300); do mkdir $2; cd $2; echo $i > f; ln -s f l; done; chmod 500 ../f", "-", folder.Path, name);
+        Oracle.RunForBytes(
+            "bash", "-c",
+            "cd \"$1\"; mkdir src; cd src; for i in $(seq 300); do mkdir $2; cd $2; echo $i > f; ln -s f l; done; chmod 500 ../f", "-",
+            folder.Path, name);
         using HostTree source = Scan(folder["src"]);
         Assert.Empty(Restore(source, folder["out"]).Warnings);
         using HostTree back = Scan(folder["out"]);
@@ -134,7 +144,8 @@ public class TreeRestorerTests
         string outside = folder["absolute"];
         string[] bad = ["..", ".", "", "../victim", outside, "a/b", "nul\0", "half\uD800"];
         using var tree = new LiteralTree(
-            [.. bad.Select(n => (LiteralTree.Node)LiteralTree.File(n, "evil")), .. bad.Select(n => (LiteralTree.Node)LiteralTree.Folder(n, LiteralTree.File("victim", "evil"))),
+            [.. bad.Select(n => (LiteralTree.Node)LiteralTree.File(n, "evil")),
+                .. bad.Select(n => (LiteralTree.Node)LiteralTree.Folder(n, LiteralTree.File("victim", "evil"))),
              .. bad.Select(n => (LiteralTree.Node)LiteralTree.Link(n, "/etc")), LiteralTree.File("good", "good")]);
         TreeRestoreReport report = Restore(tree, folder["out"], overwrite: true);
         Assert.Equal("good", Listing(folder["out"]));
@@ -201,7 +212,8 @@ public class TreeRestorerTests
         TreeRestoreReport report = Restore(tree, folder["out"], observer: new RecordingObserver { WhenProgress = Swap });
         Assert.True(swapped);
         Assert.Equal((1, 2), (report.Entries, report.Failed));
-        Assert.Contains("Nothing was written through that", Assert.Single(report.Warnings, w => w.Path == "/d").Message, StringComparison.Ordinal);
+        Assert.Contains(
+            "Nothing was written through that", Assert.Single(report.Warnings, w => w.Path == "/d").Message, StringComparison.Ordinal);
         Assert.Empty(Directory.GetFileSystemEntries(folder["outside"]));
     }
 
@@ -215,7 +227,9 @@ public class TreeRestorerTests
         TreeRestoreReport report = Restore(tree, folder["out"], overwrite: true);
         Assert.Equal("first", File.ReadAllText(folder["out", "same"]));
         Assert.Equal("dir\ndir/a\nsame", Listing(folder["out"]));
-        Assert.Equal(3, report.Warnings.Count(w => w.Kind == ImagingWarningKind.SourceSkipped && w.Message.Contains("differing in case", StringComparison.Ordinal)));
+        Assert.Equal(
+            3, report.Warnings.Count(
+            w => w.Kind == ImagingWarningKind.SourceSkipped && w.Message.Contains("differing in case", StringComparison.Ordinal)));
     }
 
     [LinuxRootFact("vfat")]
@@ -231,17 +245,21 @@ public class TreeRestorerTests
         try
         {
             HostVolume volume = HostPlatform.Current.GetVolume(folder["mnt"]);
-            Assert.Equal(("vfat", (long?)uint.MaxValue, (bool?)false), (volume.FileSystemType, volume.MaximumFileSize, volume.IsCaseSensitive));
+            Assert.Equal(
+                ("vfat", (long?)uint.MaxValue, (bool?)false), (volume.FileSystemType, volume.MaximumFileSize, volume.IsCaseSensitive));
             using var tree = new LiteralTree(
                 LiteralTree.File("Readme", "first"), LiteralTree.File("README", "second"), LiteralTree.File("a:b", "c"),
-                LiteralTree.Folder("Dir", LiteralTree.File("x", "1")), LiteralTree.Folder("dir", LiteralTree.File("x", "2")), LiteralTree.Link("l", "Readme"),
-                LiteralTree.File("owned", "o", e => new() { Name = e, Kind = EntryKind.File, Mode = 0x1A4, UserId = 5, Attributes = [new("a", 1, [1])] }));
+                LiteralTree.Folder("Dir", LiteralTree.File("x", "1")), LiteralTree.Folder("dir", LiteralTree.File("x", "2")),
+                LiteralTree.Link("l", "Readme"),
+                LiteralTree.File("owned", "o", e =>
+                    new() { Name = e, Kind = EntryKind.File, Mode = 0x1A4, UserId = 5, Attributes = [new("a", 1, [1])] }));
             TreeRestoreReport report = Restore(tree, folder["mnt", "out"], overwrite: true);
             Assert.Equal("Dir\nDir/x\nReadme\nowned", Listing(folder["mnt", "out"]));
             Assert.Equal("first", File.ReadAllText(folder["mnt", "out", "Readme"]));
             Assert.Equal("1", File.ReadAllText(folder["mnt", "out", "Dir", "x"]));
             Assert.Equal(4, report.Warnings.Count(w => w.Kind == ImagingWarningKind.SourceSkipped));
-            Assert.Contains(report.Warnings, w => w.Kind == ImagingWarningKind.MetadataLost && w.Message.Contains("extended attributes", StringComparison.Ordinal));
+            Assert.Contains(report.Warnings, w =>
+                w.Kind == ImagingWarningKind.MetadataLost && w.Message.Contains("extended attributes", StringComparison.Ordinal));
         }
         finally
         {
@@ -289,11 +307,13 @@ public class TreeRestorerTests
     {
         using var folder = new TemporaryFolder();
         using var tree = new LiteralTree(
-            LiteralTree.Folder("a", LiteralTree.Folder("b", LiteralTree.File("x", "1"), LiteralTree.File("y.txt", "2")), LiteralTree.File("z", "3")),
+            LiteralTree.Folder(
+            "a", LiteralTree.Folder("b", LiteralTree.File("x", "1"), LiteralTree.File("y.txt", "2")), LiteralTree.File("z", "3")),
             LiteralTree.Folder("c", LiteralTree.File("w.txt", "4"), LiteralTree.Link("l.txt", "w.txt")), LiteralTree.Folder("e"));
         Assert.Equal(7, Restore(tree, folder["one"], include: ["a/b", "*.txt"]).Entries);
         Assert.Equal("a\na/b\na/b/x\na/b/y.txt\nc\nc/l.txt -> w.txt\nc/w.txt", Listing(folder["one"]));
-        Assert.Equal(ImageErrorId.InvalidArgument, Assert.Throws<ImageException>(() => Restore(tree, folder["two"], include: ["nothing*"])).Id);
+        Assert.Equal(
+            ImageErrorId.InvalidArgument, Assert.Throws<ImageException>(() => Restore(tree, folder["two"], include: ["nothing*"])).Id);
         Assert.False(Path.Exists(folder["two"]));
     }
 
@@ -315,7 +335,8 @@ public class TreeRestorerTests
         using var cancellation = new CancellationTokenSource();
         using var tree = new LiteralTree(LiteralTree.File("big", new string('x', 3 << 20)));
         Assert.Throws<OperationCanceledException>(() =>
-            Restore(tree, folder["out"], observer: new RecordingObserver { WhenProgress = _ => cancellation.Cancel() }, cancellation: cancellation.Token));
+            Restore(tree, folder["out"], observer: new RecordingObserver { WhenProgress = _ => cancellation.Cancel() },
+                cancellation: cancellation.Token));
         Assert.Empty(Directory.GetFileSystemEntries(folder["out"]));
     }
 
@@ -330,7 +351,8 @@ public class TreeRestorerTests
         using var cancellation = new CancellationTokenSource();
         using var big = new LiteralTree(LiteralTree.File("big", new string('x', 3 << 20)));
         Assert.Throws<OperationCanceledException>(() => Restore(
-            big, folder["out"], overwrite: true, observer: new RecordingObserver { WhenProgress = _ => cancellation.Cancel() }, cancellation: cancellation.Token));
+            big, folder["out"], overwrite: true, observer: new RecordingObserver { WhenProgress = _ => cancellation.Cancel() },
+                cancellation: cancellation.Token));
         Assert.Equal("big\nclosed\ntorn", Listing(folder["out"]));
         foreach (string name in (string[])["torn", "closed", "big"]) Assert.Equal("mine", File.ReadAllText(folder["out", name]));
     }
@@ -356,7 +378,9 @@ public class TreeRestorerTests
     public void A_set_user_bit_comes_back_only_with_its_owner()
     {
         using var folder = new TemporaryFolder();
-        using var tree = new LiteralTree(LiteralTree.File("tool", "x", n => new() { Name = n, Kind = EntryKind.File, Mode = 0xDED, UserId = 4242, GroupId = 4242 }));
+        using var tree =
+            new LiteralTree(
+                LiteralTree.File("tool", "x", n => new() { Name = n, Kind = EntryKind.File, Mode = 0xDED, UserId = 4242, GroupId = 4242 }));
         TreeRestoreReport report = Restore(tree, folder["out"], platform: new NoOwnersPlatform());
         Assert.Equal("755", Oracle.Run("stat", "-c", "%a", folder["out", "tool"]).Output.Trim());
         ImagingWarning warning = Assert.Single(report.Warnings);
@@ -386,11 +410,14 @@ public class TreeRestorerTests
         using var folder = new TemporaryFolder();
         SourceEntry Locked(string name) => new() { Name = name, Kind = EntryKind.File, Mode = 0x1A4, Flags = 2, HardLinkId = 1 };
         using var tree = new LiteralTree(
-            LiteralTree.File("a", "", Locked), new(new() { Name = "link", Kind = EntryKind.SymbolicLink, LinkTarget = "a", Flags = 0x8000 }, [], null),
-            new(new() { Name = "pipe", Kind = EntryKind.Fifo, Mode = 0x1A4, Flags = 0x8000 }, [], null), LiteralTree.File("twin", "", Locked));
+            LiteralTree.File("a", "", Locked),
+            new(new() { Name = "link", Kind = EntryKind.SymbolicLink, LinkTarget = "a", Flags = 0x8000 }, [], null),
+            new(new() { Name = "pipe", Kind = EntryKind.Fifo, Mode = 0x1A4, Flags = 0x8000 }, [], null),
+            LiteralTree.File("twin", "", Locked));
         var calls = new List<string>();
         Assert.Empty(Restore(tree, folder["out"], platform: new NotingPlatform(calls)).Warnings);
-        Assert.Equal(["flags of pipe", "name", "flags of a", "flags of link"], calls.Where(c => c == "name" || c.StartsWith("flags", StringComparison.Ordinal)));
+        Assert.Equal(["flags of pipe", "name", "flags of a", "flags of link"],
+            calls.Where(c => c == "name" || c.StartsWith("flags", StringComparison.Ordinal)));
     }
 
     [Fact]
@@ -399,7 +426,8 @@ public class TreeRestorerTests
         // Its code is the runtime's own and runs anywhere; the rules for names are Windows' wherever it runs.
         using var folder = new TemporaryFolder();
         using var tree = new LiteralTree(
-            LiteralTree.Folder("d", LiteralTree.File("f", "1"), LiteralTree.Link("l", "f")), LiteralTree.File("con.txt", "x"), LiteralTree.File("a:b", "x"),
+            LiteralTree.Folder("d", LiteralTree.File("f", "1"), LiteralTree.Link("l", "f")), LiteralTree.File("con.txt", "x"),
+            LiteralTree.File("a:b", "x"),
             LiteralTree.File("dot.", "x"), LiteralTree.File(@"back\slash", "x"), LiteralTree.File("fine", "x"));
         TreeRestoreReport report = Restore(tree, folder["out"], platform: new WindowsPlatform());
         Assert.Equal("d\nd/f\nd/l -> f\nfine", Listing(folder["out"]).Replace('\\', '/'));
@@ -417,7 +445,8 @@ public class TreeRestorerTests
     [InlineData("a\u0001", false)]
     [InlineData("..", false)]
     [InlineData("été", true)]
-    public void Windows_rules_for_names(string name, bool allowed) => Assert.Equal(allowed, WindowsPlatform.ObjectionToWindowsName(name) is null);
+    public void Windows_rules_for_names(string name, bool allowed) =>
+        Assert.Equal(allowed, WindowsPlatform.ObjectionToWindowsName(name) is null);
 
     /// <summary>Linux, but nobody may give files away.</summary>
     private sealed class NoOwnersPlatform : IHostPlatform
@@ -434,7 +463,8 @@ public class TreeRestorerTests
 
         private sealed class ForwardingDirectory(HostDirectory inner) : DirectoryDecorator(inner)
         {
-            public override void SetOwner(HostNode node, uint user, uint group) => throw new HostException(HostFailure.AccessDenied, "Operation not permitted.");
+            public override void SetOwner(HostNode node, uint user, uint group) =>
+                throw new HostException(HostFailure.AccessDenied, "Operation not permitted.");
 
             protected override HostDirectory Decorate(HostDirectory folder) => new ForwardingDirectory(folder);
         }

@@ -5,7 +5,8 @@ using CCImage.Storage;
 
 namespace CCImage.Tests.Sources;
 
-/// <summary>What a scan owes to the kind of machine, posed on this one: holes that are not to be believed, files in the cloud, attributes kept beside the files.</summary>
+/// <summary>What a scan owes to the kind of machine, posed on this one: holes that are not to be believed, files in the cloud, attributes
+/// kept beside the files.</summary>
 public sealed class FolderScannerHostTests
 {
     private static readonly byte[] s_appleDouble = [0, 5, 0x16, 7, 0, 2, 0, 0, 1, 2, 3];
@@ -46,7 +47,8 @@ public sealed class FolderScannerHostTests
         }
 
         HostTree tree = Scan(folder["source"], new() { TrustsHoles = false });
-        var recipe = new ImageRecipe { Path = folder["image"], Format = BackupImageFormat.Sparse, SizeBytes = 200_000_000, VolumeName = "v" };
+        var recipe =
+            new ImageRecipe { Path = folder["image"], Format = BackupImageFormat.Sparse, SizeBytes = 200_000_000, VolumeName = "v" };
         using ImageCreation creation = ImageCreation.PrepareFrom(recipe, tree, SilentObserver.Instance, CancellationToken.None);
         creation.Run(CancellationToken.None);
         Assert.InRange(new FileInfo(folder["image"]).Length, 1 << 20, 16 << 20);
@@ -112,17 +114,19 @@ public sealed class FolderScannerHostTests
 
         var observer = new RecordingObserver();
         using HostTree tree = FolderScanner.Scan(
-            folder.Path, new() { Exclude = ["*.tmp", "*.TEMP", "/Caches", "a.*", "/y"] }, HostPlatform.Current, observer, CancellationToken.None);
+            folder.Path, new() { Exclude = ["*.tmp", "*.TEMP", "/Caches", "a.*", "/y"] }, HostPlatform.Current, observer,
+            CancellationToken.None);
         Assert.Equal(3, tree.ExcludedCount); // a.tmp, b.tmp, Caches
         Assert.Equal(2, observer.Warnings.Count(w => w.Message.Contains("matched nothing", StringComparison.Ordinal)));
         Assert.Contains(observer.Warnings, w => w.Message.Contains("'*.TEMP'", StringComparison.Ordinal));
         Assert.Contains(observer.Warnings, w => w.Message.Contains("'/y'", StringComparison.Ordinal));
         Assert.Equal(3, observer.Verbose.Count(v => v.Contains("was left out", StringComparison.Ordinal)));
-        Assert.Contains(observer.Verbose, v => v.Contains(folder["Caches"], StringComparison.Ordinal) && v.Contains("'/Caches'", StringComparison.Ordinal));
+        Assert.Contains(observer.Verbose, v =>
+            v.Contains(folder["Caches"], StringComparison.Ordinal) && v.Contains("'/Caches'", StringComparison.Ordinal));
     }
 
     [Fact]
-    public void Refusals_of_macOS_that_are_not_a_matter_of_rights_say_what_they_are()
+    public void Refusals_of_mac_o_s_that_are_not_a_matter_of_rights_say_what_they_are()
     {
         HostException privacy = MacDirectory.FailureOf(1), rights = MacDirectory.FailureOf(13), cloud = MacDirectory.FailureOf(11);
         Assert.Contains("Full Disk Access", privacy.RemedyForReading, StringComparison.Ordinal);

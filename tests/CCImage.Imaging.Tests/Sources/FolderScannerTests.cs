@@ -68,9 +68,12 @@ public class FolderScannerTests
     {
         using var folder = new TemporaryFolder();
         Directory.CreateDirectory(folder["src"]);
-        foreach (string name in new[] { "Mu\u0308ll.dmg", "Mu\u0308ll.dmg.partial", "Mull.dmg" }) File.WriteAllText(folder["src", name], "");
+        foreach (string name in new[] { "Mu\u0308ll.dmg", "Mu\u0308ll.dmg.partial", "Mull.dmg" })
+            File.WriteAllText(folder["src", name], "");
         var mac = new PosedPlatform { NameComparer = new MacNameComparer() };
-        using HostTree tree = FolderScanner.Scan(folder["src"], new() { ExcludePaths = [folder["src", "m\u00FCll.dmg"] ] }, mac, SilentObserver.Instance, CancellationToken.None);
+        using HostTree tree =
+            FolderScanner.Scan(folder["src"], new() { ExcludePaths = [folder["src", "m\u00FCll.dmg"] ] }, mac, SilentObserver.Instance,
+                CancellationToken.None);
         Assert.Equal(["Mull.dmg"], Paths(tree));
         Assert.True(mac.NameComparer.Equals("\uD800", "\uD800"));
     }
@@ -153,13 +156,15 @@ public class FolderScannerTests
             FolderScanner.Scan(folder.Path, new(), platform, SilentObserver.Instance, CancellationToken.None));
         Assert.Equal((ImageErrorId.SourceUnreadable, folder["secret"]), (e.Id, e.Path));
 
-        using HostTree tree = FolderScanner.Scan(folder.Path, new() { SkipUnreadable = true }, platform, SilentObserver.Instance, CancellationToken.None);
+        using HostTree tree =
+            FolderScanner.Scan(folder.Path, new() { SkipUnreadable = true }, platform, SilentObserver.Instance, CancellationToken.None);
         Assert.Equal(["a", "closed", "z"], Paths(tree)); // the folder itself is known, its content is not
         Assert.Equal([folder["secret"], folder["closed"]], tree.Skipped.Select(s => s.Path));
 
         var asked = new List<string?>();
         Assert.Throws<ImageException>(() => FolderScanner.Scan(
-            folder.Path, new() { OnUnreadable = x => { asked.Add(x.Path); return asked.Count < 2; } }, platform, SilentObserver.Instance, CancellationToken.None));
+            folder.Path, new() { OnUnreadable = x => { asked.Add(x.Path); return asked.Count < 2; } }, platform, SilentObserver.Instance,
+                CancellationToken.None));
         Assert.Equal([folder["secret"], folder["closed"]], asked);
     }
 
@@ -184,12 +189,15 @@ public class FolderScannerTests
         using HostTree tree = Scan(folder["src"]);
         File.Move(folder["src", "file"], folder["kept"]);
         Oracle.RunForBytes("mkfifo", folder["src", "file"]); // a FIFO must not be waited for either
-        Assert.Equal(ImageErrorId.SourceUnreadable, Assert.Throws<ImageException>(() => tree.OpenFork(Find(tree, "file"), ForkKind.Data)).Id);
+        Assert.Equal(
+            ImageErrorId.SourceUnreadable, Assert.Throws<ImageException>(() => tree.OpenFork(Find(tree, "file"), ForkKind.Data)).Id);
         Directory.Move(folder["src", "d"], folder["d"]);
         Directory.CreateSymbolicLink(folder["src", "d"], folder["elsewhere"]);
-        Assert.Equal(ImageErrorId.SourceUnreadable, Assert.Throws<ImageException>(() => tree.OpenFork(Find(tree, "d/inner"), ForkKind.Data)).Id);
+        Assert.Equal(
+            ImageErrorId.SourceUnreadable, Assert.Throws<ImageException>(() => tree.OpenFork(Find(tree, "d/inner"), ForkKind.Data)).Id);
         Directory.Delete(folder["src", "d"]);
-        Assert.Equal(ImageErrorId.SourceUnreadable, Assert.Throws<ImageException>(() => tree.OpenFork(Find(tree, "d/inner"), ForkKind.Data)).Id);
+        Assert.Equal(
+            ImageErrorId.SourceUnreadable, Assert.Throws<ImageException>(() => tree.OpenFork(Find(tree, "d/inner"), ForkKind.Data)).Id);
     }
 
     [Fact]
@@ -254,7 +262,10 @@ public class FolderScannerTests
     {
         using var folder = new TemporaryFolder();
         string name = new('d', 200);
-        Oracle.RunForBytes("bash", "-c", "cd \"$1\"; for i in $(seq 300); do mkdir $2; cd -P $2 2>/dev/null || cd $2; done; echo -n deep > file; ln file link", "-", folder.Path, name);
+        Oracle.RunForBytes(
+            "bash", "-c",
+            "cd \"$1\"; for i in $(seq 300); do mkdir $2; cd -P $2 2>/dev/null || cd $2; done; echo -n deep > file; ln file link", "-",
+            folder.Path, name);
         File.WriteAllText(folder["z"], "");
         using HostTree tree = Scan(folder.Path);
         Assert.Equal(303, tree.EntryCount);
@@ -278,7 +289,8 @@ public class FolderScannerTests
             using HostTree one = Scan(folder.Path, new() { OneFileSystem = true });
             Assert.Equal(["mnt"], Paths(one));
             HostVolume volume = HostPlatform.Current.GetVolume(folder["mnt", "not", "yet", "there"]);
-            Assert.Equal((folder["mnt"], "tmpfs", false, true), (volume.MountPoint, volume.FileSystemType, volume.IsNetwork, volume.IsCaseSensitive));
+            Assert.Equal((folder["mnt"], "tmpfs", false, true),
+                (volume.MountPoint, volume.FileSystemType, volume.IsNetwork, volume.IsCaseSensitive));
             Assert.InRange(volume.FreeBytes, 1, volume.CapacityBytes);
         }
         finally
@@ -295,7 +307,8 @@ public class FolderScannerTests
         File.WriteAllText(folder["here.txt"], "x");
         Directory.CreateDirectory(folder["cloud folder"]);
         File.WriteAllText(folder["cloud folder", "file"], "x");
-        var platform = new PosedPlatform { Change = (name, stat) => stat with { IsDataless = name.StartsWith("cloud", StringComparison.Ordinal) } };
+        var platform =
+            new PosedPlatform { Change = (name, stat) => stat with { IsDataless = name.StartsWith("cloud", StringComparison.Ordinal) } };
         var observer = new RecordingObserver();
         using (HostTree tree = FolderScanner.Scan(folder.Path, new(), platform, observer, CancellationToken.None))
         {
@@ -309,27 +322,34 @@ public class FolderScannerTests
         Assert.Equal(["cloud folder", "cloud folder/file", "cloud.txt", "here.txt"], Paths(all));
     }
 
-    // A Mac's startup disk: "Applications" and "Users" are firmlinks to the volume that is also mounted at "System/Volumes/Data"; another one is at "Volumes/Stick".
+    // A Mac's startup disk: "Applications" and "Users" are firmlinks to the volume that is also mounted at "System/Volumes/Data"; another
+    // one is at "Volumes/Stick".
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
     public void Firmlinks_are_followed_and_what_they_show_is_taken_once(bool oneFileSystem)
     {
         using var folder = new TemporaryFolder();
-        foreach (string name in (string[])["Applications/app", "Users/me/deep", "System/Library", "System/Volumes/Data/Users/me", "System/Volumes/Data/own", "Volumes/Stick/music"])
+        foreach (string name in (string[])["Applications/app", "Users/me/deep", "System/Library", "System/Volumes/Data/Users/me",
+            "System/Volumes/Data/own", "Volumes/Stick/music"])
             Directory.CreateDirectory(Path.Combine(folder.Path, name));
         var platform = new PosedPlatform
         {
             Change = (name, stat) => stat with
             {
                 Identity = new(
-                    name is "Applications" or "app" or "Users" or "me" or "deep" or "Data" or "own" ? 2ul : name is "Stick" or "music" ? 3ul : 1ul,
+                    name is "Applications" or "app" or "Users" or "me" or "deep" or "Data" or "own" ? 2ul : name is "Stick" or "music" ? 3ul
+                    : 1ul,
                     name == "Users" ? 12345678 : stat.Identity.Inode),
             },
             Firmlinks = [folder["Applications"], folder["Users"]],
         };
-        using HostTree tree = FolderScanner.Scan(folder.Path, new() { OneFileSystem = oneFileSystem }, platform, SilentObserver.Instance, CancellationToken.None);
-        string[] expected = ["Applications", "Applications/app", "System", "System/Library", "System/Volumes", "System/Volumes/Data", "System/Volumes/Data/Users", "System/Volumes/Data/own", "Users", "Users/me", "Users/me/deep", "Volumes", "Volumes/Stick"];
+        using HostTree tree =
+            FolderScanner.Scan(
+                folder.Path, new() { OneFileSystem = oneFileSystem }, platform, SilentObserver.Instance, CancellationToken.None);
+        string[] expected =
+            ["Applications", "Applications/app", "System", "System/Library", "System/Volumes", "System/Volumes/Data",
+                "System/Volumes/Data/Users", "System/Volumes/Data/own", "Users", "Users/me", "Users/me/deep", "Volumes", "Volumes/Stick"];
         Assert.Equal(oneFileSystem ? expected : [.. expected, "Volumes/Stick/music"], Paths(tree));
     }
 
@@ -338,7 +358,9 @@ public class FolderScannerTests
     {
         using var folder = new TemporaryFolder();
         File.WriteAllText(folder["file"], "x");
-        using HostTree tree = FolderScanner.Scan(folder.Path, new(), new PosedPlatform { BackupTime = TestTree.SomeTime }, SilentObserver.Instance, CancellationToken.None);
+        using HostTree tree =
+            FolderScanner.Scan(
+                folder.Path, new(), new PosedPlatform { BackupTime = TestTree.SomeTime }, SilentObserver.Instance, CancellationToken.None);
         Assert.All(tree.Enumerate(), e => Assert.Equal(TestTree.SomeTime, e.BackupTime));
         using HostTree none = Scan(folder.Path);
         Assert.All(none.Enumerate(), e => Assert.False(e.BackupTime.IsKnown));
@@ -351,7 +373,8 @@ public class FolderScannerTests
         for (int i = 0; i < 2500; i++) File.WriteAllText(folder[$"f{i}"], "");
         using var cancellation = new CancellationTokenSource();
         var observer = new RecordingObserver { WhenProgress = p => { if (p.Completed >= 2000) cancellation.Cancel(); } };
-        Assert.Throws<OperationCanceledException>(() => FolderScanner.Scan(folder.Path, new() { Exclude = ["f2499"] }, observer, cancellation.Token).Dispose());
+        Assert.Throws<OperationCanceledException>(
+            () => FolderScanner.Scan(folder.Path, new() { Exclude = ["f2499"] }, observer, cancellation.Token).Dispose());
         Assert.Equal([new("Scanning", 1000, 0, "entries"), new ImagingProgress("Scanning", 2000, 0, "entries")], observer.Progress);
     }
 
@@ -433,9 +456,11 @@ public class FolderScannerTests
 
         public override HostStat GetStat(string child) => platform.Change(child, base.GetStat(child));
 
-        public override HostDirectory OpenDirectory(string child) => new PosedDirectory(((PosedDirectory)base.OpenDirectory(child)).Inner, platform, child);
+        public override HostDirectory OpenDirectory(string child) =>
+            new PosedDirectory(((PosedDirectory)base.OpenDirectory(child)).Inner, platform, child);
 
-        public override HostAttributes ReadAttributes(HostNode node, in HostStat stat) => base.ReadAttributes(node, stat) with { BackupTime = platform.BackupTime };
+        public override HostAttributes ReadAttributes(HostNode node, in HostStat stat) =>
+            base.ReadAttributes(node, stat) with { BackupTime = platform.BackupTime };
 
         private HostDirectory Inner { get; } = inner;
 

@@ -45,7 +45,8 @@ public class PathPatternsTests
     [InlineData("a", "a\n", false)]
     [InlineData("*a*", "", false)]
     [InlineData("a/[!x]b", "a//b", false)]
-    public void Matches(string pattern, string path, bool expected) => Assert.Equal(expected, new PathPatterns([pattern], ignoreCase: false).IsMatch(path, isFolder: false));
+    public void Matches(string pattern, string path, bool expected) =>
+        Assert.Equal(expected, new PathPatterns([pattern], ignoreCase: false).IsMatch(path, isFolder: false));
 
     [Fact]
     public void A_slash_at_the_end_means_folders_only()

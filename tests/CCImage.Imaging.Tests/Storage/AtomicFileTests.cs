@@ -12,7 +12,7 @@ public sealed class AtomicFileTests : IDisposable
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [Fact]
-    public void AppearsWithItsCommitOnly()
+    public void Appears_with_its_commit_only()
     {
         using (var file = new AtomicFile(Target, overwrite: false))
         {
@@ -26,7 +26,7 @@ public sealed class AtomicFileTests : IDisposable
     }
 
     [Fact]
-    public void LeavesNothingWithoutCommit()
+    public void Leaves_nothing_without_commit()
     {
         File.WriteAllText(Target, "old");
         using (var file = new AtomicFile(Target, overwrite: true)) file.Storage.Write(0, "new"u8);
@@ -35,16 +35,17 @@ public sealed class AtomicFileTests : IDisposable
     }
 
     [Fact]
-    public void LeavesNothingWhenItIsCancelledAtTheLastMoment()
+    public void Leaves_nothing_when_it_is_cancelled_at_the_last_moment()
     {
         File.WriteAllText(Target, "old");
-        using (var file = new AtomicFile(Target, overwrite: true)) Assert.Throws<OperationCanceledException>(() => file.Commit(new CancellationToken(true)));
+        using (var file = new AtomicFile(Target, overwrite: true))
+            Assert.Throws<OperationCanceledException>(() => file.Commit(new CancellationToken(true)));
         Assert.Equal([Target], Directory.GetFileSystemEntries(_folder));
         Assert.Equal("old", File.ReadAllText(Target));
     }
 
     [Fact]
-    public void ReplacesWhenAskedToAndKeepsThePermissions()
+    public void Replaces_when_asked_to_and_keeps_the_permissions()
     {
         File.WriteAllText(Target, "old");
         if (!OperatingSystem.IsWindows()) File.SetUnixFileMode(Target, UnixFileMode.UserRead | UnixFileMode.UserWrite);
@@ -56,7 +57,7 @@ public sealed class AtomicFileTests : IDisposable
     }
 
     [Fact]
-    public void NeverReplacesUnasked()
+    public void Never_replaces_unasked()
     {
         using (var file = new AtomicFile(Target, overwrite: false))
         {
@@ -72,11 +73,12 @@ public sealed class AtomicFileTests : IDisposable
         Assert.Equal(ImageErrorId.DestinationNotFound, Assert.Throws<ImageException>(() => new AtomicFile(deep, overwrite: false)).Id);
         Directory.CreateDirectory(Path.Combine(_folder, "bundle"));
         Assert.Equal(
-            ImageErrorId.DestinationExists, Assert.Throws<ImageException>(() => new AtomicFile(Path.Combine(_folder, "bundle"), overwrite: true)).Id);
+            ImageErrorId.DestinationExists,
+                Assert.Throws<ImageException>(() => new AtomicFile(Path.Combine(_folder, "bundle"), overwrite: true)).Id);
     }
 
     [Fact]
-    public void ReplacesAStalePartialFileButNotOneInUse()
+    public void Replaces_a_stale_partial_file_but_not_one_in_use()
     {
         File.WriteAllText(Target + ".partial", "left by a killed process, and longer than the new one");
         using (var file = new AtomicFile(Target, overwrite: false))
@@ -90,7 +92,7 @@ public sealed class AtomicFileTests : IDisposable
     }
 
     [Fact]
-    public void APartialLinkIsNotFollowed()
+    public void A_partial_link_is_not_followed()
     {
         Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string victim = Path.Combine(_folder, "victim");
@@ -107,7 +109,7 @@ public sealed class AtomicFileTests : IDisposable
     }
 
     [Fact]
-    public void TheHostRenamesWithoutReplacingAndExchanges()
+    public void The_host_renames_without_replacing_and_exchanges()
     {
         Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
         string a = Path.Combine(_folder, "a"), b = Path.Combine(_folder, "b");
@@ -129,10 +131,11 @@ public sealed class AtomicFolderTests : IDisposable
     public void Dispose() => Directory.Delete(_folder, recursive: true);
 
     [Fact]
-    public void LeavesNothingWhenItIsCancelledAtTheLastMoment()
+    public void Leaves_nothing_when_it_is_cancelled_at_the_last_moment()
     {
         Fill(Target, "old");
-        using (var folder = new AtomicFolder(Target, overwrite: true)) Assert.Throws<OperationCanceledException>(() => folder.Commit(new CancellationToken(true)));
+        using (var folder = new AtomicFolder(Target, overwrite: true))
+            Assert.Throws<OperationCanceledException>(() => folder.Commit(new CancellationToken(true)));
         Assert.Equal([Target], Directory.GetFileSystemEntries(_folder));
         Assert.Equal("old", ContentOf(Target));
     }
@@ -141,7 +144,7 @@ public sealed class AtomicFolderTests : IDisposable
     [InlineData(false, true)]
     [InlineData(true, true)]
     [InlineData(true, false)]
-    public void AppearsWithItsCommitOnly(bool replacing, bool mayExchange)
+    public void Appears_with_its_commit_only(bool replacing, bool mayExchange)
     {
         if (replacing) Fill(Target, "old");
         using (var folder = new AtomicFolder(Target + "/", replacing) { MayExchange = mayExchange })
@@ -157,7 +160,7 @@ public sealed class AtomicFolderTests : IDisposable
     }
 
     [Fact]
-    public void LeavesNothingWithoutCommit()
+    public void Leaves_nothing_without_commit()
     {
         Fill(Target, "old");
         using (var folder = new AtomicFolder(Target, overwrite: true)) Fill(folder.PartialPath, "new");
@@ -166,7 +169,7 @@ public sealed class AtomicFolderTests : IDisposable
     }
 
     [Fact]
-    public void NeverReplacesUnasked()
+    public void Never_replaces_unasked()
     {
         using (var folder = new AtomicFolder(Target, overwrite: false))
         {
@@ -180,11 +183,12 @@ public sealed class AtomicFolderTests : IDisposable
         Assert.Equal(ImageErrorId.DestinationExists, Assert.Throws<ImageException>(() => new AtomicFolder(Target, overwrite: false)).Id);
         File.WriteAllText(Path.Combine(_folder, "file"), "x");
         Assert.Equal(
-            ImageErrorId.DestinationExists, Assert.Throws<ImageException>(() => new AtomicFolder(Path.Combine(_folder, "file"), overwrite: true)).Id);
+            ImageErrorId.DestinationExists,
+                Assert.Throws<ImageException>(() => new AtomicFolder(Path.Combine(_folder, "file"), overwrite: true)).Id);
     }
 
     [Fact]
-    public void ReplacesAStalePartialFolderButNotOneInUse()
+    public void Replaces_a_stale_partial_folder_but_not_one_in_use()
     {
         Fill(Target + ".partial", "left by a killed process");
         File.WriteAllText(Path.Combine(Target + ".partial", ".lock"), "");
@@ -194,7 +198,7 @@ public sealed class AtomicFolderTests : IDisposable
     }
 
     [Fact]
-    public void PutsBackABundleThatWasBeingReplaced()
+    public void Puts_back_a_bundle_that_was_being_replaced()
     {
         Fill(Target + ".replaced", "old");
         Fill(Target + ".partial", "new");

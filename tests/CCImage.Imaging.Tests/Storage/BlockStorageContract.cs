@@ -18,7 +18,7 @@ public abstract class BlockStorageContract : IDisposable
     }
 
     [Fact]
-    public void ReadsItsContentInAnyPieces()
+    public void Reads_its_content_in_any_pieces()
     {
         using BlockStorage storage = Make(1, out byte[] content);
         Assert.Equal(content.Length, storage.Length);
@@ -35,7 +35,7 @@ public abstract class BlockStorageContract : IDisposable
     }
 
     [Fact]
-    public void RefusesRangesOutsideAndTakesEmptyOnes()
+    public void Refuses_ranges_outside_and_takes_empty_ones()
     {
         using BlockStorage storage = Make(3, out byte[] content);
         storage.Read(0, []);
@@ -63,7 +63,7 @@ public abstract class BlockStorageContract : IDisposable
     }
 
     [Fact]
-    public void ExtentsCoverTheRangeAndOnlyZerosAreCalledSo()
+    public void Extents_cover_the_range_and_only_zeros_are_called_so()
     {
         using BlockStorage storage = Make(4, out byte[] content);
         CheckExtents(storage, content, 0, content.Length);
@@ -76,7 +76,7 @@ public abstract class BlockStorageContract : IDisposable
     }
 
     [Fact]
-    public void ReadsOnManyThreads()
+    public void Reads_on_many_threads()
     {
         using BlockStorage storage = Make(6, out byte[] content);
         Parallel.For(0, 8, thread =>
@@ -130,7 +130,8 @@ public abstract class BlockStorageContract : IDisposable
             at = extent.End;
             Assert.True(at <= offset + length, $"An extent ends at {at}, behind {offset + length}.");
             if (extent.Kind != ExtentKind.Data)
-                Assert.False(content.AsSpan((int)extent.Offset, (int)extent.Length).ContainsAnyExcept((byte)0), $"Data in the {extent.Kind} extent at {extent.Offset}.");
+                Assert.False(content.AsSpan((int)extent.Offset, (int)extent.Length).ContainsAnyExcept((byte)0),
+                    $"Data in the {extent.Kind} extent at {extent.Offset}.");
         }
 
         Assert.Equal(offset + length, at);

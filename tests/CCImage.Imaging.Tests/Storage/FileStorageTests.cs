@@ -7,7 +7,7 @@ public sealed class FileStorageTests : WritableStorageContract
     private string ImagePath => Path.Combine(Folder, "image");
 
     [Fact]
-    public void KnowsHolesWhereTheHostDoes()
+    public void Knows_holes_where_the_host_does()
     {
         using (FileStorage file = FileStorage.CreateNew(ImagePath))
         {
@@ -23,7 +23,7 @@ public sealed class FileStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void OneWriterOrManyReaders()
+    public void One_writer_or_many_readers()
     {
         File.WriteAllBytes(ImagePath, new byte[512]);
         using (FileStorage.OpenWrite(ImagePath))
@@ -38,7 +38,7 @@ public sealed class FileStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void NamesWhatIsWrong()
+    public void Names_what_is_wrong()
     {
         string missing = Path.Combine(Folder, "missing"), deep = Path.Combine(missing, "x");
         Assert.Equal(ImageErrorId.ImageNotFound, Assert.Throws<ImageException>(() => FileStorage.OpenRead(missing)).Id);
@@ -54,10 +54,11 @@ public sealed class FileStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void ReportsThatThereIsNoRoom()
+    public void Reports_that_there_is_no_room()
     {
         Require.Linux();
-        using FileStorage full = FileStorage.Take("/dev/full", File.OpenHandle("/dev/full", FileMode.Open, FileAccess.ReadWrite), writable: true);
+        using FileStorage full =
+            FileStorage.Take("/dev/full", File.OpenHandle("/dev/full", FileMode.Open, FileAccess.ReadWrite), writable: true);
         Assert.Equal(ImageErrorId.DestinationFull, Assert.Throws<ImageException>(() => full.Write(0, new byte[512])).Id);
         ImageException reserve = Assert.Throws<ImageException>(() => FileStorage.CreateNew(ImagePath, FileMode.CreateNew, 1L << 43));
         Assert.Equal(ImageErrorId.DestinationFull, reserve.Id);
@@ -65,7 +66,7 @@ public sealed class FileStorageTests : WritableStorageContract
     }
 
     [Fact]
-    public void ReportsThatAFileIsTooLarge()
+    public void Reports_that_a_file_is_too_large()
     {
         using FileStorage file = FileStorage.CreateNew(ImagePath);
         ImageErrorId id = Assert.Throws<ImageException>(() => file.Write(long.MaxValue - 1, new byte[512])).Id;

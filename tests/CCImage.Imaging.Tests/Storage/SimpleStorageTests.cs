@@ -46,7 +46,7 @@ public sealed class WindowStorageTests : WritableStorageContract
 public sealed class SparseMemoryStorageTests : WritableStorageContract
 {
     [Fact]
-    public void TakesRoomOnlyForWhatIsWritten()
+    public void Takes_room_only_for_what_is_written()
     {
         using var disk = new SparseMemoryStorage(long.MaxValue, 4096);
         disk.Write(long.MaxValue - 10, [1]);
@@ -74,7 +74,7 @@ public sealed class SparseMemoryStorageTests : WritableStorageContract
 public sealed class CompositeStorageTests : BlockStorageContract
 {
     [Fact]
-    public void GapsAreOfTheirKindAndPiecesAreWrittenThrough()
+    public void Gaps_are_of_their_kind_and_pieces_are_written_through()
     {
         var first = new SparseMemoryStorage(1000);
         var second = new SparseMemoryStorage(500);
@@ -128,7 +128,8 @@ public sealed class WritableCompositeStorageTests : WritableStorageContract
     {
         content = Content(seed, 200_000);
         var storage = new CompositeStorage(
-            content.Length, [new(0, new SparseMemoryStorage(3)), new(3, new SparseMemoryStorage(150_000)), new(150_003, new SparseMemoryStorage(49_997))]);
+            content.Length,
+            [new(0, new SparseMemoryStorage(3)), new(3, new SparseMemoryStorage(150_000)), new(150_003, new SparseMemoryStorage(49_997))]);
         storage.Write(0, content);
         return storage;
     }
@@ -137,7 +138,7 @@ public sealed class WritableCompositeStorageTests : WritableStorageContract
 public sealed class MaskedStorageTests : BlockStorageContract
 {
     [Fact]
-    public void RefusesRangesThatAreNotInOrder()
+    public void Refuses_ranges_that_are_not_in_order()
     {
         using var inner = new ZeroStorage(100);
         Assert.Throws<ArgumentException>(() => new MaskedStorage(inner, [(0, 10), (9, 1)]));
@@ -163,7 +164,7 @@ public sealed class MaskedStorageTests : BlockStorageContract
 public sealed class CachedStorageTests : BlockStorageContract
 {
     [Fact]
-    public void ReadsABlockOnceAndForgetsTheOldest()
+    public void Reads_a_block_once_and_forgets_the_oldest()
     {
         var inner = new CountingStorage(new MemoryStorage(Content(1, 100_000)));
         using var cached = new CachedStorage(inner, 1024, 4096);
@@ -178,7 +179,7 @@ public sealed class CachedStorageTests : BlockStorageContract
     }
 
     [Fact]
-    public void GivesWhatIsSoundOfABlockThatCannotBeReadWhole()
+    public void Gives_what_is_sound_of_a_block_that_cannot_be_read_whole()
     {
         byte[] content = Content(1, 10_000), buffer = new byte[100];
         using var cached = new CachedStorage(new CountingStorage(new MemoryStorage(content), bad: 5000), 1024, 4096);

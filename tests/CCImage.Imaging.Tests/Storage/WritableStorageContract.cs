@@ -6,7 +6,7 @@ namespace CCImage.Tests.Storage;
 public abstract class WritableStorageContract : BlockStorageContract
 {
     [Fact]
-    public void KeepsWhatIsWritten()
+    public void Keeps_what_is_written()
     {
         BlockStorage storage = Make(7, out byte[] content);
         Assert.True(storage.CanWrite);
@@ -22,7 +22,8 @@ public abstract class WritableStorageContract : BlockStorageContract
             (offset, length) = RandomRange(random, content.Length);
             byte[] read = new byte[length];
             storage.Read(offset, read);
-            Assert.True(read.AsSpan().SequenceEqual(content.AsSpan(offset, length)), $"After {i + 1} writes the {length} bytes at {offset} differ.");
+            Assert.True(read.AsSpan().SequenceEqual(content.AsSpan(offset, length)),
+                $"After {i + 1} writes the {length} bytes at {offset} differ.");
             if (i % 20 == 0) CheckExtents(storage, content, 0, content.Length);
         }
 
@@ -48,7 +49,7 @@ public abstract class WritableStorageContract : BlockStorageContract
     }
 
     [Fact]
-    public void WritesBesideEachOtherOnManyThreads()
+    public void Writes_beside_each_other_on_many_threads()
     {
         BlockStorage storage = Make(9, out byte[] content);
         Assert.True(storage.CanWrite);
@@ -67,7 +68,8 @@ public abstract class WritableStorageContract : BlockStorageContract
         if (reopened is not null) Assert.Equal(target, ReadAll(reopened));
     }
 
-    /// <summary>Closes a storage that was made and written, and opens what it left; null where nothing is left. Disposes it either way.</summary>
+    /// <summary>Closes a storage that was made and written, and opens what it left; null where nothing is left. Disposes it either
+    /// way.</summary>
     /// <param name="storage">The storage.</param>
     protected virtual BlockStorage? Reopen(BlockStorage storage)
     {

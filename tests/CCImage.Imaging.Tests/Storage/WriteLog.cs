@@ -3,7 +3,8 @@ using CCImage.Storage;
 namespace CCImage.Tests.Storage;
 
 /// <summary>
-/// A disk or a file in memory that remembers every write, flush and cut made to it, and shows the states that a loss of power at any moment could leave.
+/// A disk or a file in memory that remembers every write, flush and cut made to it, and shows the states that a loss of power at any moment
+/// could leave.
 /// </summary>
 /// <param name="before">What it holds; not changed.</param>
 /// <param name="canGrow">Whether it is a file, which a write behind the end makes longer.</param>
@@ -19,7 +20,8 @@ internal sealed class WriteLog(byte[] before, bool canGrow = false) : BlockStora
 
     /// <summary>The writes between two flushes each; what no flush followed is not among them.</summary>
     public List<List<(long Offset, byte[] Bytes)>> Epochs =>
-        [.. Writes.Where(w => w.FlushesBefore < Flushes).GroupBy(w => w.FlushesBefore).Select(g => g.Select(w => (w.Offset, w.Bytes)).ToList())];
+        [.. Writes.Where(w => w.FlushesBefore < Flushes).GroupBy(w => w.FlushesBefore)
+            .Select(g => g.Select(w => (w.Offset, w.Bytes)).ToList())];
 
     /// <summary>Cancelled at the write <see cref="CancelAtWrite"/>.</summary>
     public CancellationTokenSource Cancellation { get; } = new();
@@ -57,8 +59,8 @@ internal sealed class WriteLog(byte[] before, bool canGrow = false) : BlockStora
     }
 
     /// <summary>
-    /// After every step: what was written so far; what was flushed and this step alone; what was flushed and all after it but the first step; and
-    /// the step torn after each of its sectors.
+    /// After every step: what was written so far; what was flushed and this step alone; what was flushed and all after it but the first
+    /// step; and the step torn after each of its sectors.
     /// </summary>
     public IEnumerable<(string Name, byte[] Bytes)> States()
     {
@@ -85,8 +87,8 @@ internal sealed class WriteLog(byte[] before, bool canGrow = false) : BlockStora
     }
 
     /// <summary>
-    /// A sample of a disk's states: each prefix of the writes; for each of them, what a loss of some of the writes since the last flush, or another
-    /// order of them, leaves; and each write torn behind its first sector.
+    /// A sample of a disk's states: each prefix of the writes; for each of them, what a loss of some of the writes since the last flush, or
+    /// another order of them, leaves; and each write torn behind its first sector.
     /// </summary>
     /// <param name="seed">Of what is lost.</param>
     /// <param name="most">Writes between two flushes of which every one is taken; of more, samples.</param>
@@ -105,7 +107,8 @@ internal sealed class WriteLog(byte[] before, bool canGrow = false) : BlockStora
                 if (i % step != 0) continue;
                 yield return ([.. prefix], false);
                 byte[] state = [.. durable];
-                foreach ((long offset, byte[] bytes) in epoch.Take(i + 1).Where(_ => random.Next(2) == 0).OrderBy(_ => random.Next())) Apply(state, offset, bytes);
+                foreach ((long offset, byte[] bytes) in epoch.Take(i + 1).Where(_ => random.Next(2) == 0).OrderBy(_ => random.Next()))
+                    Apply(state, offset, bytes);
                 yield return (state, false);
                 if (epoch[i].Bytes.Length <= 512) continue;
                 state = [.. durable];

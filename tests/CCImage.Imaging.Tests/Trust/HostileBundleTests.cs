@@ -5,7 +5,9 @@ using CCImage.Tests.Encryption;
 
 namespace CCImage.Tests.Trust;
 
-/// <summary>Links and things that are no files, where an image or a part of a bundle is expected: never followed, never waited for.</summary>
+/// <summary>Links and things that are no files, where an image or a part of a bundle is expected: never followed, never waited
+/// for.</summary>
+[System.Runtime.Versioning.UnsupportedOSPlatform("windows")]
 public sealed class HostileBundleTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
@@ -27,7 +29,8 @@ public sealed class HostileBundleTests : IDisposable
         bool isEncrypted = name == "token";
         string image = TestImage.Make(_folder, new()
         {
-            Path = "", Format = BackupImageFormat.SparseBundle, Encryption = isEncrypted ? BackupImageEncryption.Aes128 : BackupImageEncryption.None, Passphrase = isEncrypted ? old : null,
+            Path = "", Format = BackupImageFormat.SparseBundle, Encryption = isEncrypted ? BackupImageEncryption.Aes128
+                : BackupImageEncryption.None, Passphrase = isEncrypted ? old : null,
         });
         if (name.StartsWith("mapped", StringComparison.Ordinal))
         {
@@ -46,9 +49,12 @@ public sealed class HostileBundleTests : IDisposable
         Action[] uses =
         [
             () => ImageCompaction.Run(new ImageCompactionRequest(image) { Passphrase = passphrase }, silent, CancellationToken.None),
-            () => ImageResize.Run(new ImageResizeRequest(image) { Passphrase = passphrase, SizeBytes = 400_000_000 }, silent, CancellationToken.None),
-            () => ImageResize.Run(new ImageResizeRequest(image) { Passphrase = passphrase, ToMinimumSize = true }, silent, CancellationToken.None),
-            () => ImageRestore.Run(new ImageRestoreRequest { Path = image, Passphrase = passphrase, DestinationPath = _folder["out"] }, silent, CancellationToken.None),
+            () => ImageResize.Run(
+                new ImageResizeRequest(image) { Passphrase = passphrase, SizeBytes = 400_000_000 }, silent, CancellationToken.None),
+            () => ImageResize.Run(
+                new ImageResizeRequest(image) { Passphrase = passphrase, ToMinimumSize = true }, silent, CancellationToken.None),
+            () => ImageRestore.Run(new ImageRestoreRequest { Path = image, Passphrase = passphrase, DestinationPath = _folder["out"] },
+                silent, CancellationToken.None),
             () => WriteEverywhere(image, passphrase),
         ];
         foreach (Action use in uses.Skip(name is "mapped/0" or "Info.bckup" ? 4 : 0))
@@ -59,7 +65,9 @@ public sealed class HostileBundleTests : IDisposable
         }
 
         if (name == "Info.bckup") Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(uses[1]).Id);
-        if (isEncrypted) Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => ImagePassphrase.Change(image, old, next, silent, CancellationToken.None)).Id);
+        if (isEncrypted)
+            Assert.Equal(ImageErrorId.ImageDamaged,
+                Assert.Throws<ImageException>(() => ImagePassphrase.Change(image, old, next, silent, CancellationToken.None)).Id);
         Assert.Equal(before, TestImage.HostFilesOf(outside));
         Assert.NotNull(new FileInfo(inside).LinkTarget);
     }
@@ -82,7 +90,8 @@ public sealed class HostileBundleTests : IDisposable
         File.CreateSymbolicLink(inside, outside);
         ImageVerificationResult result = ImageVerification.Run(new(image), SilentObserver.Instance, CancellationToken.None);
         Assert.False(result.IsSound);
-        Assert.Contains(result.Findings, f => f.Grade == ImageFindingGrade.Damaged && f.Message.Contains("symbolic link", StringComparison.Ordinal));
+        Assert.Contains(
+            result.Findings, f => f.Grade == ImageFindingGrade.Damaged && f.Message.Contains("symbolic link", StringComparison.Ordinal));
     }
 
     [Theory]
@@ -94,21 +103,27 @@ public sealed class HostileBundleTests : IDisposable
     public void A_fifo_is_not_waited_for(string name)
     {
         Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
-        string image = TestImage.Make(_folder, new() { Path = "", Format = name.Length == 0 ? BackupImageFormat.Sparse : BackupImageFormat.SparseBundle }), place = Path.Join(image, name.Length == 0 ? "" : "/" + name);
+        string image =
+            TestImage.Make(
+                _folder, new() { Path = "", Format = name.Length == 0 ? BackupImageFormat.Sparse : BackupImageFormat.SparseBundle }),
+                place = Path.Join(image, name.Length == 0 ? "" : "/" + name);
         if (Directory.Exists(place)) Directory.Delete(place, recursive: true);
         else File.Delete(place);
         Oracle.RunForBytes("mkfifo", place);
         Action[] uses =
         [
             () => DiskImage.Inspect(image),
-            () => ImageRestore.Run(new ImageRestoreRequest { Path = image, DestinationPath = _folder["out"] }, SilentObserver.Instance, CancellationToken.None),
+            () => ImageRestore.Run(new ImageRestoreRequest { Path = image, DestinationPath = _folder["out"] }, SilentObserver.Instance,
+                CancellationToken.None),
             () => ImageCompaction.Run(new ImageCompactionRequest(image), SilentObserver.Instance, CancellationToken.None),
             () => ReplacingTests.Make(image, name.Length == 0 ? BackupImageFormat.Sparse : BackupImageFormat.SparseBundle),
         ];
         foreach (Action use in name == "bands/0" ? uses[..3] : uses)
         {
+#pragma warning disable xUnit1031 // The point is to see whether it waits.
             Task task = Task.Run(use);
             Assert.True(task.ContinueWith(_ => { }, TaskScheduler.Default).Wait(TimeSpan.FromSeconds(20)), "It waits.");
+#pragma warning restore xUnit1031
             ImageException e = Assert.IsType<ImageException>(task.Exception?.InnerException);
             Assert.True(e.Id is ImageErrorId.ImageDamaged or ImageErrorId.UnknownFormat or ImageErrorId.DestinationExists, e.Message);
         }
@@ -120,7 +135,9 @@ public sealed class HostileBundleTests : IDisposable
         ImageException e = Assert.Throws<ImageException>(() => DiskImage.Open("/dev/zero"));
         Assert.Equal(ImageErrorId.UnknownFormat, e.Id);
         Assert.Contains("device", e.Message, StringComparison.Ordinal);
-        using var socket = new System.Net.Sockets.Socket(System.Net.Sockets.AddressFamily.Unix, System.Net.Sockets.SocketType.Stream, System.Net.Sockets.ProtocolType.Unspecified);
+        using var socket =
+            new System.Net.Sockets.Socket(
+                System.Net.Sockets.AddressFamily.Unix, System.Net.Sockets.SocketType.Stream, System.Net.Sockets.ProtocolType.Unspecified);
         socket.Bind(new System.Net.Sockets.UnixDomainSocketEndPoint(_folder["s"]));
         e = Assert.Throws<ImageException>(() => DiskImage.Open(_folder["s"]));
         Assert.Contains("socket", e.Message, StringComparison.Ordinal);
@@ -154,7 +171,8 @@ public sealed class HostileBundleTests : IDisposable
     {
         using DiskImage disk = DiskImage.Open(image, passphrase, writable: true);
         byte[] bytes = TestTree.Noise(4096, 5);
-        for (long at = 0; at < disk.Disk.Length; at += 1 << 20) disk.Disk.Write(at, bytes.AsSpan(0, (int)Math.Min(512, disk.Disk.Length - at)));
+        for (long at = 0; at < disk.Disk.Length; at += 1 << 20)
+            disk.Disk.Write(at, bytes.AsSpan(0, (int)Math.Min(512, disk.Disk.Length - at)));
         disk.Disk.Flush();
     }
 }

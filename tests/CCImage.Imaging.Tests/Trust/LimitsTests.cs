@@ -5,6 +5,7 @@ using CCImage.Tests.EndToEnd;
 namespace CCImage.Tests.Trust;
 
 /// <summary>What cannot be is refused before anything is made, and few open files are enough.</summary>
+[System.Runtime.Versioning.UnsupportedOSPlatform("windows")]
 public sealed class LimitsTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
@@ -18,7 +19,8 @@ public sealed class LimitsTests : IDisposable
     {
         foreach (long size in new[] { (1L << 60) + 512, 1L << 61, 1L << 62, long.MaxValue - 511 })
         {
-            ImageException e = Assert.Throws<ImageException>(() => Prepare(new() { Path = _folder["x"], Format = format, SizeBytes = size }));
+            ImageException e =
+                Assert.Throws<ImageException>(() => Prepare(new() { Path = _folder["x"], Format = format, SizeBytes = size }));
             Assert.Equal(ImageErrorId.InvalidArgument, e.Id);
         }
 
@@ -31,14 +33,17 @@ public sealed class LimitsTests : IDisposable
     [InlineData(BackupImageFormat.ReadOnlyZlib)]
     public void Preallocation_of_a_format_that_cannot_is_an_error(BackupImageFormat format)
     {
-        ImageException e = Assert.Throws<ImageException>(() => Prepare(new() { Path = _folder["x"], Format = format, SizeBytes = 20_000_000, Preallocate = true }));
+        ImageException e =
+            Assert.Throws<ImageException>(
+                () => Prepare(new() { Path = _folder["x"], Format = format, SizeBytes = 20_000_000, Preallocate = true }));
         Assert.Equal(ImageErrorId.InvalidArgument, e.Id);
     }
 
     [LinuxFact]
     public void A_preallocated_image_takes_its_room_at_once()
     {
-        using (ImageCreation creation = Prepare(new() { Path = _folder["x"], Format = BackupImageFormat.ReadWrite, SizeBytes = 20_000_000, Preallocate = true }))
+        using (ImageCreation creation =
+            Prepare(new() { Path = _folder["x"], Format = BackupImageFormat.ReadWrite, SizeBytes = 20_000_000, Preallocate = true }))
             creation.Run(CancellationToken.None);
         Assert.True(Platform().AllocatedBytes >= 19_000_000);
 
@@ -49,7 +54,8 @@ public sealed class LimitsTests : IDisposable
     [LinuxFact]
     public void A_restore_with_few_file_descriptors_left_restores_everything()
     {
-        string image = TestImage.Make(_folder, new() { Path = "", Format = BackupImageFormat.SparseBundle }, files: 120, fileSize: 1_000_000);
+        string image =
+            TestImage.Make(_folder, new() { Path = "", Format = BackupImageFormat.SparseBundle }, files: 120, fileSize: 1_000_000);
         string deep = _folder["Source"];
         for (int i = 0; i < 40; i++) deep = Directory.CreateDirectory(Path.Combine(deep, "d")).FullName;
         File.WriteAllText(Path.Combine(deep, "x"), "deep");
@@ -62,5 +68,6 @@ public sealed class LimitsTests : IDisposable
         Assert.True(exitCode == 0, output);
     }
 
-    private static ImageCreation Prepare(ImageRecipe recipe) => ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None);
+    private static ImageCreation Prepare(ImageRecipe recipe) =>
+        ImageCreation.Prepare(recipe, SilentObserver.Instance, CancellationToken.None);
 }

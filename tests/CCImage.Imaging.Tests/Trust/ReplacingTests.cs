@@ -9,6 +9,7 @@ using CCImage.Tests.EndToEnd;
 namespace CCImage.Tests.Trust;
 
 /// <summary>A writer may not pull an image from under a reader, and <c>-Force</c> replaces images only.</summary>
+[System.Runtime.Versioning.UnsupportedOSPlatform("windows")]
 public sealed class ReplacingTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
@@ -62,7 +63,8 @@ public sealed class ReplacingTests : IDisposable
     public void A_restore_from_a_bundle_that_is_taken_away_meanwhile_ends_with_an_error(string what)
     {
         Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
-        string image = TestImage.Make(_folder, new() { Path = "", Format = BackupImageFormat.SparseBundle }, files: 30, fileSize: 2_000_000);
+        string image =
+            TestImage.Make(_folder, new() { Path = "", Format = BackupImageFormat.SparseBundle }, files: 30, fileSize: 2_000_000);
         string bands = Path.Combine(image, "bands");
         var observer = new ActingObserver(() =>
         {
@@ -90,10 +92,12 @@ public sealed class ReplacingTests : IDisposable
     public void A_conversion_of_a_bundle_that_is_taken_away_meanwhile_makes_nothing()
     {
         Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
-        string image = TestImage.Make(_folder, new() { Path = "", Format = BackupImageFormat.SparseBundle }, files: 30, fileSize: 2_000_000);
+        string image =
+            TestImage.Make(_folder, new() { Path = "", Format = BackupImageFormat.SparseBundle }, files: 30, fileSize: 2_000_000);
         var observer = new ActingObserver(() => Directory.Delete(image, recursive: true));
         ImageException e = Assert.Throws<ImageException>(() => ImageConversion.Run(
-            new ImageConversionRequest { Path = image, DestinationPath = _folder["out.dmg"], Format = BackupImageFormat.ReadOnlyZlib }, observer, CancellationToken.None));
+            new ImageConversionRequest { Path = image, DestinationPath = _folder["out.dmg"], Format = BackupImageFormat.ReadOnlyZlib },
+            observer, CancellationToken.None));
         Assert.True(e.Id is ImageErrorId.ImageInUse or ImageErrorId.ImageUnreadable, e.Message);
         Assert.Equal(["Source"], Directory.GetFileSystemEntries(_folder.Path).Select(Path.GetFileName));
     }
@@ -117,7 +121,8 @@ public sealed class ReplacingTests : IDisposable
                 break;
             case "folder with bands":
                 Directory.CreateDirectory(Path.Combine(path, "bands"));
-                File.WriteAllText(Path.Combine(path, "Info.plist"), "<plist version=\"1.0\"><dict><key>CFBundleName</key><string>x</string></dict></plist>");
+                File.WriteAllText(Path.Combine(path, "Info.plist"),
+                    "<plist version=\"1.0\"><dict><key>CFBundleName</key><string>x</string></dict></plist>");
                 break;
             case "link" when format == BackupImageFormat.SparseBundle:
                 Directory.CreateDirectory(precious);
@@ -142,7 +147,8 @@ public sealed class ReplacingTests : IDisposable
     public void Images_and_empty_files_are_replaced_encrypted_ones_too()
     {
         using Passphrase passphrase = Secrets.Of("a");
-        foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.SparseBundle, BackupImageFormat.Sparse, BackupImageFormat.ReadWrite, BackupImageFormat.ReadOnlyZlib])
+        foreach (BackupImageFormat format in (BackupImageFormat[])[
+            BackupImageFormat.SparseBundle, BackupImageFormat.Sparse, BackupImageFormat.ReadWrite, BackupImageFormat.ReadOnlyZlib])
         {
             var recipe = new ImageRecipe { Path = "", Format = format, Encryption = BackupImageEncryption.Aes128, Passphrase = passphrase };
             TestImage.Make(_folder, recipe);
@@ -158,7 +164,8 @@ public sealed class ReplacingTests : IDisposable
     public void A_new_image_is_never_more_readable_than_the_one_it_replaces()
     {
         Require.That(!OperatingSystem.IsWindows(), Require.UnixOnly);
-        const UnixFileMode Own = UnixFileMode.UserRead | UnixFileMode.UserWrite, OwnFolder = Own | UnixFileMode.UserExecute, others = UnixFileMode.GroupRead | UnixFileMode.OtherRead;
+        const UnixFileMode Own = UnixFileMode.UserRead | UnixFileMode.UserWrite, OwnFolder = Own | UnixFileMode.UserExecute,
+            others = UnixFileMode.GroupRead | UnixFileMode.OtherRead;
         foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.ReadWrite, BackupImageFormat.SparseBundle])
         {
             string image = TestImage.Make(_folder, new() { Path = "", Format = format });
@@ -225,11 +232,14 @@ public sealed class ReplacingTests : IDisposable
     }
 
     internal static Process Start(params string[] job) => Process.Start(
-        new ProcessStartInfo("dotnet", ["exec", KillTests.Program, "--job", .. job]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
+        new ProcessStartInfo(
+        "dotnet", ["exec", KillTests.Program, "--job", .. job]) { RedirectStandardOutput = true, RedirectStandardError = true })!;
 
     internal static void Make(string path, BackupImageFormat format, IImagingObserver? observer = null, string? source = null)
     {
-        var recipe = new ImageRecipe { Path = path, Format = format, Overwrite = true, SizeBytes = source is null ? 20_000_000 : null, SourcePath = source };
+        var recipe =
+            new ImageRecipe { Path = path, Format = format, Overwrite = true, SizeBytes = source is null ? 20_000_000
+                : null, SourcePath = source };
         using ImageCreation creation = ImageCreation.Prepare(recipe, observer ?? SilentObserver.Instance, CancellationToken.None);
         creation.Run(CancellationToken.None);
     }

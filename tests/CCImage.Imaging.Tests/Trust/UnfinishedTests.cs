@@ -6,6 +6,7 @@ using CCImage.Tests.EndToEnd;
 namespace CCImage.Tests.Trust;
 
 /// <summary>What a run that was stopped leaves is no image to anybody, and goes with the next run.</summary>
+[System.Runtime.Versioning.UnsupportedOSPlatform("windows")]
 public sealed class UnfinishedTests : IDisposable
 {
     private readonly TemporaryFolder _folder = new();
@@ -30,7 +31,8 @@ public sealed class UnfinishedTests : IDisposable
             using (Process job = ReplacingTests.Start("new", format.ToString(), "-", _folder["src"], image))
             {
                 // Somewhere in the middle of writing.
-                WaitFor(() => job.HasExited || Directory.Exists(Path.Combine(partial, "image")) || File.Exists(Path.Combine(partial, "image")));
+                WaitFor(() =>
+                    job.HasExited || Directory.Exists(Path.Combine(partial, "image")) || File.Exists(Path.Combine(partial, "image")));
                 Thread.Sleep(random.Next(0, 300));
                 job.Kill();
                 job.WaitForExit();
@@ -71,7 +73,8 @@ public sealed class UnfinishedTests : IDisposable
             live.Commit();
         }
 
-        Assert.Equal(["a.partial", "b.partial", "c.partial", "d", "image"], Directory.GetFileSystemEntries(_folder.Path).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+        Assert.Equal(["a.partial", "b.partial", "c.partial", "d", "image"],
+            Directory.GetFileSystemEntries(_folder.Path).Select(Path.GetFileName).Order(StringComparer.Ordinal));
         Assert.Equal("whole", File.ReadAllText(_folder["d"]));
         ImageException e = Assert.Throws<ImageException>(() => new AtomicFile(_folder["a"], overwrite: false));
         Assert.Equal(ImageErrorId.DestinationExists, e.Id);
@@ -83,7 +86,8 @@ public sealed class UnfinishedTests : IDisposable
     {
         Directory.CreateDirectory(_folder["x.sparsebundle.partial", "replaced"]);
         File.WriteAllText(_folder["x.sparsebundle.partial", "replaced", "content"], "old");
-        File.WriteAllText(_folder["x.sparsebundle.partial", ".lock"], "An image that CCImage has not finished. The next image that is made beside this folder removes it.\n");
+        File.WriteAllText(_folder["x.sparsebundle.partial", ".lock"],
+            "An image that CCImage has not finished. The next image that is made beside this folder removes it.\n");
         ReplacingTests.Make(_folder["another"], BackupImageFormat.ReadOnlyZlib);
         Assert.Equal("old", File.ReadAllText(_folder["x.sparsebundle", "content"]));
         Assert.False(Directory.Exists(_folder["x.sparsebundle.partial"]));
@@ -98,7 +102,8 @@ public sealed class UnfinishedTests : IDisposable
         {
             bundle.Write(0, [1]);
             bundle.Flush();
-            Assert.Equal(["bands", "token"], Directory.GetFileSystemEntries(folder.PartialPath).Select(Path.GetFileName).Order(StringComparer.Ordinal));
+            Assert.Equal(["bands", "token"],
+                Directory.GetFileSystemEntries(folder.PartialPath).Select(Path.GetFileName).Order(StringComparer.Ordinal));
             bundle.Seal();
         }
 

@@ -3,7 +3,8 @@ using CCImage.Storage;
 
 namespace CCImage.Containers.SparseBundle;
 
-/// <summary>The open bands of a bundle: only so many files are kept open, and what was written through one that was closed is flushed by the next flush.</summary>
+/// <summary>The open bands of a bundle: only so many files are kept open, and what was written through one that was closed is flushed by
+/// the next flush.</summary>
 /// <param name="files">The bundle's files.</param>
 /// <param name="writable">Whether bands may be written.</param>
 /// <param name="layer">As for <see cref="SparseBundleStorage.Open(string, bool, Func{BlockStorage, BlockStorage})"/>.</param>
@@ -158,7 +159,8 @@ internal sealed class SparseBundleBandCache(SparseBundleFiles files, bool writab
         lock (_lock) _unflushed.Remove(number);
     }
 
-    /// <summary>The bands of a range that have a file, ascending: asked one by one when they are few, else from one listing that is kept.</summary>
+    /// <summary>The bands of a range that have a file, ascending: asked one by one when they are few, else from one listing that is
+    /// kept.</summary>
     /// <param name="first">The first band.</param>
     /// <param name="last">The last.</param>
     public long[] StoredBands(long first, long last)
@@ -237,7 +239,8 @@ internal sealed class SparseBundleBandCache(SparseBundleFiles files, bool writab
     }
 
     private ImageException Lost(long number, long length, long expected) => new ImageException(
-        ImageErrorId.ChecksumMismatch, $"A band that was written has {length} bytes instead of {expected}.", place: SparseBundleFiles.PlaceOf(number),
+        ImageErrorId.ChecksumMismatch, $"A band that was written has {length} bytes instead of {expected}.",
+        place: SparseBundleFiles.PlaceOf(number),
         remedy: "Check the medium or the share, and write the image again.").WithPath(files.Bundle);
 
     /// <summary>Opens or makes a band's file, with its layer and map.</summary>
@@ -250,7 +253,8 @@ internal sealed class SparseBundleBandCache(SparseBundleFiles files, bool writab
             if (layer is not null) storage = layer(file);
             if (storage.Length > files.Info.BandSize)
             {
-                throw ImageException.Damaged($"The band's file has {storage.Length} bytes; a band has {files.Info.BandSize}.", SparseBundleFiles.PlaceOf(band.Number))
+                throw ImageException.Damaged($"The band's file has {storage.Length} bytes; a band has {files.Info.BandSize}.",
+                    SparseBundleFiles.PlaceOf(band.Number))
                     .WithPath(files.Bundle);
             }
 

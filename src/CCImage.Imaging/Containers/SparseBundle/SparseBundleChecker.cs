@@ -6,7 +6,8 @@ using CCImage.Storage;
 
 namespace CCImage.Containers.SparseBundle;
 
-/// <summary>Judges the folder of a sparse bundle: property list and its copy, token, and the files in <c>bands</c> and <c>mapped</c>.</summary>
+/// <summary>Judges the folder of a sparse bundle: property list and its copy, token, and the files in <c>bands</c> and
+/// <c>mapped</c>.</summary>
 /// <param name="path">The bundle.</param>
 internal sealed class SparseBundleChecker(string path)
 {
@@ -24,7 +25,10 @@ internal sealed class SparseBundleChecker(string path)
             SparseBundleInfo info = SparseBundleStorage.ReadInfo(folder, out _);
             CheckLists(folder, findings, info);
             if (!folder.Has(SparseBundleStorage.TokenName))
-                findings.Note("Bundle token", "The file 'token' is missing; every bundle of Apple's has one. Were the bundle encrypted, its key would be lost.", SparseBundleStorage.TokenName);
+                findings.Note(
+                    "Bundle token",
+                    "The file 'token' is missing; every bundle of Apple's has one. Were the bundle encrypted, its key would be lost.",
+                    SparseBundleStorage.TokenName);
             if (folder.Bands is null) findings.Damaged(Bands, "The folder with the bands is missing.", SparseBundleFiles.BandsName);
             else CheckBands(folder, folder.Bands, findings, info, cancellation);
             if (folder.Mapped is { } mapped) CheckMaps(folder, mapped, findings, info, cancellation);
@@ -41,12 +45,15 @@ internal sealed class SparseBundleChecker(string path)
     public string? Repair()
     {
         using SparseBundleFolder folder = SparseBundleFolder.Open(path);
-        (byte[] Bytes, SparseBundleInfo Info)? list = TryReadList(folder, SparseBundleInfo.FileName, out _), copy = TryReadList(folder, SparseBundleInfo.CopyName, out _);
+        (byte[] Bytes, SparseBundleInfo Info)? list = TryReadList(folder, SparseBundleInfo.FileName, out _),
+            copy = TryReadList(folder, SparseBundleInfo.CopyName, out _);
         if (list is null && copy is null) return null;
         if (list is not null && copy is not null && list.Value.Info == copy.Value.Info) return null;
-        (string good, string bad) = list is null ? (SparseBundleInfo.CopyName, SparseBundleInfo.FileName) : (SparseBundleInfo.FileName, SparseBundleInfo.CopyName);
+        (string good, string bad) = list is null ? (SparseBundleInfo.CopyName, SparseBundleInfo.FileName)
+            : (SparseBundleInfo.FileName, SparseBundleInfo.CopyName);
 
-        // Whoever writes to the bundle holds it. Where the list itself is locked and is the one that is replaced, an open file cannot be everywhere.
+        // Whoever writes to the bundle holds it. Where the list itself is locked and is the one that is replaced, an open file cannot be
+        // everywhere.
         using (FileStorage guard = folder.OpenGuard(writable: true))
         {
             if (OperatingSystem.IsWindows() && Path.GetFileName(guard.Path) == bad) guard.Dispose();
@@ -78,14 +85,17 @@ internal sealed class SparseBundleChecker(string path)
             copy = TryReadList(folder, SparseBundleInfo.CopyName, out string copyFault);
         if (list is null) findings.Repairable(Lists, $"Info.plist {listFault}; its copy is right.", SparseBundleInfo.FileName);
         else if (copy is null) findings.Repairable(Lists, $"The copy of Info.plist {copyFault}.", SparseBundleInfo.CopyName);
-        else if (list.Value.Info != copy.Value.Info) findings.Repairable(Lists, "The copy of Info.plist says something else than Info.plist.", SparseBundleInfo.CopyName);
+        else if (list.Value.Info != copy.Value.Info)
+            findings.Repairable(Lists, "The copy of Info.plist says something else than Info.plist.", SparseBundleInfo.CopyName);
         else findings.Ok(Lists, "Info.plist and its copy agree.");
         bool isUsual = info.BandSize is >= SparseBundleInfo.MinimumBandSize and <= SparseBundleInfo.MaximumBandSize;
         if (!isUsual) findings.Note(Lists, $"Bands of {info.BandSize} bytes are not among those a Mac makes.", SparseBundleInfo.FileName);
-        if (info.DiskLength % 512 != 0) findings.Damaged(Lists, $"A disk of {info.DiskLength} bytes does not consist of whole sectors.", SparseBundleInfo.FileName);
+        if (info.DiskLength % 512 != 0)
+            findings.Damaged(Lists, $"A disk of {info.DiskLength} bytes does not consist of whole sectors.", SparseBundleInfo.FileName);
     }
 
-    private static void CheckBands(SparseBundleFolder bundle, HostDirectory folder, ImageFindings findings, SparseBundleInfo info, CancellationToken cancellation)
+    private static void CheckBands(
+        SparseBundleFolder bundle, HostDirectory folder, ImageFindings findings, SparseBundleInfo info, CancellationToken cancellation)
     {
         long bands = 0, wrong = 0;
         foreach ((string name, HostStat stat) in List(bundle, folder, SparseBundleFiles.BandsName))
@@ -115,7 +125,8 @@ internal sealed class SparseBundleChecker(string path)
         if (wrong == 0) findings.Ok(Bands, $"{bands} band files, none longer than a band.");
     }
 
-    private static void CheckMaps(SparseBundleFolder bundle, HostDirectory folder, ImageFindings findings, SparseBundleInfo info, CancellationToken cancellation)
+    private static void CheckMaps(
+        SparseBundleFolder bundle, HostDirectory folder, ImageFindings findings, SparseBundleInfo info, CancellationToken cancellation)
     {
         long expected = Layout.DivideUp(info.BandSize, SparseBundleFiles.MapUnit * 8), wrong = 0;
         foreach ((string name, HostStat stat) in List(bundle, folder, SparseBundleFiles.MappedName))
@@ -144,7 +155,8 @@ internal sealed class SparseBundleChecker(string path)
         bool isBand = SparseBundleFiles.TryParseName(Path.GetFileName(place), out _);
         if (stat.IsFile || (!isBand && stat.Kind != EntryKind.SymbolicLink)) return false;
         wrong++;
-        findings.Damaged(check, stat.Kind == EntryKind.SymbolicLink ? "This is a symbolic link, which a bundle never holds." : "This is not a file.", place);
+        findings.Damaged(check, stat.Kind == EntryKind.SymbolicLink ? "This is a symbolic link, which a bundle never holds."
+            : "This is not a file.", place);
         return true;
     }
 

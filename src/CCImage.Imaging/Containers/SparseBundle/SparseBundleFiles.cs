@@ -47,15 +47,18 @@ internal sealed class SparseBundleFiles(SparseBundleFolder folder, SparseBundleI
     /// <param name="name">The name.</param>
     /// <param name="number">Receives the band.</param>
     public static bool TryParseName(string name, out long number) =>
-        long.TryParse(name, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out number) && number >= 0 && name == NameOf(number);
+        long.TryParse(name, NumberStyles.AllowHexSpecifier, CultureInfo.InvariantCulture, out number) && number >= 0
+            && name == NameOf(number);
 
     /// <summary>The name in the bundle of a band's file.</summary>
     /// <param name="number">The band.</param>
     public static string PlaceOf(long number) => $"{BandsName}/{NameOf(number)}";
 
-    /// <summary>Whether a band has a file. Only a folder that is there can say no: where a disk or a share went away nothing is known, and nothing is zeros.</summary>
+    /// <summary>Whether a band has a file. Only a folder that is there can say no: where a disk or a share went away nothing is known, and
+    /// nothing is zeros.</summary>
     /// <param name="number">The band.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageUnreadable"/>: the host does not say; <see cref="ImageErrorId.ImageDamaged"/>: it is no file.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageUnreadable"/>: the host does not say;
+    /// <see cref="ImageErrorId.ImageDamaged"/>: it is no file.</exception>
     public bool HasBand(long number)
     {
         bool isThere = folder.StatOf(Bands, NameOf(number), PlaceOf(number)) is not null;
@@ -77,9 +80,11 @@ internal sealed class SparseBundleFiles(SparseBundleFolder folder, SparseBundleI
     /// <summary>Makes a band's file, for the eyes of whoever may read the bundle.</summary>
     /// <param name="number">The band.</param>
     /// <exception cref="ImageException">What the host says.</exception>
-    public FileStorage CreateBand(long number) => folder.CreateFile(Bands, NameOf(number), PlaceOf(number), _mode ??= folder.ModeOfNewFiles());
+    public FileStorage CreateBand(long number) =>
+        folder.CreateFile(Bands, NameOf(number), PlaceOf(number), _mode ??= folder.ModeOfNewFiles());
 
-    /// <summary>On a share, reads the end of a band that was flushed back by its name: files of another length than what was written have been seen there.</summary>
+    /// <summary>On a share, reads the end of a band that was flushed back by its name: files of another length than what was written have
+    /// been seen there.</summary>
     /// <param name="number">The band.</param>
     /// <param name="file">Its file.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ChecksumMismatch"/>.</exception>
@@ -112,17 +117,20 @@ internal sealed class SparseBundleFiles(SparseBundleFolder folder, SparseBundleI
     }
 
     /// <summary>The files in the folder of bands, in the folder's order, those behind the end of the disk included.</summary>
-    /// <exception cref="ImageException">The folder cannot be listed; <see cref="ImageErrorId.ImageDamaged"/>: one of them is no file.</exception>
+    /// <exception cref="ImageException">The folder cannot be listed; <see cref="ImageErrorId.ImageDamaged"/>: one of them is no
+    /// file.</exception>
     public IEnumerable<SparseBundleBandFile> List()
     {
         foreach (long number in ListNumbers())
         {
             // Null: gone between listing and asking.
-            if (folder.StatOf(Bands, NameOf(number), PlaceOf(number)) is { } stat) yield return new(number, stat.Size, Math.Min(stat.Size, stat.AllocatedBytes ?? stat.Size));
+            if (folder.StatOf(Bands, NameOf(number), PlaceOf(number)) is { } stat)
+                yield return new(number, stat.Size, Math.Min(stat.Size, stat.AllocatedBytes ?? stat.Size));
         }
     }
 
-    /// <summary>Removes a band and its map. The map goes first: one without a band would be taken for that of the next band of this number.</summary>
+    /// <summary>Removes a band and its map. The map goes first: one without a band would be taken for that of the next band of this
+    /// number.</summary>
     /// <param name="number">The band.</param>
     /// <exception cref="HostException">What the host says.</exception>
     public void Remove(long number)
@@ -166,7 +174,8 @@ internal sealed class SparseBundleFiles(SparseBundleFolder folder, SparseBundleI
         using FileStorage file = OpenMap(number, writable: false);
         if (file.Length != length)
         {
-            throw ImageException.Damaged($"The map of a band has {file.Length} bytes instead of {length}.", MapPlaceOf(number)).WithPath(Bundle);
+            throw ImageException.Damaged($"The map of a band has {file.Length} bytes instead of {length}.", MapPlaceOf(number))
+                .WithPath(Bundle);
         }
 
         file.Read(0, map);
@@ -180,7 +189,8 @@ internal sealed class SparseBundleFiles(SparseBundleFolder folder, SparseBundleI
     public void WriteMap(long number, byte[] map)
     {
         using FileStorage file = HasMap(number)
-            ? OpenMap(number, writable: true) : folder.CreateFile(Mapped, NameOf(number), MapPlaceOf(number), _mode ??= folder.ModeOfNewFiles());
+            ? OpenMap(number, writable: true)
+                : folder.CreateFile(Mapped, NameOf(number), MapPlaceOf(number), _mode ??= folder.ModeOfNewFiles());
         file.Write(0, map);
         file.Flush();
     }

@@ -7,8 +7,8 @@ using Microsoft.Win32.SafeHandles;
 namespace CCImage.Containers.SparseBundle;
 
 /// <summary>
-/// The folder of a bundle, held open. Everything in it is reached from there by single names, so that a bundle that is renamed or replaced stays the one that
-/// was opened; nothing in it is a link, and nothing but a regular file is opened.
+/// The folder of a bundle, held open. Everything in it is reached from there by single names, so that a bundle that is renamed or replaced
+/// stays the one that was opened; nothing in it is a link, and nothing but a regular file is opened.
 /// </summary>
 internal sealed class SparseBundleFolder : IDisposable
 {
@@ -44,7 +44,8 @@ internal sealed class SparseBundleFolder : IDisposable
 
     /// <summary>Opens the folder at a path. Links in the path are followed: it is the user's own choice.</summary>
     /// <param name="path">The bundle.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageNotFound"/>; <see cref="ImageErrorId.ImageDamaged"/>: a link in it; unreadable.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageNotFound"/>; <see cref="ImageErrorId.ImageDamaged"/>: a link in it;
+    /// unreadable.</exception>
     public static SparseBundleFolder Open(string path)
     {
         HostDirectory root;
@@ -54,7 +55,8 @@ internal sealed class SparseBundleFolder : IDisposable
         }
         catch (HostException e) when (e.Failure is HostFailure.NotFound or HostFailure.NotADirectory)
         {
-            throw new ImageException(ImageErrorId.ImageNotFound, "There is no such bundle.", path, remedy: "Check the path.", innerException: e);
+            throw new ImageException(
+                ImageErrorId.ImageNotFound, "There is no such bundle.", path, remedy: "Check the path.", innerException: e);
         }
         catch (HostException e)
         {
@@ -190,8 +192,8 @@ internal sealed class SparseBundleFolder : IDisposable
     }
 
     /// <summary>
-    /// Replaces a small file in one rename, durably. The new one is this user's alone until it has the permission bits of the old one; its name until then
-    /// cannot be guessed.
+    /// Replaces a small file in one rename, durably. The new one is this user's alone until it has the permission bits of the old one; its
+    /// name until then cannot be guessed.
     /// </summary>
     /// <param name="name">A single name.</param>
     /// <param name="bytes">The new content.</param>
@@ -228,7 +230,8 @@ internal sealed class SparseBundleFolder : IDisposable
     public uint ModeOfNewFiles() => ((StatOf(Root, SparseBundleInfo.FileName, SparseBundleInfo.FileName)
         ?? StatOf(Root, SparseBundleInfo.CopyName, SparseBundleInfo.CopyName))?.Mode & 0x1B6) ?? 0x1B6;
 
-    /// <summary>The file of a bundle that whoever opens it locks: the token, or the property list of a bundle without one, or its copy.</summary>
+    /// <summary>The file of a bundle that whoever opens it locks: the token, or the property list of a bundle without one, or its
+    /// copy.</summary>
     public string GuardName() => Has(SparseBundleStorage.TokenName) ? SparseBundleStorage.TokenName
         : Has(SparseBundleInfo.FileName) || !Has(SparseBundleInfo.CopyName) ? SparseBundleInfo.FileName : SparseBundleInfo.CopyName;
 
@@ -267,11 +270,13 @@ internal sealed class SparseBundleFolder : IDisposable
         {
             try
             {
-                return FileStorage.Take(System.IO.Path.Combine(Path, name), Root.OpenLocked(name, writable: true, exclusive: true, out _), writable: false);
+                return FileStorage.Take(
+                    System.IO.Path.Combine(Path, name), Root.OpenLocked(name, writable: true, exclusive: true, out _), writable: false);
             }
             catch (HostException e) when (e.Failure is HostFailure.AccessDenied or HostFailure.ReadOnly)
             {
-                return FileStorage.Take(System.IO.Path.Combine(Path, name), Root.OpenLocked(name, writable: false, exclusive: true, out _), writable: false);
+                return FileStorage.Take(
+                    System.IO.Path.Combine(Path, name), Root.OpenLocked(name, writable: false, exclusive: true, out _), writable: false);
             }
         }
         catch (HostException e) when (e.Failure == HostFailure.InUse)
@@ -285,8 +290,8 @@ internal sealed class SparseBundleFolder : IDisposable
     }
 
     /// <summary>
-    /// Refuses what was read when the bundle is no longer the one that was opened: somebody replaced or removed it, or put bands in or took some away. A band that
-    /// was gone reads as zeros, so that only this tells.
+    /// Refuses what was read when the bundle is no longer the one that was opened: somebody replaced or removed it, or put bands in or took
+    /// some away. A band that was gone reads as zeros, so that only this tells.
     /// </summary>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageInUse"/>, or <see cref="ImageErrorId.ImageUnreadable"/>.</exception>
     public void CheckUnchanged()
@@ -345,14 +350,16 @@ internal sealed class SparseBundleFolder : IDisposable
     /// <param name="e">What it said.</param>
     /// <param name="place">The name in the bundle.</param>
     /// <param name="writing">Whether it was to be written.</param>
-    public ImageException ErrorOf(HostException e, string place, bool writing) => e.Failure is HostFailure.SymbolicLink or HostFailure.NotAFile
+    public ImageException ErrorOf(HostException e, string place, bool writing) =>
+        e.Failure is HostFailure.SymbolicLink or HostFailure.NotAFile
         ? new ImageException(
             ImageErrorId.ImageDamaged, $"{e.Message} A bundle holds nothing but files and folders of its own.", Path, place,
             "See who put it there, and restore the image from another copy.", e)
         : FileErrors.Map(e, System.IO.Path.Combine(Path, place), writing);
 
     private ImageException ImageUseError(HostException? e) => new(
-        ImageErrorId.ImageInUse, "Another process has it open.", Path, remedy: "Eject the image or wait until the other job has ended.", innerException: e);
+        ImageErrorId.ImageInUse, "Another process has it open.", Path, remedy: "Eject the image or wait until the other job has ended.",
+        innerException: e);
 
     private HostDirectory? OpenFolder(string name)
     {
@@ -360,7 +367,8 @@ internal sealed class SparseBundleFolder : IDisposable
         {
             HostStat stat = Root.GetStat(name);
             if (stat.Kind != EntryKind.Directory)
-                throw ImageException.Damaged(stat.Kind == EntryKind.SymbolicLink ? "This is a symbolic link, not a folder." : "This is not a folder.", name).WithPath(Path);
+                throw ImageException.Damaged(stat.Kind == EntryKind.SymbolicLink ? "This is a symbolic link, not a folder."
+                    : "This is not a folder.", name).WithPath(Path);
             return Root.OpenDirectory(name);
         }
         catch (HostException e) when (e.Failure == HostFailure.NotFound)
@@ -388,7 +396,8 @@ internal sealed class SparseBundleFolder : IDisposable
 
         foreach (string found in names)
         {
-            if (found.StartsWith($".{name}.", StringComparison.Ordinal) && found.EndsWith(PartialFolder.Suffix, StringComparison.Ordinal)) RemoveQuietly(found);
+            if (found.StartsWith($".{name}.", StringComparison.Ordinal) && found.EndsWith(PartialFolder.Suffix, StringComparison.Ordinal))
+                RemoveQuietly(found);
         }
     }
 

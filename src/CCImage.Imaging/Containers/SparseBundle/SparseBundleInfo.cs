@@ -9,7 +9,8 @@ namespace CCImage.Containers.SparseBundle;
 /// <param name="Version"><c>bundle-backingstore-version</c>: 1, or 2 in bundles of the newest systems.</param>
 internal sealed record SparseBundleInfo(long DiskLength, long BandSize, long Version)
 {
-    /// <summary>What of the disk is in use, zeros, and therefore not stored (see <see cref="SparseBundleZeros"/>); null in bundles whose maker does not tell.</summary>
+    /// <summary>What of the disk is in use, zeros, and therefore not stored (see <see cref="SparseBundleZeros"/>); null in bundles whose
+    /// maker does not tell.</summary>
     public string? Zeros { get; init; }
 
     /// <summary>The name of the property list.</summary>
@@ -51,10 +52,13 @@ internal sealed record SparseBundleInfo(long DiskLength, long BandSize, long Ver
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
     public static SparseBundleInfo? Read(byte[] list)
     {
-        if (PropertyListReader.Parse(list) is not PropertyListDictionary keys || keys.GetString("diskimage-bundle-type") != BundleType) return null;
+        if (PropertyListReader.Parse(list) is not PropertyListDictionary keys || keys.GetString("diskimage-bundle-type") != BundleType)
+            return null;
         long version = keys.GetInteger("bundle-backingstore-version") ?? 1;
-        long bandSize = keys.GetInteger("band-size") ?? throw ImageException.Damaged("The band size is missing.", FileName + ", key 'band-size'");
-        long length = keys.GetInteger("size") ?? throw ImageException.Damaged("The size of the disk is missing.", FileName + ", key 'size'");
+        long bandSize = keys.GetInteger("band-size")
+            ?? throw ImageException.Damaged("The band size is missing.", FileName + ", key 'band-size'");
+        long length = keys.GetInteger("size")
+            ?? throw ImageException.Damaged("The size of the disk is missing.", FileName + ", key 'size'");
         if (bandSize is < 512 or > MaximumBandSize || bandSize % 512 != 0)
             throw ImageException.Damaged($"A band of {bandSize} bytes is impossible.", FileName + ", key 'band-size'");
         if (length < 0) throw ImageException.Damaged($"A disk of {length} bytes is impossible.", FileName + ", key 'size'");

@@ -12,9 +12,10 @@ internal sealed partial class SparseBundleStorage
     /// Gives the disk another length, durably. What is cut off is lost; what is added reads as zeros. Nobody may read or write meanwhile.
     /// <para>
     /// The order: (growing) what a resize that was killed left behind the old end is removed, or it would come back; <c>Info.plist</c> is
-    /// replaced, which alone is believed as long as it can be read, so that this one rename is the change; then its copy, whose content stays
-    /// valid for either length, because nothing lies behind the shorter one yet or any more; (shrinking) the bands behind the new end are
-    /// removed, and the last band is cut. With the length that the disk has already, all of it is done, too: that finishes what was cut off.
+    /// replaced, which alone is believed as long as it can be read, so that this one rename is the change; then its copy, whose content
+    /// stays valid for either length, because nothing lies behind the shorter one yet or any more; (shrinking) the bands behind the new end
+    /// are removed, and the last band is cut. With the length that the disk has already, all of it is done, too: that finishes what was cut
+    /// off.
     /// </para>
     /// </summary>
     /// <param name="length">The new length in bytes: a multiple of 512.</param>
@@ -45,7 +46,8 @@ internal sealed partial class SparseBundleStorage
         }
     }
 
-    /// <summary>Whether a change of the capacity that was interrupted left something to be finished: bands behind the end, a band that is too long, two lists that differ.</summary>
+    /// <summary>Whether a change of the capacity that was interrupted left something to be finished: bands behind the end, a band that is
+    /// too long, two lists that differ.</summary>
     /// <exception cref="ImageException">What the host says.</exception>
     public bool HasRemains
     {
@@ -55,7 +57,8 @@ internal sealed partial class SparseBundleStorage
             {
                 long count = Layout.DivideUp(Length, BandSizeBytes), within = Length % BandSizeBytes;
                 if (_files.ListNumbers().Any(b => b >= count)) return true;
-                if (_files.Folder.ReadSmallFile(SparseBundleInfo.CopyName, MaximumInfoLength) is not { } copy || !ReadInfoForChange().AsSpan().SequenceEqual(copy)) return true;
+                if (_files.Folder.ReadSmallFile(SparseBundleInfo.CopyName, MaximumInfoLength) is not { } copy
+                    || !ReadInfoForChange().AsSpan().SequenceEqual(copy)) return true;
                 return within > 0 && _files.LengthOf(count - 1) > Layout.RoundUp(within, SparseBundleFiles.MapUnit);
             }
             catch (Exception e) when (FileErrors.IsFileError(e))

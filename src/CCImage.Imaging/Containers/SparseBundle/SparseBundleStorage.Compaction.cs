@@ -7,11 +7,11 @@ namespace CCImage.Containers.SparseBundle;
 internal sealed partial class SparseBundleStorage
 {
     /// <summary>
-    /// Gives what holds nothing back to the host: bands without a used byte are removed; of the others the tail is cut off, and the ranges before
-    /// it are punched out where the host can. Nobody may read or write meanwhile. No data is read.
+    /// Gives what holds nothing back to the host: bands without a used byte are removed; of the others the tail is cut off, and the ranges
+    /// before it are punched out where the host can. Nobody may read or write meanwhile. No data is read.
     /// <para>
-    /// Nothing that is used is moved or written, so every prefix of the steps, in any order, is the same disk: what is free reads differently,
-    /// and nobody asks for it.
+    /// Nothing that is used is moved or written, so every prefix of the steps, in any order, is the same disk: what is free reads
+    /// differently, and nobody asks for it.
     /// </para>
     /// </summary>
     /// <param name="free">The ranges of the disk that hold nothing: ascending, apart from each other.</param>
@@ -107,10 +107,12 @@ internal sealed partial class SparseBundleStorage
         }
     }
 
-    /// <summary>The whole units of a range before an end: cipher blocks and the blocks of the host's file system are not larger, as a rule.</summary>
+    /// <summary>The whole units of a range before an end: cipher blocks and the blocks of the host's file system are not larger, as a
+    /// rule.</summary>
     private static StorageExtent Inward(StorageExtent range, long end)
     {
-        long from = Layout.RoundUp(range.Offset, SparseBundleFiles.MapUnit), to = Math.Min(range.End, end) / SparseBundleFiles.MapUnit * SparseBundleFiles.MapUnit;
+        long from = Layout.RoundUp(range.Offset, SparseBundleFiles.MapUnit),
+            to = Math.Min(range.End, end) / SparseBundleFiles.MapUnit * SparseBundleFiles.MapUnit;
         return new(from, Math.Max(0, to - from), ExtentKind.Zero);
     }
 
@@ -129,15 +131,18 @@ internal sealed partial class SparseBundleStorage
         return true;
     }
 
-    /// <summary>Takes the bits of what was cut and punched out of the band's map. Whatever part of this arrives, no used unit loses its bit.</summary>
+    /// <summary>Takes the bits of what was cut and punched out of the band's map. Whatever part of this arrives, no used unit loses its
+    /// bit.</summary>
     private void ClearBits(long number, IReadOnlyList<StorageExtent> holes, long tail)
     {
         if (!_files.HasMap(number)) return;
         byte[] map = _files.ReadMap(number), changed = [.. map];
         long units = Layout.DivideUp(BandSizeBytes, SparseBundleFiles.MapUnit);
-        foreach (StorageExtent range in holes.Append(new(tail, Layout.RoundUp(BandSizeBytes, SparseBundleFiles.MapUnit) - tail, ExtentKind.Zero)))
+        foreach (StorageExtent range in holes.Append(
+            new(tail, Layout.RoundUp(BandSizeBytes, SparseBundleFiles.MapUnit) - tail, ExtentKind.Zero)))
         {
-            for (long unit = range.Offset / SparseBundleFiles.MapUnit; unit < Math.Min(units, range.End / SparseBundleFiles.MapUnit); unit++) changed[unit / 8] &= (byte)(0xFF ^ (1 << (int)(unit % 8)));
+            for (long unit = range.Offset / SparseBundleFiles.MapUnit; unit < Math.Min(units, range.End / SparseBundleFiles.MapUnit);
+                unit++) changed[unit / 8] &= (byte)(0xFF ^ (1 << (int)(unit % 8)));
         }
 
         if (map.AsSpan().SequenceEqual(changed)) return;

@@ -3,8 +3,9 @@ using CCImage.Storage;
 namespace CCImage.Containers.SparseBundle;
 
 /// <content>
-/// What of the disk no file holds, and what of that is known to be zeros. A band that was lost reads like one that was never written; so whoever makes a bundle
-/// here records, once all bands are written, which parts that are in use were left out because they are zeros. docs/formats/sparsebundle.md.
+/// What of the disk no file holds, and what of that is known to be zeros. A band that was lost reads like one that was never written; so
+/// whoever makes a bundle here records, once all bands are written, which parts that are in use were left out because they are zeros.
+/// docs/formats/sparsebundle.md.
 /// </content>
 internal sealed partial class SparseBundleStorage
 {
@@ -12,8 +13,8 @@ internal sealed partial class SparseBundleStorage
     private List<StorageExtent> _newZeros = [];
 
     /// <summary>
-    /// The zeros that the bundle's maker left out although they are in use, or null where no record was made: then nobody knows whether what is not
-    /// stored was zeros.
+    /// The zeros that the bundle's maker left out although they are in use, or null where no record was made: then nobody knows whether
+    /// what is not stored was zeros.
     /// </summary>
     public IReadOnlyList<StorageExtent>? RecordedZeros => SparseBundleZeros.Parse(_files.Info.Zeros);
 

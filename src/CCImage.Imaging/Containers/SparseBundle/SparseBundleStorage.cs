@@ -70,7 +70,8 @@ internal sealed partial class SparseBundleStorage : BlockStorage
     /// <summary>Whether a folder that is open holds the property list of a sparse bundle.</summary>
     /// <param name="folder">The folder.</param>
     /// <exception cref="ImageException">As <see cref="IsMatch(string)"/>.</exception>
-    public static bool IsMatch(SparseBundleFolder folder) => IsList(folder, SparseBundleInfo.FileName) || IsList(folder, SparseBundleInfo.CopyName);
+    public static bool IsMatch(SparseBundleFolder folder) =>
+        IsList(folder, SparseBundleInfo.FileName) || IsList(folder, SparseBundleInfo.CopyName);
 
     /// <summary>The file of a bundle that whoever opens it locks: the token, or the property list of a bundle without one.</summary>
     /// <param name="path">The bundle.</param>
@@ -119,12 +120,14 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         {
             try
             {
-                if (folder.ReadSmallFile(name, MaximumInfoLength) is not { } bytes || SparseBundleInfo.Read(bytes) is not { } info) continue;
+                if (folder.ReadSmallFile(name, MaximumInfoLength) is not { } bytes || SparseBundleInfo.Read(bytes) is not { } info)
+                    continue;
                 fromCopy = name == SparseBundleInfo.CopyName;
                 if (info.Version == 1) return info;
                 throw ImageException.Unsupported(
                     $"This sparse bundle has backing store version {info.Version}; only version 1 can be read and written.",
-                    "Mount it on a Mac and copy its content into a new image.", name + ", key 'bundle-backingstore-version'").WithPath(folder.Path);
+                    "Mount it on a Mac and copy its content into a new image.", name + ", key 'bundle-backingstore-version'")
+                    .WithPath(folder.Path);
             }
             catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged)
             {
@@ -142,7 +145,8 @@ internal sealed partial class SparseBundleStorage : BlockStorage
 
     /// <summary>Refuses a bundle that can be read only because of the copy of its property list.</summary>
     /// <param name="folder">The bundle's folder.</param>
-    /// <exception cref="ImageException">As <see cref="ReadInfo(string, out bool)"/>; <see cref="ImageErrorId.ImageDamaged"/>: it is such a one.</exception>
+    /// <exception cref="ImageException">As <see cref="ReadInfo(string, out bool)"/>; <see cref="ImageErrorId.ImageDamaged"/>: it is such a
+    /// one.</exception>
     public static void CheckWritable(SparseBundleFolder folder)
     {
         ReadInfo(folder, out bool fromCopy);
@@ -153,7 +157,8 @@ internal sealed partial class SparseBundleStorage : BlockStorage
     /// <param name="path">The bundle's folder.</param>
     /// <param name="writable">Whether the disk is to be written; then nobody else can open it by this class.</param>
     /// <param name="bandLayer">
-    /// What lies over each band's file, for an encrypted bundle: takes the file and gives the decrypted band; disposing it disposes the file.
+    /// What lies over each band's file, for an encrypted bundle: takes the file and gives the decrypted band; disposing it disposes the
+    /// file.
     /// </param>
     /// <exception cref="ImageException">As <see cref="ReadInfo(string, out bool)"/>, and <see cref="ImageErrorId.ImageInUse"/>.</exception>
     public static SparseBundleStorage Open(string path, bool writable, Func<BlockStorage, BlockStorage>? bandLayer = null) =>
@@ -171,7 +176,8 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         {
             if (writable) CheckWritable(folder);
             ReadInfo(folder, out _);
-            if (folder.Bands is null) throw ImageException.Damaged("The folder with the bands is missing.", SparseBundleFiles.BandsName).WithPath(folder.Path);
+            if (folder.Bands is null)
+                throw ImageException.Damaged("The folder with the bands is missing.", SparseBundleFiles.BandsName).WithPath(folder.Path);
             guard = folder.OpenGuard(writable);
 
             // What the list says is believed only under the lock: a moment ago somebody may have been resizing.
@@ -212,8 +218,8 @@ internal sealed partial class SparseBundleStorage : BlockStorage
     }
 
     /// <summary>
-    /// Makes an empty bundle without its property list, to be written: as long as <see cref="Seal"/> has not written that, the folder is no bundle to anybody,
-    /// whatever is in it.
+    /// Makes an empty bundle without its property list, to be written: as long as <see cref="Seal"/> has not written that, the folder is no
+    /// bundle to anybody, whatever is in it.
     /// </summary>
     /// <param name="folder">An empty folder; owned from now on, and closed when this fails.</param>
     /// <param name="diskLength">As for <see cref="Create"/>.</param>
@@ -222,7 +228,8 @@ internal sealed partial class SparseBundleStorage : BlockStorage
     /// <param name="bandLayer">Likewise.</param>
     /// <exception cref="ImageException">As there.</exception>
     public static SparseBundleStorage CreateUnfinished(
-        SparseBundleFolder folder, long diskLength, long bandSize = 0, byte[]? token = null, Func<BlockStorage, BlockStorage>? bandLayer = null)
+        SparseBundleFolder folder, long diskLength, long bandSize = 0, byte[]? token = null, Func<BlockStorage,
+        BlockStorage>? bandLayer = null)
     {
         const uint privateMode = 0x180, sharedMode = 0x1B6;
         FileStorage? guard = null;
@@ -292,7 +299,8 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         var files = new SparseBundleFiles(old, _files.Info);
         foreach (long number in files.ListNumbers())
         {
-            if (old.StatOf(oldBands, SparseBundleFiles.NameOf(number), SparseBundleFiles.PlaceOf(number)) is { } stat) common = (common ?? stat.Mode) & stat.Mode;
+            if (old.StatOf(oldBands, SparseBundleFiles.NameOf(number), SparseBundleFiles.PlaceOf(number)) is { } stat)
+                common = (common ?? stat.Mode) & stat.Mode;
         }
 
         if (common is not uint mode) return;
@@ -317,7 +325,8 @@ internal sealed partial class SparseBundleStorage : BlockStorage
     /// <param name="root">Its folder; stays the caller's.</param>
     /// <param name="path">Its path, for errors.</param>
     /// <returns>The lock.</returns>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.DestinationExists"/>: it is no bundle; <see cref="ImageErrorId.ImageInUse"/>.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.DestinationExists"/>: it is no bundle;
+    /// <see cref="ImageErrorId.ImageInUse"/>.</exception>
     public static IDisposable Claim(HostDirectory root, string path)
     {
         // Disposing would close the caller's folder: only what was opened here is closed, by the lock's owner.
@@ -327,7 +336,8 @@ internal sealed partial class SparseBundleStorage : BlockStorage
             bool isSame = folder.Root.Stat.Identity == root.Stat.Identity;
             if (isSame && IsReplaceable(folder)) return new Claimed(folder, folder.OpenGuardToReplace());
             throw new ImageException(
-                ImageErrorId.DestinationExists, "A folder of this name exists that is not recognised as a disk image. Only images are replaced.", path,
+                ImageErrorId.DestinationExists,
+                "A folder of this name exists that is not recognised as a disk image. Only images are replaced.", path,
                 remedy: "Choose another name, or remove it first.");
         }
         catch
@@ -342,12 +352,14 @@ internal sealed partial class SparseBundleStorage : BlockStorage
     public void CheckReadable()
     {
         SparseBundleFolder folder = _files.Folder;
-        if (folder.ReadSmallFile(folder.Has(SparseBundleInfo.FileName) ? SparseBundleInfo.FileName : SparseBundleInfo.CopyName, MaximumInfoLength) is null)
+        if (folder.ReadSmallFile(
+            folder.Has(SparseBundleInfo.FileName) ? SparseBundleInfo.FileName : SparseBundleInfo.CopyName, MaximumInfoLength) is null)
             throw new ImageException(ImageErrorId.ImageNotFound, "The bundle's property list is gone.", Path);
     }
 
     /// <summary>Whether what was read is still what was opened.</summary>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageInUse"/>: the bundle was changed, replaced or removed meanwhile.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageInUse"/>: the bundle was changed, replaced or removed
+    /// meanwhile.</exception>
     public void CheckUnchanged()
     {
         if (!_writable) _files.Folder.CheckUnchanged();
@@ -476,7 +488,8 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         try
         {
             return folder.ReadSmallFile(name, MaximumInfoLength) is { } bytes
-                && PropertyListReader.Parse(bytes) is PropertyListDictionary keys && keys.GetString("diskimage-bundle-type") == SparseBundleInfo.BundleType;
+                && PropertyListReader.Parse(bytes) is PropertyListDictionary keys
+                    && keys.GetString("diskimage-bundle-type") == SparseBundleInfo.BundleType;
         }
         catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged && e.InnerException is not HostException)
         {
@@ -489,7 +502,8 @@ internal sealed partial class SparseBundleStorage : BlockStorage
     private static SparseBundleInfo ReadInfoUnder(SparseBundleFolder folder, FileStorage guard)
     {
         if (System.IO.Path.GetFileName(guard.Path) == SparseBundleInfo.FileName
-            && SparseBundleInfo.Read(SparseBundleFolder.ReadWhole(guard, SparseBundleInfo.FileName, MaximumInfoLength)) is { Version: 1 } info) return info;
+            && SparseBundleInfo.Read(
+                SparseBundleFolder.ReadWhole(guard, SparseBundleInfo.FileName, MaximumInfoLength)) is { Version: 1 } info) return info;
         return ReadInfo(folder, out _);
     }
 
@@ -499,13 +513,15 @@ internal sealed partial class SparseBundleStorage : BlockStorage
         if (bandSize is < SparseBundleInfo.MinimumBandSize or > SparseBundleInfo.MaximumBandSize || !BitOperations.IsPow2(bandSize))
         {
             throw new ImageException(
-                ImageErrorId.InvalidArgument, $"A band of {bandSize} bytes is impossible.", remedy: "Use a power of two from 1 MiB to 8 GiB.");
+                ImageErrorId.InvalidArgument, $"A band of {bandSize} bytes is impossible.",
+                remedy: "Use a power of two from 1 MiB to 8 GiB.");
         }
 
         if (diskLength <= 0 || diskLength % 512 != 0)
         {
             throw new ImageException(
-                ImageErrorId.InvalidArgument, $"A sparse bundle cannot have a capacity of {diskLength} bytes.", remedy: "Use a multiple of 512 bytes.");
+                ImageErrorId.InvalidArgument, $"A sparse bundle cannot have a capacity of {diskLength} bytes.",
+                remedy: "Use a multiple of 512 bytes.");
         }
     }
 

@@ -5,8 +5,8 @@ using CCImage.Storage;
 namespace CCImage.Containers.SparseBundle;
 
 /// <summary>
-/// The record of zeros in <c>Info.plist</c>: a text of ranges <c>first+count</c>, in sectors of 512 bytes and hexadecimal, with spaces between them; empty where
-/// everything in use is stored. Apple's tools pass over keys they do not know.
+/// The record of zeros in <c>Info.plist</c>: a text of ranges <c>first+count</c>, in sectors of 512 bytes and hexadecimal, with spaces
+/// between them; empty where everything in use is stored. Apple's tools pass over keys they do not know.
 /// </summary>
 internal static class SparseBundleZeros
 {
@@ -36,7 +36,8 @@ internal static class SparseBundleZeros
 
     /// <summary>Reads a record.</summary>
     /// <param name="record">The text, or null.</param>
-    /// <returns>The ranges, ascending and not overlapping; null without a record, or with one that makes no sense: a record is evidence, never needed for reading.</returns>
+    /// <returns>The ranges, ascending and not overlapping; null without a record, or with one that makes no sense: a record is evidence,
+    /// never needed for reading.</returns>
     public static IReadOnlyList<StorageExtent>? Parse(string? record)
     {
         if (record is null || record.Length > MostRanges * 34) return null;

@@ -6,12 +6,12 @@ namespace CCImage.Containers.SparseImage;
 internal sealed partial class SparseImageStorage
 {
     /// <summary>
-    /// Gives the disk another length, durably. What is cut off is lost; what is added reads as zeros. Nobody may read or write meanwhile. The file
-    /// keeps its length: bands that are cut off leave free slots, which compacting gives back.
+    /// Gives the disk another length, durably. What is cut off is lost; what is added reads as zeros. Nobody may read or write meanwhile.
+    /// The file keeps its length: bands that are cut off leave free slots, which compacting gives back.
     /// <para>
-    /// The order: (shrinking) the entries of bands behind the new end are cleared first, because a table that names a band behind the end is
-    /// damaged; what the last band holds behind the shorter end is cleared, or it would come back; last, the counts of sectors, both in the
-    /// header's first sector. Every prefix is a valid image of the old or the new length.
+    /// The order: (shrinking) the entries of bands behind the new end are cleared first, because a table that names a band behind the end
+    /// is damaged; what the last band holds behind the shorter end is cleared, or it would come back; last, the counts of sectors, both in
+    /// the header's first sector. Every prefix is a valid image of the old or the new length.
     /// </para>
     /// </summary>
     /// <param name="length">The new length in bytes: a multiple of 512.</param>
@@ -48,7 +48,8 @@ internal sealed partial class SparseImageStorage
     public void CheckCapacity(long length)
     {
         if (Layout.DivideUp(length, BandSizeBytes) >= int.MaxValue)
-            throw new ImageException(ImageErrorId.InvalidArgument, $"A sparse image cannot have a capacity of {length} bytes.", remedy: "Ask for at most 2 PB.");
+            throw new ImageException(
+                ImageErrorId.InvalidArgument, $"A sparse image cannot have a capacity of {length} bytes.", remedy: "Ask for at most 2 PB.");
     }
 
     /// <summary>Takes bands that are stored out of the tables.</summary>
@@ -62,7 +63,8 @@ internal sealed partial class SparseImageStorage
         }
     }
 
-    /// <summary>Writes entries of the tables in place, node by node. The sectors of a node stand alone: each of them, old or new, is right.</summary>
+    /// <summary>Writes entries of the tables in place, node by node. The sectors of a node stand alone: each of them, old or new, is
+    /// right.</summary>
     private void WriteEntries(IEnumerable<(int Slot, uint Entry)> entries)
     {
         byte[] node = new byte[SparseImageHeader.NodeSize];

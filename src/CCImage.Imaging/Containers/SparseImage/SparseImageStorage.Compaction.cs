@@ -6,7 +6,8 @@ namespace CCImage.Containers.SparseImage;
 /// <content>How a sparse image gives free space back to its host.</content>
 internal sealed partial class SparseImageStorage
 {
-    /// <summary>Bytes of bands that move between two flushes, unless a single band is longer: so much may be in two slots after an interruption.</summary>
+    /// <summary>Bytes of bands that move between two flushes, unless a single band is longer: so much may be in two slots after an
+    /// interruption.</summary>
     private const long BatchBytes = 64 << 20;
 
     private const int CopyBytes = 1 << 20;
@@ -14,19 +15,20 @@ internal sealed partial class SparseImageStorage
     /// <summary>Slots whose band is in an earlier slot, too, with that band: what an interrupted move leaves.</summary>
     private readonly Dictionary<int, int> _duplicates = [];
 
-    /// <summary>Bands that are stored twice, with the same bytes, because a compaction was interrupted. Opening to write ends that.</summary>
+    /// <summary>Bands that are stored twice, with the same bytes, because a compaction was interrupted. Opening to write ends
+    /// that.</summary>
     public int DuplicateBandCount => _duplicates.Count;
 
     private int MaximumDuplicates => (int)Math.Max(1, BatchBytes / BandSizeBytes);
 
     /// <summary>
-    /// Takes the bands that hold nothing out of the image, moves the last stored ones into the gaps, and cuts the file. Nobody else may use the
-    /// storage meanwhile.
+    /// Takes the bands that hold nothing out of the image, moves the last stored ones into the gaps, and cuts the file. Nobody else may use
+    /// the storage meanwhile.
     /// <para>
-    /// The order: the entries of freed bands become 0, flush (until then their slots would show another band's bytes); then, batch by batch:
-    /// the copies, flush; the entries of their new slots, flush; the old entries become 0, flush; then the index nodes behind the last band are
-    /// unlinked, flush; last, the file is cut. Cut off anywhere, a band is in one slot or in two with the same bytes, never in none, and doing
-    /// it again finishes the work.
+    /// The order: the entries of freed bands become 0, flush (until then their slots would show another band's bytes); then, batch by
+    /// batch: the copies, flush; the entries of their new slots, flush; the old entries become 0, flush; then the index nodes behind the
+    /// last band are unlinked, flush; last, the file is cut. Cut off anywhere, a band is in one slot or in two with the same bytes, never
+    /// in none, and doing it again finishes the work.
     /// </para>
     /// </summary>
     /// <param name="free">The ranges of the disk that hold nothing: ascending, apart from each other.</param>
@@ -37,7 +39,8 @@ internal sealed partial class SparseImageStorage
     /// <returns>What was done.</returns>
     /// <exception cref="ImageException">What the host says.</exception>
     public CompactionCounts Compact(
-        IReadOnlyList<StorageExtent> free, Action<long> cut, Action<long> onBand, CancellationToken cancellation, long batchBytes = BatchBytes)
+        IReadOnlyList<StorageExtent> free, Action<long> cut, Action<long> onBand, CancellationToken cancellation,
+        long batchBytes = BatchBytes)
     {
         ArgumentOutOfRangeException.ThrowIfGreaterThan(batchBytes, BatchBytes);
         if (!_writable) throw new NotSupportedException("This storage is read-only.");
@@ -90,7 +93,8 @@ internal sealed partial class SparseImageStorage
         {
             long start = band * BandSizeBytes, end = Math.Min(start + BandSizeBytes, Length), inside = 0;
             while (next < free.Count && free[next].End <= start) next++;
-            for (int i = next; i < free.Count && free[i].Offset < end; i++) inside += Math.Min(free[i].End, end) - Math.Max(free[i].Offset, start);
+            for (int i = next; i < free.Count && free[i].Offset < end; i++)
+                inside += Math.Min(free[i].End, end) - Math.Max(free[i].Offset, start);
             if (inside == end - start) bands.Add(band);
             else kept += inside;
         }

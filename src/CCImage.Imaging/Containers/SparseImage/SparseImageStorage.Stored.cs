@@ -37,8 +37,8 @@ internal sealed partial class SparseImageStorage
     }
 
     /// <summary>
-    /// Slots before the last stored band that no entry of the table names and that hold something: bands whose entry was lost, or what an interrupted
-    /// compaction left.
+    /// Slots before the last stored band that no entry of the table names and that hold something: bands whose entry was lost, or what an
+    /// interrupted compaction left.
     /// </summary>
     /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException">The file cannot be read.</exception>

@@ -98,13 +98,16 @@ internal sealed partial class SparseImageStorage : BlockStorage
     /// <exception cref="ImageException"><see cref="ImageErrorId.InvalidArgument"/>.</exception>
     public static SparseImageStorage Create(BlockStorage file, long diskLength, int bandSize = DefaultBandSize, bool ownsFile = false)
     {
-        if (!file.CanWrite || !file.CanGrow || file.Length != 0) throw new ArgumentException("The file must be empty and able to grow.", nameof(file));
+        if (!file.CanWrite || !file.CanGrow || file.Length != 0)
+            throw new ArgumentException("The file must be empty and able to grow.", nameof(file));
         if (bandSize <= 0 || bandSize % SectorSize != 0)
-            throw new ImageException(ImageErrorId.InvalidArgument, $"A band of {bandSize} bytes is impossible.", remedy: "Use a multiple of 512 bytes.");
+            throw new ImageException(
+                ImageErrorId.InvalidArgument, $"A band of {bandSize} bytes is impossible.", remedy: "Use a multiple of 512 bytes.");
         if (diskLength <= 0 || diskLength % SectorSize != 0 || Layout.DivideUp(diskLength, bandSize) >= int.MaxValue)
         {
             throw new ImageException(
-                ImageErrorId.InvalidArgument, $"A sparse image cannot have a capacity of {diskLength} bytes.", remedy: "Use a multiple of 512 bytes, at most 2 PB.");
+                ImageErrorId.InvalidArgument, $"A sparse image cannot have a capacity of {diskLength} bytes.",
+                remedy: "Use a multiple of 512 bytes, at most 2 PB.");
         }
 
         var header = new SparseImageHeader
@@ -129,21 +132,28 @@ internal sealed partial class SparseImageStorage : BlockStorage
     /// </exception>
     public static SparseImageStorage Open(BlockStorage file, bool writable, bool ownsFile = false)
     {
-        if (writable && (!file.CanWrite || !file.CanGrow)) throw new ArgumentException("The file must be writable and able to grow.", nameof(file));
-        if (!IsMatch(file)) throw new ImageException(ImageErrorId.UnknownFormat, "This is no sparse image: it does not begin with 'sprs'.", place: "header at byte 0");
-        if (file.Length < SparseImageHeader.NodeSize) throw ImageException.Damaged($"The sparse image ends after {file.Length} bytes, inside its header.", "header at byte 0");
+        if (writable && (!file.CanWrite || !file.CanGrow))
+            throw new ArgumentException("The file must be writable and able to grow.", nameof(file));
+        if (!IsMatch(file))
+            throw new ImageException(
+                ImageErrorId.UnknownFormat, "This is no sparse image: it does not begin with 'sprs'.", place: "header at byte 0");
+        if (file.Length < SparseImageHeader.NodeSize)
+            throw ImageException.Damaged($"The sparse image ends after {file.Length} bytes, inside its header.", "header at byte 0");
         byte[] node = new byte[SparseImageHeader.NodeSize];
         file.Read(0, node);
         SparseImageHeader header = Layout.Read<SparseImageHeader>(node);
         if (header.Version != SparseImageHeader.ExpectedVersion)
-            throw ImageException.Unsupported($"Sparse images of version {header.Version} are not known, only version 3.", place: "header at byte 4");
+            throw ImageException.Unsupported(
+                $"Sparse images of version {header.Version} are not known, only version 3.", place: "header at byte 4");
         ulong sectors = header.TotalSectors == 0 ? header.TotalSectorsLow : header.TotalSectors;
         long bandSize = (long)(uint)header.SectorsPerBand * SectorSize;
         if (bandSize == 0) throw ImageException.Damaged("The bands have no length.", "header at byte 8");
-        if (sectors == 0 || sectors > long.MaxValue / SectorSize) throw ImageException.Damaged($"A disk of {sectors} sectors is impossible.", "header at byte 28");
+        if (sectors == 0 || sectors > long.MaxValue / SectorSize)
+            throw ImageException.Damaged($"A disk of {sectors} sectors is impossible.", "header at byte 28");
         long length = (long)sectors * SectorSize;
         if (Layout.DivideUp(length, bandSize) >= int.MaxValue)
-            throw ImageException.Unsupported($"A sparse image of {length} bytes has more bands than this version handles.", place: "header at byte 28");
+            throw ImageException.Unsupported(
+                $"A sparse image of {length} bytes has more bands than this version handles.", place: "header at byte 28");
         var disk = new SparseImageStorage(file, length, bandSize, writable, ownsFile);
         disk.ReadNodes(node, header.NextNodeOffset);
         disk.CheckDuplicates();
@@ -247,7 +257,8 @@ internal sealed partial class SparseImageStorage : BlockStorage
             {
                 long at = OffsetOf(slot) + within;
                 if (part.Length > _file.Length - at)
-                    throw ImageException.Damaged($"The file ends at byte {_file.Length}, inside or before band {band}.", $"slot {slot} at byte {OffsetOf(slot)}");
+                    throw ImageException.Damaged(
+                        $"The file ends at byte {_file.Length}, inside or before band {band}.", $"slot {slot} at byte {OffsetOf(slot)}");
                 _file.Read(at, part);
             }
 
@@ -315,7 +326,8 @@ internal sealed partial class SparseImageStorage : BlockStorage
         base.Dispose(disposing);
     }
 
-    private static int NodeOf(int slot) => slot < SparseImageHeader.SlotCount ? 0 : 1 + ((slot - SparseImageHeader.SlotCount) / SparseImageIndexNode.SlotCount);
+    private static int NodeOf(int slot) =>
+        slot < SparseImageHeader.SlotCount ? 0 : 1 + ((slot - SparseImageHeader.SlotCount) / SparseImageIndexNode.SlotCount);
 
     private static int FirstSlotOf(int node) => node == 0 ? 0 : SparseImageHeader.SlotCount + ((node - 1) * SparseImageIndexNode.SlotCount);
 
@@ -358,8 +370,8 @@ internal sealed partial class SparseImageStorage : BlockStorage
     }
 
     /// <summary>
-    /// Reads all tables. Nodes come in ascending order and none lies inside a band of the one before, so that the chain ends; of a band in two slots
-    /// the first is taken.
+    /// Reads all tables. Nodes come in ascending order and none lies inside a band of the one before, so that the chain ends; of a band in
+    /// two slots the first is taken.
     /// </summary>
     /// <param name="bytes">The first node.</param>
     /// <param name="next">Where it says the next one is.</param>
@@ -385,19 +397,24 @@ internal sealed partial class SparseImageStorage : BlockStorage
 
             // Bands of a usual size are thousands of times larger than their part of a page.
             if (_pages > MostPages && _pages * (long)PageSize * sizeof(int) > _file.Length / 4)
-                throw ImageException.Damaged($"Bands of {BandSizeBytes} bytes lie scattered over a disk of {Length}: nobody makes such an image.", $"node {number} at byte {nodes[^1]}");
+                throw ImageException.Damaged(
+                    $"Bands of {BandSizeBytes} bytes lie scattered over a disk of {Length}: nobody makes such an image.",
+                    $"node {number} at byte {nodes[^1]}");
             _nextIndex = used;
             if (next == 0) break;
             long lowest = nodes[^1] + SparseImageHeader.NodeSize;
-            bool behind = next <= long.MaxValue && (long)next >= lowest && (long)next - lowest >= 0 && ((long)next - lowest) / BandSizeBytes >= used;
+            bool behind = next <= long.MaxValue && (long)next >= lowest && (long)next - lowest >= 0
+                && ((long)next - lowest) / BandSizeBytes >= used;
             string nodePlace = $"node {number + 1} at byte {next}";
             if (!behind) throw ImageException.Damaged("An index node lies before or inside the bands of the node before it.", nodePlace);
             if (_file.Length < SparseImageHeader.NodeSize || (long)next > _file.Length - SparseImageHeader.NodeSize)
                 throw ImageException.Damaged($"The file ends at byte {_file.Length}, before or inside an index node.", nodePlace);
-            if (FirstSlotOf(number + 1) > int.MaxValue - SparseImageIndexNode.SlotCount) throw ImageException.Damaged("There are too many index nodes.", nodePlace);
+            if (FirstSlotOf(number + 1) > int.MaxValue - SparseImageIndexNode.SlotCount)
+                throw ImageException.Damaged("There are too many index nodes.", nodePlace);
             _file.Read((long)next, bytes);
             SparseImageIndexNode node = Layout.Read<SparseImageIndexNode>(bytes);
-            if (node.Signature != SparseImageHeader.ExpectedSignature) throw ImageException.Damaged("An index node does not begin with 'sprs'.", nodePlace);
+            if (node.Signature != SparseImageHeader.ExpectedSignature)
+                throw ImageException.Damaged("An index node does not begin with 'sprs'.", nodePlace);
             nodes.Add((long)next);
             next = node.NextNodeOffset;
         }
@@ -412,14 +429,16 @@ internal sealed partial class SparseImageStorage : BlockStorage
         foreach ((int band, long at, long needed) in StoredExtents())
         {
             if (at > _file.Length - needed)
-                throw ImageException.Damaged($"The file ends at byte {_file.Length}, inside or before band {band}.", $"slot {SlotOf(band)} at byte {at}");
+                throw ImageException.Damaged(
+                    $"The file ends at byte {_file.Length}, inside or before band {band}.", $"slot {SlotOf(band)} at byte {at}");
         }
     }
 
     private void SetSlot(int band, int slot)
     {
         ref int[]? page = ref _slots[band >> PageShift];
-        if (Volatile.Read(ref page) is null && Interlocked.CompareExchange(ref page, new int[PageSize], null) is null) Interlocked.Increment(ref _pages);
+        if (Volatile.Read(ref page) is null && Interlocked.CompareExchange(ref page, new int[PageSize], null) is null)
+            Interlocked.Increment(ref _pages);
         Volatile.Write(ref page![band & (PageSize - 1)], slot + 1);
         Interlocked.Increment(ref _storedBands);
     }

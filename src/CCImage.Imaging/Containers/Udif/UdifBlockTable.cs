@@ -54,9 +54,11 @@ internal sealed class UdifBlockTable
         string place = $"block table {index}";
         if (entry is not PropertyListDictionary dictionary || dictionary.GetData("Data") is not byte[] data)
             throw ImageException.Damaged("A block table has no data.", place);
-        if (data.Length < UdifBlockTableHeader.Size) throw ImageException.Damaged("A block table is cut short.", $"{place}, byte {data.Length}");
+        if (data.Length < UdifBlockTableHeader.Size)
+            throw ImageException.Damaged("A block table is cut short.", $"{place}, byte {data.Length}");
         var header = Layout.Read<UdifBlockTableHeader>(data);
-        if (header.Signature != UdifConstants.BlockTableSignature) throw ImageException.Damaged("A block table lacks its signature 'mish'.", $"{place}, byte 0");
+        if (header.Signature != UdifConstants.BlockTableSignature)
+            throw ImageException.Damaged("A block table lacks its signature 'mish'.", $"{place}, byte 0");
         if (header.Version != UdifConstants.BlockTableVersion)
             throw ImageException.Unsupported($"The image has block tables of version {header.Version}.", place: $"{place}, byte 4");
         if (header.FirstSector > UdifConstants.MaximumSectors || header.SectorCount > UdifConstants.MaximumSectors - header.FirstSector)
@@ -81,10 +83,12 @@ internal sealed class UdifBlockTable
         return new UdifBlockTable(name, id, header, runs);
     }
 
-    private static UdifRun ParseRun(in UdifRunRecord record, in UdifBlockTableHeader header, ulong dataForkOffset, long fileLength, string place)
+    private static UdifRun ParseRun(
+        in UdifRunRecord record, in UdifBlockTableHeader header, ulong dataForkOffset, long fileLength, string place)
     {
         ulong first = record.FirstSector, count = record.SectorCount, length = record.StoredLength;
-        if (first > header.SectorCount || count > header.SectorCount - first) throw ImageException.Damaged("A run leaves its block table's part of the disk.", place);
+        if (first > header.SectorCount || count > header.SectorCount - first)
+            throw ImageException.Damaged("A run leaves its block table's part of the disk.", place);
         var type = (UdifRunType)(uint)record.Type;
         var run = new UdifRun(type, (long)((ulong)header.FirstSector + first), (long)count, 0, 0);
         if (!run.IsStored) return run;
@@ -95,7 +99,8 @@ internal sealed class UdifBlockTable
         if (type == UdifRunType.Raw)
             return run.StoredLength >= run.Length ? run : throw ImageException.Damaged("A raw run has fewer bytes than sectors.", place);
         if (UdifCodecs.Find(type) is null)
-            throw ImageException.Unsupported($"The image has runs of the unknown type 0x{(uint)type:X8}.", "Convert it on a Mac: hdiutil convert -format UDZO.", place);
+            throw ImageException.Unsupported(
+                $"The image has runs of the unknown type 0x{(uint)type:X8}.", "Convert it on a Mac: hdiutil convert -format UDZO.", place);
         if (run.Length > UdifConstants.MaximumRunBytes || run.StoredLength > MaximumStoredRun || length == 0)
             throw ImageException.Damaged("A compressed run has an absurd size.", place);
         return run;

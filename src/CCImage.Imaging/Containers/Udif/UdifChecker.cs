@@ -37,9 +37,11 @@ internal sealed class UdifChecker(UdifStorage image)
         if (trailer.XmlOffset < forkEnd && listEnd > trailer.DataForkOffset && trailer.DataForkLength != 0)
             Wrong($"The property list at byte {trailer.XmlOffset} lies inside the data fork.");
         if ((trailer.Flags & UdifConstants.FlagFlattened) == 0) Wrong("The trailer does not have the flag 'flattened'.");
-        if (trailer.ImageVariant is var variant && variant != UdifConstants.VariantDevice && variant != UdifConstants.VariantPartition) findings.Note(What, $"The image variant is {trailer.ImageVariant}; 1 and 2 are known.", place);
+        if (trailer.ImageVariant is var variant && variant != UdifConstants.VariantDevice && variant != UdifConstants.VariantPartition)
+            findings.Note(What, $"The image variant is {trailer.ImageVariant}; 1 and 2 are known.", place);
         long covered = image.Tables.Count == 0 ? 0 : image.Tables.Max(t => (long)((ulong)t.Header.FirstSector + t.Header.SectorCount));
-        if (trailer.SectorCount == 0) findings.Note(What, $"It does not tell the size of the disk; the block tables have {covered} sectors.", place);
+        if (trailer.SectorCount == 0)
+            findings.Note(What, $"It does not tell the size of the disk; the block tables have {covered} sectors.", place);
         else if (trailer.SectorCount < (ulong)covered) Wrong($"It has {trailer.SectorCount} sectors, the block tables have {covered}.");
         if (isSane) findings.Ok(What, "Its fields make sense.", place);
         return true;
@@ -86,7 +88,8 @@ internal sealed class UdifChecker(UdifStorage image)
     {
         const string What = "UDIF runs";
         UdifTrailer trailer = image.Trailer;
-        long low = (long)(ulong)trailer.DataForkOffset, high = (long)Math.Min((ulong)trailer.XmlOffset, long.MaxValue), end = 0, outside = 0, overlaps = 0;
+        long low = (long)(ulong)trailer.DataForkOffset, high = (long)Math.Min((ulong)trailer.XmlOffset, long.MaxValue), end = 0,
+            outside = 0, overlaps = 0;
         bool isBehindList = trailer.XmlOffset < trailer.DataForkOffset;
         UdifRun last = default;
         foreach (UdifRun run in image.Tables.SelectMany(t => t.Runs).Where(r => r.IsStored).OrderBy(r => r.StoredOffset))
@@ -94,13 +97,15 @@ internal sealed class UdifChecker(UdifStorage image)
             if (run.StoredOffset < low || (!isBehindList && run.StoredOffset + run.StoredLength > high))
             {
                 outside++;
-                findings.Damaged(What, "A run lies outside the data fork.", $"run at sector {run.FirstSector}, stored at byte {run.StoredOffset}");
+                findings.Damaged(
+                    What, "A run lies outside the data fork.", $"run at sector {run.FirstSector}, stored at byte {run.StoredOffset}");
             }
 
             if (run.StoredOffset < end && (run.StoredOffset, run.StoredLength) != (last.StoredOffset, last.StoredLength))
             {
                 overlaps++;
-                findings.Damaged(What, "Two runs overlap in the file.", $"runs at sectors {last.FirstSector} and {run.FirstSector}, byte {run.StoredOffset}");
+                findings.Damaged(What, "Two runs overlap in the file.",
+                    $"runs at sectors {last.FirstSector} and {run.FirstSector}, byte {run.StoredOffset}");
             }
 
             if (run.StoredOffset + run.StoredLength > end) (end, last) = (run.StoredOffset + run.StoredLength, run);
@@ -115,18 +120,22 @@ internal sealed class UdifChecker(UdifStorage image)
         UdifVerification result = UdifVerification.Run(image, observer, cancellation);
         foreach (ImageException fault in result.Faults) findings.Damaged("UDIF runs", fault);
         foreach (UdifChecksumMismatch mismatch in result.Mismatches)
-            findings.Damaged(What, $"The checksum is {mismatch.Actual:X8}, and {mismatch.Expected:X8} is stored: the data were changed or damaged.", mismatch.Place);
+            findings.Damaged(
+                What, $"The checksum is {mismatch.Actual:X8}, and {mismatch.Expected:X8} is stored: the data were changed or damaged.",
+                mismatch.Place);
         UdifTrailer trailer = image.Trailer;
         Missing(trailer.DataForkChecksum, "data fork");
         foreach (UdifBlockTable table in image.Tables) Missing(table.Header.Checksum, table.Name);
         Missing(trailer.MasterChecksum, "master checksum");
-        if (result is { Faults.Count: 0, Mismatches.Count: 0, Compared: > 0 }) findings.Ok(What, $"{result.Compared} checksums fit the data.");
+        if (result is { Faults.Count: 0, Mismatches.Count: 0, Compared: > 0 })
+            findings.Ok(What, $"{result.Compared} checksums fit the data.");
 
         void Missing(in UdifChecksum checksum, string place)
         {
             if (checksum.Crc32 is not null) return;
             findings.Note(
-                What, checksum.Type == (uint)UdifChecksumType.None ? "There is no checksum: damage would not show here." : $"The checksum is of kind {checksum.Type}, which this version cannot compute.", place);
+                What, checksum.Type == (uint)UdifChecksumType.None ? "There is no checksum: damage would not show here."
+                : $"The checksum is of kind {checksum.Type}, which this version cannot compute.", place);
         }
     }
 }

@@ -2,7 +2,8 @@ using CCImage.Compression;
 
 namespace CCImage.Containers.Udif;
 
-/// <summary>A way to store runs: its type in block tables, hdiutil's code for images that use it, and the codec, where there is one.</summary>
+/// <summary>A way to store runs: its type in block tables, hdiutil's code for images that use it, and the codec, where there is
+/// one.</summary>
 /// <param name="RunType">The run type.</param>
 /// <param name="FormatCode">hdiutil's four letters.</param>
 /// <param name="Format">The format of an image that uses it.</param>

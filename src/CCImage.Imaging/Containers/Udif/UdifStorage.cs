@@ -60,10 +60,12 @@ internal sealed class UdifStorage : BlockStorage
     /// <summary>What ends decoding of a large run; null for nothing.</summary>
     internal ReadingStop? Stop { get; set; }
 
-    /// <summary>Hears of every byte that is read of the image, so that its checksums can be compared without reading it again; null for nobody.</summary>
+    /// <summary>Hears of every byte that is read of the image, so that its checksums can be compared without reading it again; null for
+    /// nobody.</summary>
     internal UdifVerification? Watcher { get; set; }
 
-    /// <summary>Whether the image is signed: the trailer's reserved bytes 64 to 79 are the place and the length of a code signature.</summary>
+    /// <summary>Whether the image is signed: the trailer's reserved bytes 64 to 79 are the place and the length of a code
+    /// signature.</summary>
     public bool IsSigned
     {
         get
@@ -93,33 +95,38 @@ internal sealed class UdifStorage : BlockStorage
     /// <exception cref="ImageException">Damaged, or of a kind that is not supported.</exception>
     public static UdifStorage Open(BlockStorage file, bool ownsFile = false)
     {
-        if (!IsMatch(file)) throw ImageException.Damaged("The file does not end in a UDIF trailer.", $"byte {Math.Max(0, file.Length - UdifTrailer.Size)}");
+        if (!IsMatch(file))
+            throw ImageException.Damaged("The file does not end in a UDIF trailer.", $"byte {Math.Max(0, file.Length - UdifTrailer.Size)}");
         Span<byte> bytes = stackalloc byte[UdifTrailer.Size];
         long trailerOffset = file.Length - UdifTrailer.Size;
         file.Read(trailerOffset, bytes);
         var trailer = Layout.Read<UdifTrailer>(bytes);
         string place = $"UDIF trailer at byte {trailerOffset}";
         if (trailer.Version != UdifConstants.TrailerVersion || trailer.HeaderSize != UdifTrailer.Size)
-            throw ImageException.Unsupported($"The image has a UDIF trailer of version {trailer.Version} and {trailer.HeaderSize} bytes.", place: place);
+            throw ImageException.Unsupported(
+                $"The image has a UDIF trailer of version {trailer.Version} and {trailer.HeaderSize} bytes.", place: place);
         if (trailer.SegmentCount > 1)
-            throw ImageException.Unsupported($"The image is split into {trailer.SegmentCount} files.", "Join it on a Mac: hdiutil convert -format UDZO.", place);
+            throw ImageException.Unsupported(
+                $"The image is split into {trailer.SegmentCount} files.", "Join it on a Mac: hdiutil convert -format UDZO.", place);
         if (trailer.SectorCount > UdifConstants.MaximumSectors) throw ImageException.Damaged("The disk has an absurd size.", place);
         if (trailer.XmlLength == 0)
         {
             throw trailer.ResourceForkLength != 0
-                ? ImageException.Unsupported("The image's block tables are in a resource fork only.", "Convert it on a Mac: hdiutil convert -format UDZO.", place)
+                ? ImageException.Unsupported(
+                    "The image's block tables are in a resource fork only.", "Convert it on a Mac: hdiutil convert -format UDZO.", place)
                 : ImageException.Damaged("The image has no property list.", place);
         }
 
         if (trailer.XmlOffset > (ulong)trailerOffset || trailer.XmlLength > (ulong)trailerOffset - trailer.XmlOffset)
             throw ImageException.Damaged("The property list lies behind the end of the file.", place);
-        if (trailer.XmlLength > PropertyListReader.MaximumBytes) throw ImageException.Damaged("The property list has an absurd size.", place);
+        if (trailer.XmlLength > PropertyListReader.MaximumBytes)
+            throw ImageException.Damaged("The property list has an absurd size.", place);
         return new UdifStorage(file, ownsFile, trailer, ReadTables(file, trailer));
     }
 
     /// <summary>
-    /// The resources of a licence agreement, which a Mac shows before it attaches the image; null when there are none. The types are those of
-    /// Apple's <c>udifrez</c>: which text for which language (LPic), buttons (STR and STR#), and the texts.
+    /// The resources of a licence agreement, which a Mac shows before it attaches the image; null when there are none. The types are those
+    /// of Apple's <c>udifrez</c>: which text for which language (LPic), buttons (STR and STR#), and the texts.
     /// </summary>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
     public PropertyListDictionary? ReadLicenceResources()
@@ -188,7 +195,8 @@ internal sealed class UdifStorage : BlockStorage
             {
                 UdifRun run = _runs[i++];
                 next = start + run.Length;
-                kind = run.Type switch { UdifRunType.Zero => ExtentKind.Zero, UdifRunType.Ignore => ExtentKind.Unused, _ => ExtentKind.Data };
+                kind = run.Type switch { UdifRunType.Zero =>
+                    ExtentKind.Zero, UdifRunType.Ignore => ExtentKind.Unused, _ => ExtentKind.Data };
             }
 
             next = Math.Min(next, end);
@@ -312,7 +320,8 @@ internal sealed class UdifStorage : BlockStorage
         }
         catch (ImageException e) when (e.Id is ImageErrorId.ImageDamaged or ImageErrorId.ChecksumMismatch or ImageErrorId.UnsupportedFormat)
         {
-            throw new ImageException(e.Id, e.Problem, place: e.Place is null ? place : $"{e.Place} in the {place}", remedy: e.Remedy, innerException: e);
+            throw new ImageException(
+                e.Id, e.Problem, place: e.Place is null ? place : $"{e.Place} in the {place}", remedy: e.Remedy, innerException: e);
         }
     }
 

@@ -2,9 +2,9 @@ using System.Runtime.CompilerServices;
 using System.Runtime.InteropServices;
 using CCImage.Binary;
 
-// On-disk structures of UDIF, Apple's read-only disk image format. Apple never published it: sizes, names and meanings follow what is common
-// knowledge of its readers (7-Zip, QEMU, libdmg-hfsplus) and were checked against real images; docs/formats/udif.md says how each is known.
-// Every integer is big-endian.
+// On-disk structures of UDIF, Apple's read-only disk image format. Apple never published it: sizes, names and meanings follow what is
+// common knowledge of its readers (7-Zip, QEMU, libdmg-hfsplus) and were checked against real images; docs/formats/udif.md says how each is
+// known. Every integer is big-endian.
 namespace CCImage.Containers.Udif;
 
 /// <summary>Constants of the format.</summary>

@@ -6,12 +6,12 @@ using CCImage.Diagnostics;
 namespace CCImage.Containers.Udif;
 
 /// <summary>
-/// Computes every CRC-32 of an image while its file is read once, on all cores: the file is cut into pieces (a compressed run, 4 MiB of a raw
-/// one, what lies between runs), each gets the CRC of its stored and of its decoded bytes, and those are combined in the order of the data
-/// fork and of the block tables.
+/// Computes every CRC-32 of an image while its file is read once, on all cores: the file is cut into pieces (a compressed run, 4 MiB of a
+/// raw one, what lies between runs), each gets the CRC of its stored and of its decoded bytes, and those are combined in the order of the
+/// data fork and of the block tables.
 /// <para>
-/// As <see cref="UdifStorage.Watcher"/> it takes those CRCs from what others read and decode anyway; <see cref="Complete"/> reads what is left. So a job
-/// that reads the disk compares all checksums in the same pass.
+/// As <see cref="UdifStorage.Watcher"/> it takes those CRCs from what others read and decode anyway; <see cref="Complete"/> reads what is
+/// left. So a job that reads the disk compares all checksums in the same pass.
 /// </para>
 /// </summary>
 internal sealed class UdifVerification
@@ -99,7 +99,8 @@ internal sealed class UdifVerification
         {
             long within = offset % PieceSize;
             ReadOnlySpan<byte> part = bytes[..(int)Math.Min(bytes.Length, PieceSize - within)];
-            if (_byDiskOffset.TryGetValue((run.FirstSector * UdifConstants.SectorSize) + offset - within, out Piece? piece) && part.Length >= Math.Min(ShortestRange, piece.Length))
+            if (_byDiskOffset.TryGetValue((run.FirstSector * UdifConstants.SectorSize) + offset - within, out Piece? piece)
+                && part.Length >= Math.Min(ShortestRange, piece.Length))
                 piece.Add(within, part);
             bytes = bytes[part.Length..];
             offset += part.Length;
@@ -124,13 +125,16 @@ internal sealed class UdifVerification
             foreach (UdifRun run in table.Runs.Where(r => r.IsStored))
             {
                 // Runs of the same stored bytes are read once; what else overlaps cannot be much in an image that anybody made.
-                long step = run.Type == UdifRunType.Raw ? PieceSize : run.StoredLength, length = run.Type == UdifRunType.Raw ? run.Length : run.StoredLength;
+                long step = run.Type == UdifRunType.Raw ? PieceSize : run.StoredLength, length = run.Type == UdifRunType.Raw ? run.Length
+                    : run.StoredLength;
                 for (long at = 0; at < length; at += step)
                 {
                     var piece = new Piece(run, table, run.StoredOffset + at, Math.Min(step, length - at));
                     if (!_firsts.TryAdd(piece.Key, piece)) piece.First = _firsts[piece.Key];
                     else if ((budget -= piece.Length) < -_image.File.Length)
-                        throw ImageException.Damaged("The runs of the image lie over each other many times in the file: their checksums are not compared.", "block tables");
+                        throw ImageException.Damaged(
+                            "The runs of the image lie over each other many times in the file: their checksums are not compared.",
+                            "block tables");
                     _pieces.Add(piece);
                 }
             }
@@ -157,7 +161,8 @@ internal sealed class UdifVerification
 
         void Fill(long to)
         {
-            for (; at < to; at += Math.Min(PieceSize, to - at)) _pieces.Add(new(null, null, at, Math.Min(PieceSize, to - at)) { IsOfFork = true });
+            for (; at < to; at += Math.Min(PieceSize, to - at))
+                _pieces.Add(new(null, null, at, Math.Min(PieceSize, to - at)) { IsOfFork = true });
         }
     }
 
@@ -169,7 +174,8 @@ internal sealed class UdifVerification
         int next = -1;
         try
         {
-            Parallel.For(0, Math.Min(Environment.ProcessorCount, unread.Length), new ParallelOptions { CancellationToken = cancellation }, _ =>
+            Parallel.For(
+                0, Math.Min(Environment.ProcessorCount, unread.Length), new ParallelOptions { CancellationToken = cancellation }, _ =>
             {
                 byte[] step = ArrayPool<byte>.Shared.Rent(Step);
                 try
@@ -320,7 +326,8 @@ internal sealed class UdifVerification
                 continue;
             }
 
-            foreach (Piece piece in byRun[run.FirstSector]) crc = Crc32.Combine(crc, piece.Decoded, run.Type == UdifRunType.Raw ? piece.Length : run.Length);
+            foreach (Piece piece in byRun[run.FirstSector])
+                crc = Crc32.Combine(crc, piece.Decoded, run.Type == UdifRunType.Raw ? piece.Length : run.Length);
         }
 
         return crc;
@@ -350,7 +357,8 @@ internal sealed class UdifVerification
         public bool IsOfFork { get; set; }
 
         /// <summary>What is stored and how: pieces that agree in it have the same CRCs.</summary>
-        public (UdifRunType, long, long, long) Key => (Run!.Value.Type, Offset, Length, Run.Value.Type == UdifRunType.Raw ? Length : Run.Value.Length);
+        public (UdifRunType, long, long, long) Key =>
+            (Run!.Value.Type, Offset, Length, Run.Value.Type == UdifRunType.Raw ? Length : Run.Value.Length);
 
         /// <summary>The piece of the same stored bytes that is read for this one, too; null for none.</summary>
         public Piece? First { get; set; }

@@ -32,8 +32,8 @@ internal sealed record UdifWriterSettings
     public int ShortestGap { get; init; } = 4096;
 
     /// <summary>
-    /// The same with run sizes that fit the disk: as usual, or, when that would make a property list of more than 16 MiB, which some readers refuse,
-    /// larger.
+    /// The same with run sizes that fit the disk: as usual, or, when that would make a property list of more than 16 MiB, which some
+    /// readers refuse, larger.
     /// </summary>
     /// <param name="source">The disk that will be written; its extents are walked over.</param>
     /// <param name="segments">Number of segments.</param>
@@ -68,9 +68,9 @@ internal sealed record UdifWriterSettings
 }
 
 /// <summary>
-/// Writes a UDIF image into one growing file, in one pass: the runs as they come, then the property list with the block tables, and last the
-/// trailer, without which nobody takes the file for an image. Everything is as in images that <c>hdiutil convert</c> makes; what is not stands in
-/// docs/formats/udif.md.
+/// Writes a UDIF image into one growing file, in one pass: the runs as they come, then the property list with the block tables, and last
+/// the trailer, without which nobody takes the file for an image. Everything is as in images that <c>hdiutil convert</c> makes; what is not
+/// stands in docs/formats/udif.md.
 /// </summary>
 internal sealed class UdifWriter : ImageWriter
 {
@@ -95,20 +95,25 @@ internal sealed class UdifWriter : ImageWriter
     /// <exception cref="ArgumentException">The segments are not the disk, or the settings contradict each other.</exception>
     public UdifWriter(BlockStorage output, long diskLength, IReadOnlyList<DiskSegment> segments, UdifWriterSettings settings)
     {
-        if (!output.CanGrow || output.Length != 0) throw new ArgumentException("The output must be empty and able to grow.", nameof(output));
-        if (settings.ChunkSize is < UdifConstants.SectorSize or > UdifConstants.MaximumRunBytes || settings.ChunkSize % UdifConstants.SectorSize != 0)
+        if (!output.CanGrow || output.Length != 0)
+            throw new ArgumentException("The output must be empty and able to grow.", nameof(output));
+        if (settings.ChunkSize is < UdifConstants.SectorSize or > UdifConstants.MaximumRunBytes
+            || settings.ChunkSize % UdifConstants.SectorSize != 0)
             throw new ArgumentException("The chunk size must be whole sectors, at most 64 MiB.", nameof(settings));
-        if ((settings.Compressor is null) != (settings.Codec == UdifCodecs.Raw)) throw new ArgumentException("Codec and compressor do not belong together.", nameof(settings));
+        if ((settings.Compressor is null) != (settings.Codec == UdifCodecs.Raw))
+            throw new ArgumentException("Codec and compressor do not belong together.", nameof(settings));
         if (diskLength % UdifConstants.SectorSize != 0) throw new ArgumentException("The disk is not whole sectors.", nameof(diskLength));
         (_output, _settings, _sectorCount) = (output, settings, diskLength / UdifConstants.SectorSize);
         long at = 0;
         foreach (DiskSegment segment in segments)
         {
-            if (segment.StartSector != at || segment.SectorCount <= 0) throw new ArgumentException($"The segment '{segment.Name}' does not follow the one before.", nameof(segments));
+            if (segment.StartSector != at || segment.SectorCount <= 0)
+                throw new ArgumentException($"The segment '{segment.Name}' does not follow the one before.", nameof(segments));
             at += segment.SectorCount;
         }
 
-        if (at != _sectorCount || segments.Count == 0) throw new ArgumentException("The segments are not the whole disk.", nameof(segments));
+        if (at != _sectorCount || segments.Count == 0)
+            throw new ArgumentException("The segments are not the whole disk.", nameof(segments));
         _tables = [.. segments.Select(s => new TableBuilder(s))];
         _splitPoints = [.. segments.Skip(1).Select(s => s.StartSector * UdifConstants.SectorSize)];
     }
@@ -144,7 +149,8 @@ internal sealed class UdifWriter : ImageWriter
                     chunk.EncodedLength = compressor.Encode(plain, chunk.Encoded.AsSpan(0, room));
                 }
 
-                chunk.StoredChecksum = chunk.EncodedLength == 0 ? chunk.PlainChecksum : Crc32.Of(chunk.Encoded.AsSpan(0, chunk.EncodedLength));
+                chunk.StoredChecksum = chunk.EncodedLength == 0 ? chunk.PlainChecksum
+                    : Crc32.Of(chunk.Encoded.AsSpan(0, chunk.EncodedLength));
                 break;
         }
     }
@@ -171,7 +177,8 @@ internal sealed class UdifWriter : ImageWriter
                 bool isRaw = chunk.EncodedLength == 0;
                 ReadOnlySpan<byte> stored = isRaw ? chunk.Plain.AsSpan(0, (int)chunk.Length) : chunk.Encoded.AsSpan(0, chunk.EncodedLength);
 
-                // Raw runs grow in images without compression; between compressed ones Apple keeps them within a chunk, so that one buffer does.
+                // Raw runs grow in images without compression; between compressed ones Apple keeps them within a chunk, so that one buffer
+                // does.
                 table.Add(
                     isRaw ? UdifRunType.Raw : _settings.Codec.RunType, firstSector, count, _position, stored.Length,
                     isRaw && _settings.Compressor is null ? UdifConstants.MaximumRunBytes / UdifConstants.SectorSize : 0);
@@ -186,9 +193,9 @@ internal sealed class UdifWriter : ImageWriter
 
     /// <inheritdoc/>
     /// <remarks>
-    /// A compressed run gets new bytes behind all others, and its old ones stay as a gap that no run refers to; the checksum of the data fork covers
-    /// them. A run that is not compressed is as long as before and keeps its place. In either case the checksum of the partition is corrected by what the
-    /// difference of the two makes of it over the bytes that follow.
+    /// A compressed run gets new bytes behind all others, and its old ones stay as a gap that no run refers to; the checksum of the data
+    /// fork covers them. A run that is not compressed is as long as before and keeps its place. In either case the checksum of the
+    /// partition is corrected by what the difference of the two makes of it over the bytes that follow.
     /// </remarks>
     public override void Replace(DiskChunk chunk, uint oldChecksum)
     {
@@ -240,8 +247,10 @@ internal sealed class UdifWriter : ImageWriter
 
         // Apple's tools write the types in the order of their bytes.
         var resources = new PropertyListDictionary();
-        IEnumerable<KeyValuePair<string, PropertyListNode>> own = [new("blkx", new PropertyListArray(blkx)), new("plst", new PropertyListArray([PartitionList()]))];
-        foreach ((string type, PropertyListNode value) in own.Concat(_settings.LicenceResources ?? []).OrderBy(r => r.Key, StringComparer.Ordinal)) resources.Add(type, value);
+        IEnumerable<KeyValuePair<string,
+            PropertyListNode>> own = [new("blkx", new PropertyListArray(blkx)), new("plst", new PropertyListArray([PartitionList()]))];
+        foreach ((string type, PropertyListNode value) in own.Concat(_settings.LicenceResources ?? [])
+            .OrderBy(r => r.Key, StringComparer.Ordinal)) resources.Add(type, value);
         byte[] xml = PropertyListWriter.Write(new PropertyListDictionary { { "resource-fork", resources } });
         _output.Write(_position, xml);
 
@@ -258,7 +267,8 @@ internal sealed class UdifWriter : ImageWriter
             XmlOffset = (ulong)dataForkLength,
             XmlLength = (ulong)xml.Length,
             MasterChecksum = UdifChecksum.FromCrc32(master),
-            ImageVariant = _tables[0].Segment.Descriptor != DiskSegment.WholeDiskDescriptor ? UdifConstants.VariantDevice : UdifConstants.VariantPartition,
+            ImageVariant = _tables[0].Segment.Descriptor != DiskSegment.WholeDiskDescriptor ? UdifConstants.VariantDevice
+            : UdifConstants.VariantPartition,
             SectorCount = (ulong)_sectorCount,
         };
         _settings.SegmentId.TryWriteBytes(trailer.SegmentId, bigEndian: true, out _);
@@ -294,7 +304,8 @@ internal sealed class UdifWriter : ImageWriter
         {
             _end = storedOffset + storedLength;
             _longestStored = Math.Max(_longestStored, storedLength);
-            if (_runs.Count > 0 && _runs[^1] is UdifRunRecord last && last.Type == (uint)type && (long)(ulong)last.SectorCount + count <= mostSectors)
+            if (_runs.Count > 0 && _runs[^1] is UdifRunRecord last && last.Type == (uint)type
+                && (long)(ulong)last.SectorCount + count <= mostSectors)
             {
                 last.SectorCount += (ulong)count;
                 last.StoredLength += (ulong)storedLength;
@@ -330,7 +341,8 @@ internal sealed class UdifWriter : ImageWriter
         {
             UdifRunRecord run = _runs[Find(sector)];
             if (run.Type != (uint)UdifRunType.Raw) throw new InvalidOperationException($"Sector {sector} was not stored as it is.");
-            return (long)(ulong)run.StoredOffset + ((sector - segment.StartSector - (long)(ulong)run.FirstSector) * UdifConstants.SectorSize);
+            return (long)(ulong)run.StoredOffset
+                + ((sector - segment.StartSector - (long)(ulong)run.FirstSector) * UdifConstants.SectorSize);
         }
 
         /// <summary>Bytes of the disk from a sector to the table's end that its checksum covers.</summary>
@@ -393,13 +405,14 @@ internal sealed class UdifWriter : ImageWriter
             return bytes;
         }
 
-        // In Apple's images: 0 where nothing is to be decompressed; with zlib a chunk and eight sectors more; with the other codecs a chunk and the
-        // longest compressed run.
+        // In Apple's images: 0 where nothing is to be decompressed; with zlib a chunk and eight sectors more; with the other codecs a chunk
+        // and the longest compressed run.
         private uint BuffersNeeded(UdifWriterSettings settings)
         {
             if (settings.Compressor is null || _longestStored == 0) return 0;
             long chunk = settings.ChunkSize / UdifConstants.SectorSize;
-            return (uint)(chunk + (settings.Codec.RunType == UdifRunType.Zlib ? 8 : Layout.DivideUp(_longestStored, UdifConstants.SectorSize)));
+            return (uint)(
+                chunk + (settings.Codec.RunType == UdifRunType.Zlib ? 8 : Layout.DivideUp(_longestStored, UdifConstants.SectorSize)));
         }
     }
 }

@@ -24,7 +24,8 @@ internal sealed class ApfsBlocks(BlockStorage storage, int size, ulong count)
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: outside the container.</exception>
     public byte[] Read(ulong first, int blocks, string what)
     {
-        if (!Contains(first, (ulong)blocks)) throw ImageException.Damaged($"Block {first} of the {what} lies outside the container of {count} blocks.", what);
+        if (!Contains(first, (ulong)blocks))
+            throw ImageException.Damaged($"Block {first} of the {what} lies outside the container of {count} blocks.", what);
         byte[] bytes = new byte[blocks * size];
         storage.Read((long)first * size, bytes);
         return bytes;
@@ -34,7 +35,8 @@ internal sealed class ApfsBlocks(BlockStorage storage, int size, ulong count)
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: outside the container.</exception>
     public ApfsObjectHeader ReadHeader(ulong first, string what)
     {
-        if (!Contains(first)) throw ImageException.Damaged($"Block {first} of the {what} lies outside the container of {count} blocks.", what);
+        if (!Contains(first))
+            throw ImageException.Damaged($"Block {first} of the {what} lies outside the container of {count} blocks.", what);
         ApfsObjectHeader header = default;
         storage.Read((long)first * size, Layout.AsBytes(ref header));
         return header;
@@ -54,12 +56,14 @@ internal sealed class ApfsBlocks(BlockStorage storage, int size, ulong count)
         byte[] bytes = Read(address, blocks, what);
         if (!IsIntact(bytes)) throw ImageException.Damaged($"The checksum of the {what} is wrong.", $"block {address}");
         uint type = Layout.Read<ApfsObjectHeader>(bytes).Type & ApfsConstants.ObjectTypeMask;
-        if (!types.IsEmpty && !types.Contains((ApfsObjectType)type)) throw ImageException.Damaged($"The {what} has the object type {type}.", $"block {address}");
+        if (!types.IsEmpty && !types.Contains((ApfsObjectType)type))
+            throw ImageException.Damaged($"The {what} has the object type {type}.", $"block {address}");
         return bytes;
     }
 
     /// <summary>Gives an object that was changed its checksum.</summary>
-    public static void Seal(Span<byte> block) => BinaryPrimitives.WriteUInt64LittleEndian(block, Fletcher64.Compute(block[sizeof(ulong)..]));
+    public static void Seal(Span<byte> block) =>
+        BinaryPrimitives.WriteUInt64LittleEndian(block, Fletcher64.Compute(block[sizeof(ulong)..]));
 
     /// <summary>Whether the checksum of an object is right; never so for zeros.</summary>
     public static bool IsIntact(ReadOnlySpan<byte> block)

@@ -40,20 +40,28 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
         Guard(Checkpoint, CheckEphemerals);
         Guard(Space, CheckSpace);
         Guard(Objects, CheckVolumes);
-        if (_sealed != 0) findings.Note(Objects, $"{_sealed} encrypted or headerless objects have no checksum that can be proved without the key.");
+        if (_sealed != 0)
+            findings.Note(Objects, $"{_sealed} encrypted or headerless objects have no checksum that can be proved without the key.");
         if (_faults >= MostFaults) findings.Damaged(Objects, "There are so many faults that the rest was not looked at.");
-        if (_faults == 0) findings.Ok(Objects, $"The checksums of {_checked} objects are right{(_space is null ? "" : ", and none of them is marked free")}.");
+        if (_faults == 0)
+            findings.Ok(
+                Objects, $"The checksums of {_checked} objects are right{(_space is null ? "" : ", and none of them is marked free")}.");
     }
 
     private void CheckSuperblocks()
     {
-        if (!Blocks.Contains(container.Superblock.DataBase, container.Superblock.DataBlocks)) Damaged(Checkpoint, "The checkpoint data area lies outside of the container.", "container superblock");
-        if (container.IsFirstCopyRepairable) findings.Repairable(Checkpoint, "The checksum of the copy of the container superblock in block 0 is wrong.", "block 0");
-        else if (container.FirstCopyTransaction == 0) Damaged(Checkpoint, "The checksum of the container superblock in block 0 is wrong.", "block 0");
+        if (!Blocks.Contains(container.Superblock.DataBase, container.Superblock.DataBlocks))
+            Damaged(Checkpoint, "The checkpoint data area lies outside of the container.", "container superblock");
+        if (container.IsFirstCopyRepairable)
+            findings.Repairable(Checkpoint, "The checksum of the copy of the container superblock in block 0 is wrong.", "block 0");
+        else if (container.FirstCopyTransaction == 0)
+            Damaged(Checkpoint, "The checksum of the container superblock in block 0 is wrong.", "block 0");
         else if (container.FirstCopyTransaction > container.Transaction)
-            Damaged(Checkpoint, $"The newest checkpoint is lost: block 0 tells of transaction {container.FirstCopyTransaction}, the newest valid one is {container.Transaction}.", "checkpoint descriptor area");
+            Damaged(Checkpoint, $"The newest checkpoint is lost: block 0 tells of transaction {container.FirstCopyTransaction}, the newest "
+                + $"valid one is {container.Transaction}.", "checkpoint descriptor area");
         else if (container.NewestTransaction > container.Transaction)
-            findings.Note(Checkpoint, $"Transaction {container.NewestTransaction} was not finished; transaction {container.Transaction} is used, and no block counts as free.");
+            findings.Note(Checkpoint, $"Transaction {container.NewestTransaction} was not finished; transaction {container.Transaction} is "
+                + $"used, and no block counts as free.");
         else findings.Ok(Checkpoint, $"The checkpoint of transaction {container.Transaction} is the newest.");
     }
 
@@ -61,10 +69,12 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
     {
         const string OnAMac = "Check it on a Mac, with 'diskutil verifyVolume'.";
         if (container.UnknownFeatures is { } unknown)
-            findings.Note(Features, $"There are features that this version does not know ({unknown}): what belongs to them was not checked, the container is not written to, and no block of it counts as free.", remedy: OnAMac);
+            findings.Note(Features, $"There are features that this version does not know ({unknown}): what belongs to them was not "
+                + $"checked, the container is not written to, and no block of it counts as free.", remedy: OnAMac);
         for (int i = 0; i < container.VolumeCount; i++)
         {
-            if (container.ObstacleToReading(i) is { Id: ImageErrorId.UnsupportedFormat } obstacle) findings.Note(Features, $"{obstacle.Problem} Its tree of files was not checked.", obstacle.Place, OnAMac);
+            if (container.ObstacleToReading(i) is { Id: ImageErrorId.UnsupportedFormat } obstacle)
+                findings.Note(Features, $"{obstacle.Problem} Its tree of files was not checked.", obstacle.Place, OnAMac);
         }
     }
 
@@ -77,7 +87,8 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
             ulong blocks = mapping.Size / (uint)Blocks.Size;
             if (blocks > budget || !_ephemeral.TryAdd(mapping.ObjectId, mapping))
             {
-                Damaged(Checkpoint, "The checkpoint maps name more than the checkpoint data area holds, or an object twice.", $"object {(ulong)mapping.ObjectId}");
+                Damaged(Checkpoint, "The checkpoint maps name more than the checkpoint data area holds, or an object twice.",
+                    $"object {(ulong)mapping.ObjectId}");
                 return;
             }
 
@@ -103,7 +114,8 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
         space.Verify(cancellation);
         _space = space;
         _ownAreas = container.OwnAreas(space.Manager);
-        findings.Ok(Space, $"{(ulong)space.Manager.Main.FreeCount} of {(ulong)space.Manager.Main.BlockCount} blocks are free, in the bitmaps and by every count.");
+        findings.Ok(Space, $"{(ulong)space.Manager.Main.FreeCount} of {(ulong)space.Manager.Main.BlockCount} blocks are free, in the "
+            + $"bitmaps and by every count.");
         foreach (ulong block in space.OwnBlocks) MustBeUsed(block, 1, "block of the space manager");
         foreach ((ulong first, ulong count) in container.Reserved(space.Manager)) MustBeUsed(first, count, "reserved area");
         CheckQueue(space.Manager.PoolQueue, "internal pool");
@@ -130,13 +142,16 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
             MustBeOnLevel(node, next.Level);
             for (int i = 0; i < node.Count; i++)
             {
-                if (total > Blocks.Count) throw ImageException.Damaged($"The free queue of the {what} names more blocks than the container has.", $"object {next.Id}");
+                if (total > Blocks.Count)
+                    throw ImageException.Damaged(
+                        $"The free queue of the {what} names more blocks than the container has.", $"object {next.Id}");
                 if (node.IsLeaf) total += CheckQueued(node, i, what);
                 else pending.Push((node.Child(i), node.Header.Level));
             }
         }
 
-        if (total != queue.Count) Damaged(Space, $"The free queue of the {what} holds {total} blocks, the space manager claims {(ulong)queue.Count}.");
+        if (total != queue.Count)
+            Damaged(Space, $"The free queue of the {what} holds {total} blocks, the space manager claims {(ulong)queue.Count}.");
     }
 
     private ulong CheckQueued(ApfsNode node, int index, string what)
@@ -144,7 +159,8 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
         ulong first = BinaryPrimitives.ReadUInt64LittleEndian(node.Key(index, 16)[8..]);
         ReadOnlySpan<byte> value = node.Value(index, sizeof(ulong));
         ulong count = value.IsEmpty ? 1 : BinaryPrimitives.ReadUInt64LittleEndian(value);
-        if (!Blocks.Contains(first, count)) throw ImageException.Damaged($"The free queue of the {what} leaves the container.", $"block {first}");
+        if (!Blocks.Contains(first, count))
+            throw ImageException.Damaged($"The free queue of the {what} leaves the container.", $"block {first}");
         MustBeUsed(first, count, "range in a free queue");
         return count;
     }
@@ -197,7 +213,8 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
         var map = new ApfsObjectMap(Blocks, address, what);
         Used(address, what);
         WalkTree(map.Header.TreeAddress, what, CheckMapped);
-        if (map.Header.SnapshotTreeAddress != 0) WalkTree(map.Header.SnapshotTreeAddress, what, snapshots is null ? null : snapshots.TakeMapped);
+        if (map.Header.SnapshotTreeAddress != 0)
+            WalkTree(map.Header.SnapshotTreeAddress, what, snapshots is null ? null : snapshots.TakeMapped);
     }
 
     // Every virtual object of a volume is in its object map, those of snapshots too.
@@ -225,13 +242,15 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
 
         ApfsObjectHeader header = Layout.Read<ApfsObjectHeader>(content);
         if (!isProved) throw ImageException.Damaged("The checksum of an object is wrong.", $"block {(ulong)value.Address}");
-        if (header.ObjectId != key.ObjectId || header.TransactionId != key.TransactionId) throw ImageException.Damaged("An object is not the one its map names.", $"block {(ulong)value.Address}");
+        if (header.ObjectId != key.ObjectId || header.TransactionId != key.TransactionId)
+            throw ImageException.Damaged("An object is not the one its map names.", $"block {(ulong)value.Address}");
         _checked++;
     }
 
     // What has no checksum in front cannot be proved: it is not read for as long as its map claims.
     private bool IsWorthReading(in ApfsObjectMapValue value) =>
-        (value.Flags & ApfsConstants.MapNoHeader) == 0 && ((value.Flags & ApfsConstants.MapEncrypted) == 0 || Blocks.ReadHeader(value.Address, "object").Checksum != 0);
+        (value.Flags & ApfsConstants.MapNoHeader) == 0
+            && ((value.Flags & ApfsConstants.MapEncrypted) == 0 || Blocks.ReadHeader(value.Address, "object").Checksum != 0);
 
     private void CheckExtents(ApfsNode leaf, int index)
     {
@@ -252,20 +271,23 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
             throw ImageException.Damaged("An extent of a file leaves the container.", $"block {first}");
     }
 
-    // The objects of a snapshot are those of the volume's object map at its transaction; what of the files' extents it has to itself is in a tree of its own.
+    // The objects of a snapshot are those of the volume's object map at its transaction; what of the files' extents it has to itself is in
+    // a tree of its own.
     private void CheckSnapshot(in ApfsVolumeSuperblock volume, ApfsObjectMap map, ulong transaction, in ApfsSnapshotMetadata metadata)
     {
         ulong address = metadata.SuperblockAddress;
         if (address != 0)
         {
-            ApfsVolumeSuperblock then = Layout.Read<ApfsVolumeSuperblock>(Blocks.ReadObject(address, "superblock of a snapshot", 1, ApfsObjectType.Volume));
+            ApfsVolumeSuperblock then =
+                Layout.Read<ApfsVolumeSuperblock>(Blocks.ReadObject(address, "superblock of a snapshot", 1, ApfsObjectType.Volume));
             Used(address, "superblock of a snapshot");
             if (then.Magic != ApfsConstants.VolumeMagic || !((ReadOnlySpan<byte>)then.Identifier).SequenceEqual(volume.Identifier))
                 throw ImageException.Damaged("The superblock of a snapshot is not one of its volume.", $"block {address}");
             CheckFileTree(then, map, transaction, $"the snapshot of transaction {transaction}");
         }
 
-        if (metadata.ExtentTreeId != 0 && IsPhysical(metadata.ExtentTreeType)) WalkTree(metadata.ExtentTreeId, "extent tree of a snapshot", CheckExtents);
+        if (metadata.ExtentTreeId != 0 && IsPhysical(metadata.ExtentTreeType))
+            WalkTree(metadata.ExtentTreeId, "extent tree of a snapshot", CheckExtents);
     }
 
     // A tree whose nodes name their children by address. A bad node or record is a finding; the others are checked all the same.
@@ -282,7 +304,8 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
                 if (!seen.Add(next.Address)) throw ImageException.Damaged($"A node of the {what} is there twice.", $"block {next.Address}");
                 if (!_nodes.Add(next.Address)) return;
                 var node = new ApfsNode(Blocks.ReadObject(next.Address, what, 1, ApfsObjectType.BTreeRoot, ApfsObjectType.BTreeNode), what);
-                if (node.Header.Object.ObjectId != next.Address) throw ImageException.Damaged($"A node of the {what} is another block's.", $"block {next.Address}");
+                if (node.Header.Object.ObjectId != next.Address)
+                    throw ImageException.Damaged($"A node of the {what} is another block's.", $"block {next.Address}");
                 MustBeOnLevel(node, next.Level);
                 Used(next.Address, what);
                 for (int i = 0; i < node.Count && _faults < MostFaults; i++)
@@ -297,7 +320,8 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
 
     private static void MustBeOnLevel(ApfsNode node, int parent)
     {
-        if (parent >= 0 && node.Header.Level != parent - 1) throw ImageException.Damaged("A node of a tree is on the wrong level.", $"object {(ulong)node.Header.Object.ObjectId}");
+        if (parent >= 0 && node.Header.Level != parent - 1)
+            throw ImageException.Damaged("A node of a tree is on the wrong level.", $"object {(ulong)node.Header.Object.ObjectId}");
     }
 
     private void Used(ulong block, string what)
@@ -308,7 +332,8 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
 
     private void MustBeUsed(ulong first, ulong count, string what)
     {
-        if (_space?.FirstFree(first, count) is ulong free) Damaged(Objects, $"A block that is marked free is in use ({what}).", $"block {free}");
+        if (_space?.FirstFree(first, count) is ulong free)
+            Damaged(Objects, $"A block that is marked free is in use ({what}).", $"block {free}");
     }
 
     // What a volume owns in an area of the container's own would be lost when that is written, or moved.
@@ -316,7 +341,8 @@ internal sealed class ApfsChecker(ApfsContainer container, ImageFindings finding
     {
         foreach ((ulong start, ulong length) in _ownAreas)
         {
-            if (first < start + length && start < first + count) Damaged(Objects, $"An {what} lies in an area that the container keeps for itself.", $"block {Math.Max(first, start)}");
+            if (first < start + length && start < first + count)
+                Damaged(Objects, $"An {what} lies in an area that the container keeps for itself.", $"block {Math.Max(first, start)}");
         }
     }
 

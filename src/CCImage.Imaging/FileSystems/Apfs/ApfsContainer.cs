@@ -20,9 +20,11 @@ internal sealed class ApfsContainer : FileSystemVolume
     private readonly ulong _firstCopyClaim;
     private readonly BlockStorage _window;
 
-    private ApfsContainer(BlockStorage window, ApfsBlocks blocks, ApfsContainerSuperblock superblock, ulong newestSeen, ulong firstCopy, ulong firstCopyClaim)
+    private ApfsContainer(
+        BlockStorage window, ApfsBlocks blocks, ApfsContainerSuperblock superblock, ulong newestSeen, ulong firstCopy, ulong firstCopyClaim)
     {
-        (_window, Blocks, Superblock, NewestTransaction, FirstCopyTransaction, _firstCopyClaim) = (window, blocks, superblock, newestSeen, firstCopy, firstCopyClaim);
+        (_window, Blocks, Superblock, NewestTransaction, FirstCopyTransaction, _firstCopyClaim) =
+            (window, blocks, superblock, newestSeen, firstCopy, firstCopyClaim);
         _volumes = new(ReadVolumes);
         _freeBytes = new(ReadFreeBytes);
     }
@@ -55,10 +57,13 @@ internal sealed class ApfsContainer : FileSystemVolume
     /// <summary>The transaction of the copy in block 0; 0 when its checksum is wrong.</summary>
     internal ulong FirstCopyTransaction { get; }
 
-    /// <summary>Whether only the checksum of the copy in block 0 is wrong: it led to the newest checkpoint there is, and tells of none that is lost.</summary>
-    internal bool IsFirstCopyRepairable => UnknownFeatures is null && FirstCopyTransaction == 0 && NewestTransaction == Transaction && _firstCopyClaim <= Transaction;
+    /// <summary>Whether only the checksum of the copy in block 0 is wrong: it led to the newest checkpoint there is, and tells of none that
+    /// is lost.</summary>
+    internal bool IsFirstCopyRepairable =>
+        UnknownFeatures is null && FirstCopyTransaction == 0 && NewestTransaction == Transaction && _firstCopyClaim <= Transaction;
 
-    /// <summary>Features that this version does not know, for people; null when there are none. With any, nothing is written, and nothing is free.</summary>
+    /// <summary>Features that this version does not know, for people; null when there are none. With any, nothing is written, and nothing
+    /// is free.</summary>
     internal string? UnknownFeatures => ApfsFeatures.FindUnknown(Superblock, _volumes.Value);
 
     /// <summary>The transaction of the checkpoint.</summary>
@@ -76,7 +81,8 @@ internal sealed class ApfsContainer : FileSystemVolume
 
     /// <summary>Opens the newest valid checkpoint.</summary>
     /// <param name="window">Partition or disk; not owned.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>, or <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>, or
+    /// <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
     public static ApfsContainer Open(BlockStorage window)
     {
         byte[] start = new byte[Unsafe.SizeOf<ApfsContainerSuperblock>()];
@@ -89,7 +95,8 @@ internal sealed class ApfsContainer : FileSystemVolume
             throw Damaged($"It claims {(ulong)first.BlockCount} blocks of {size} bytes where there are {window.Length} bytes.");
         MustBeContiguous(first);
         var blocks = new ApfsBlocks(window, (int)size, first.BlockCount);
-        if (first.DescriptorBlocks == 0 || first.DescriptorBlocks > MostDescriptorBlocks || !blocks.Contains(first.DescriptorBase, first.DescriptorBlocks))
+        if (first.DescriptorBlocks == 0 || first.DescriptorBlocks > MostDescriptorBlocks
+            || !blocks.Contains(first.DescriptorBase, first.DescriptorBlocks))
             throw Damaged("Its checkpoint descriptor area lies outside.");
         ApfsContainer container = FindNewest(window, blocks, first);
         MustBeContiguous(container.Superblock); // it need not say what block 0 does
@@ -114,9 +121,11 @@ internal sealed class ApfsContainer : FileSystemVolume
     /// <inheritdoc/>
     public override IReadOnlyList<BackupImageVolume> Describe(int partition)
     {
-        if (_volumes.Value.Count == 0) return [new("", Kind, partition, CapacityBytes, CapacityBytes - FreeBytes, FreeBytes, null, null, false)];
+        if (_volumes.Value.Count == 0)
+            return [new("", Kind, partition, CapacityBytes, CapacityBytes - FreeBytes, FreeBytes, null, null, false)];
         return [.. _volumes.Value.Select(v => new BackupImageVolume(
-            NameOf(v), Kind, partition, CapacityBytes, (long)Math.Min(v.AllocatedBlocks, Blocks.Count) * Blocks.Size, FreeBytes, Clamp(v.FileCount), Clamp(v.FolderCount), false)
+            NameOf(v), Kind, partition, CapacityBytes, (long)Math.Min(v.AllocatedBlocks, Blocks.Count) * Blocks.Size, FreeBytes,
+            Clamp(v.FileCount), Clamp(v.FolderCount), false)
         {
             IsEncrypted = (v.Flags & ApfsConstants.VolumeUnencrypted) == 0,
         })];
@@ -124,13 +133,15 @@ internal sealed class ApfsContainer : FileSystemVolume
 
     /// <inheritdoc/>
     /// <remarks>Not of volumes that are encrypted or sealed. When no volume could be listed, reading says why.</remarks>
-    public override bool HasReadableTree(int index) => _volumes.Value.Count == 0 ? index == 0 && VolumeIds().Any() : IsReadable(_volumes.Value[index]);
+    public override bool HasReadableTree(int index) =>
+        _volumes.Value.Count == 0 ? index == 0 && VolumeIds().Any() : IsReadable(_volumes.Value[index]);
 
     /// <inheritdoc/>
     public override SourceTree? ReadTree(int index = 0, CancellationToken cancellation = default)
     {
         if (!HasReadableTree(index)) return null;
-        ApfsVolumeSuperblock volume = ReadVolume(new(Blocks, Superblock.ObjectMapAddress, "container object map"), VolumeIds().ElementAt(index));
+        ApfsVolumeSuperblock volume =
+            ReadVolume(new(Blocks, Superblock.ObjectMapAddress, "container object map"), VolumeIds().ElementAt(index));
         return OpenFileTree(volume) is { } tree ? new ApfsTreeReader(tree, UnknownFeatures).Read(cancellation) : null;
     }
 
@@ -138,21 +149,25 @@ internal sealed class ApfsContainer : FileSystemVolume
     public override ImageException? ObstacleToReading(int index) =>
         index < _volumes.Value.Count ? ApfsFeatures.FindObstacle(Superblock, _volumes.Value[index])
         : HasReadableTree(index) ? null
-        : new(ImageErrorId.VolumeNotFound, "The APFS container has no volume.", remedy: "Choose another volume; Get-BackupImage lists them.");
+        : new(ImageErrorId.VolumeNotFound, "The APFS container has no volume.",
+            remedy: "Choose another volume; Get-BackupImage lists them.");
 
     /// <summary>The records of a volume's files, or null when the volume is encrypted or sealed.</summary>
     /// <param name="volume">The volume.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
-    internal ApfsFileTree? OpenFileTree(in ApfsVolumeSuperblock volume) => IsReadable(volume) ? new(Blocks, _window, volume, Transaction) : null;
+    internal ApfsFileTree? OpenFileTree(in ApfsVolumeSuperblock volume) =>
+        IsReadable(volume) ? new(Blocks, _window, volume, Transaction) : null;
 
     /// <inheritdoc/>
     public override VolumeResizer OpenResizer(CancellationToken cancellation) => UnknownFeatures is not { } unknown
         ? new ApfsGrower(this, cancellation)
         : throw ImageException.Unsupported(
-            $"The APFS container has features that this version does not know ({unknown}): it is not written to.", "Resize it on a Mac, with 'diskutil apfs resizeContainer'.", "container superblock");
+            $"The APFS container has features that this version does not know ({unknown}): it is not written to.",
+            "Resize it on a Mac, with 'diskutil apfs resizeContainer'.", "container superblock");
 
     /// <inheritdoc/>
-    public override void Check(ImageFindings findings, CancellationToken cancellation) => new ApfsChecker(this, findings, cancellation).Run();
+    public override void Check(ImageFindings findings, CancellationToken cancellation) =>
+        new ApfsChecker(this, findings, cancellation).Run();
 
     /// <inheritdoc/>
     /// <remarks>Block 0 becomes the copy of the newest superblock, as at every ejection.</remarks>
@@ -168,7 +183,8 @@ internal sealed class ApfsContainer : FileSystemVolume
     internal byte[] ReadNewestSuperblock()
     {
         if (Superblock.DescriptorLength == 0) throw ImageException.Damaged("The checkpoint has no superblock.", "container superblock");
-        ulong address = Superblock.DescriptorBase + ((Superblock.DescriptorIndex + (ulong)Superblock.DescriptorLength - 1) % Superblock.DescriptorBlocks);
+        ulong address = Superblock.DescriptorBase
+            + ((Superblock.DescriptorIndex + (ulong)Superblock.DescriptorLength - 1) % Superblock.DescriptorBlocks);
         byte[] block = Blocks.ReadObject(address, "container superblock", 1, ApfsObjectType.ContainerSuperblock);
         return Layout.Read<ApfsObjectHeader>(block).TransactionId == Transaction
             ? block
@@ -197,9 +213,12 @@ internal sealed class ApfsContainer : FileSystemVolume
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
     internal ApfsVolumeSuperblock ReadVolume(ApfsObjectMap map, ulong id)
     {
-        ApfsObjectMapValue place = map.Find(id, Transaction) ?? throw ImageException.Damaged("The object map does not know a volume.", $"object {id}");
-        ApfsVolumeSuperblock volume = Layout.Read<ApfsVolumeSuperblock>(Blocks.ReadObject(place.Address, "volume superblock", 1, ApfsObjectType.Volume));
-        return volume.Magic == ApfsConstants.VolumeMagic ? volume : throw ImageException.Damaged("A volume superblock lacks its signature.", $"block {(ulong)place.Address}");
+        ApfsObjectMapValue place = map.Find(id, Transaction)
+            ?? throw ImageException.Damaged("The object map does not know a volume.", $"object {id}");
+        ApfsVolumeSuperblock volume =
+            Layout.Read<ApfsVolumeSuperblock>(Blocks.ReadObject(place.Address, "volume superblock", 1, ApfsObjectType.Volume));
+        return volume.Magic == ApfsConstants.VolumeMagic ? volume
+            : throw ImageException.Damaged("A volume superblock lacks its signature.", $"block {(ulong)place.Address}");
     }
 
     /// <summary>The ephemeral objects of the checkpoint.</summary>
@@ -207,7 +226,8 @@ internal sealed class ApfsContainer : FileSystemVolume
     internal IEnumerable<ApfsCheckpointMapping> ReadCheckpointMaps()
     {
         uint area = Superblock.DescriptorBlocks, length = Superblock.DescriptorLength, index = Superblock.DescriptorIndex;
-        if (length < 2 || length > area || index >= area) throw ImageException.Damaged("The checkpoint has no map.", "container superblock");
+        if (length < 2 || length > area || index >= area)
+            throw ImageException.Damaged("The checkpoint has no map.", "container superblock");
         int mappings = 0;
         for (ulong i = 0; i < length - 1; i++)
         {
@@ -217,8 +237,10 @@ internal sealed class ApfsContainer : FileSystemVolume
             int headerSize = Unsafe.SizeOf<ApfsCheckpointMap>(), entrySize = Unsafe.SizeOf<ApfsCheckpointMapping>();
             if (map.Object.TransactionId != Transaction || map.Count > (uint)((block.Length - headerSize) / entrySize))
                 throw ImageException.Damaged("A checkpoint map does not belong to its checkpoint.", $"block {address}");
-            if ((mappings += (int)(uint)map.Count) > MostEphemerals) throw ImageException.Damaged($"The checkpoint maps name more than {MostEphemerals} objects.", $"block {address}");
-            for (int entry = 0; entry < map.Count; entry++) yield return Layout.Read<ApfsCheckpointMapping>(block.AsSpan(headerSize + (entry * entrySize)));
+            if ((mappings += (int)(uint)map.Count) > MostEphemerals)
+                throw ImageException.Damaged($"The checkpoint maps name more than {MostEphemerals} objects.", $"block {address}");
+            for (int entry = 0; entry < map.Count; entry++)
+                yield return Layout.Read<ApfsCheckpointMapping>(block.AsSpan(headerSize + (entry * entrySize)));
         }
     }
 
@@ -239,7 +261,8 @@ internal sealed class ApfsContainer : FileSystemVolume
     }
 
     /// <summary>Opens the space manager of the main device.</summary>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>, or <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>, or
+    /// <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
     internal ApfsFreeSpace OpenFreeSpace()
     {
         foreach (ApfsCheckpointMapping mapping in ReadCheckpointMaps())
@@ -277,7 +300,10 @@ internal sealed class ApfsContainer : FileSystemVolume
     private static void MustBeContiguous(in ApfsContainerSuperblock superblock)
     {
         if (((superblock.DescriptorBlocks | superblock.DataBlocks) & ApfsConstants.IsScattered) != 0)
-            throw new ImageException(ImageErrorId.UnsupportedFormat, "The checkpoint areas of the APFS container are not contiguous, which this version does not read.", place: "container superblock");
+            throw new ImageException(
+                ImageErrorId.UnsupportedFormat,
+                "The checkpoint areas of the APFS container are not contiguous, which this version does not read.",
+                place: "container superblock");
     }
 
     private static ApfsContainer FindNewest(BlockStorage window, ApfsBlocks blocks, ApfsContainerSuperblock first)
@@ -289,22 +315,28 @@ internal sealed class ApfsContainer : FileSystemVolume
         {
             byte[] block = blocks.Read(first.DescriptorBase + i, 1, "checkpoint descriptor area");
             ApfsContainerSuperblock candidate = Layout.Read<ApfsContainerSuperblock>(block);
-            if ((ApfsObjectType)(candidate.Object.Type & ApfsConstants.ObjectTypeMask) is not (ApfsObjectType.ContainerSuperblock or ApfsObjectType.CheckpointMap) || !ApfsBlocks.IsIntact(block)) continue;
+            if ((ApfsObjectType)(candidate.Object.Type & ApfsConstants.ObjectTypeMask) is not (
+                ApfsObjectType.ContainerSuperblock or ApfsObjectType.CheckpointMap) || !ApfsBlocks.IsIntact(block)) continue;
             newestSeen = Math.Max(newestSeen, candidate.Object.TransactionId);
-            if (candidate.Magic == ApfsConstants.ContainerMagic && IsSameContainer(candidate, first, window.Length) && candidate.Object.TransactionId > newest.Object.TransactionId) newest = candidate;
+            if (candidate.Magic == ApfsConstants.ContainerMagic && IsSameContainer(candidate, first, window.Length)
+                && candidate.Object.TransactionId > newest.Object.TransactionId) newest = candidate;
         }
 
         if (newest.Object.TransactionId == 0) throw Damaged("It has no valid checkpoint.");
-        return new(window, newest.BlockCount == blocks.Count ? blocks : new(window, blocks.Size, newest.BlockCount), newest, newestSeen, firstCopy, first.Object.TransactionId);
+        return new(window, newest.BlockCount == blocks.Count ? blocks
+            : new(window, blocks.Size, newest.BlockCount), newest, newestSeen, firstCopy, first.Object.TransactionId);
     }
 
     // A container that was resized has its new size in its checkpoint before block 0 tells of it.
     private static bool IsSameContainer(in ApfsContainerSuperblock a, in ApfsContainerSuperblock first, long length) =>
-        (ApfsObjectType)(a.Object.Type & ApfsConstants.ObjectTypeMask) == ApfsObjectType.ContainerSuperblock && a.BlockSize == first.BlockSize
-        && a.BlockCount != 0 && a.BlockCount <= (ulong)length / a.BlockSize && ((ReadOnlySpan<byte>)a.Identifier).SequenceEqual(first.Identifier)
+        (ApfsObjectType)(a.Object.Type & ApfsConstants.ObjectTypeMask) == ApfsObjectType.ContainerSuperblock
+            && a.BlockSize == first.BlockSize
+        && a.BlockCount != 0 && a.BlockCount <= (ulong)length / a.BlockSize
+            && ((ReadOnlySpan<byte>)a.Identifier).SequenceEqual(first.Identifier)
         && a.DescriptorBase == first.DescriptorBase && a.DescriptorBlocks == first.DescriptorBlocks;
 
-    private static ImageException Damaged(string why) => ImageException.Damaged("The APFS container cannot be used. " + why, "container superblock in block 0");
+    private static ImageException Damaged(string why) =>
+        ImageException.Damaged("The APFS container cannot be used. " + why, "container superblock in block 0");
 
     private bool IsReadable(in ApfsVolumeSuperblock volume) => ApfsFeatures.FindObstacle(Superblock, volume) is null;
 

@@ -1,9 +1,9 @@
 namespace CCImage.FileSystems.Apfs;
 
 /// <summary>
-/// The features of a container and its volumes that change what is on the disk. A bit that is not known here forbids writing: who made it may keep space where
-/// the bitmaps say that it is free. Source: Apple File System Reference, "Container Superblock", "Volume Superblock"; the names of the bits from 0x40 on
-/// (per-file keys, preallocated extents, a second tree of files) as apfsprogs has them.
+/// The features of a container and its volumes that change what is on the disk. A bit that is not known here forbids writing: who made it
+/// may keep space where the bitmaps say that it is free. Source: Apple File System Reference, "Container Superblock", "Volume Superblock";
+/// the names of the bits from 0x40 on (per-file keys, preallocated extents, a second tree of files) as apfsprogs has them.
 /// </summary>
 internal static class ApfsFeatures
 {
@@ -42,15 +42,21 @@ internal static class ApfsFeatures
         string of = $"The APFS volume '{ApfsContainer.NameOf(volume)}'";
         string place = $"volume superblock, incompatible features 0x{(ulong)volume.IncompatibleFeatures:X}";
         if ((container.IncompatibleFeatures & ApfsConstants.IncompatibleFusion) != 0)
-            return ImageException.Unsupported($"{of} lies in a Fusion container, on two devices of which this image holds one: its files are not read.", "Back the files up on the Mac that has both.", "container superblock");
+            return ImageException.Unsupported(
+                $"{of} lies in a Fusion container, on two devices of which this image holds one: its files are not read.",
+                "Back the files up on the Mac that has both.", "container superblock");
         if ((volume.Flags & ApfsConstants.VolumeUnencrypted) == 0)
-            return ImageException.Unsupported($"{of} is encrypted by the file system itself (FileVault), whose files this version does not read.", OnAMac, "volume superblock");
+            return ImageException.Unsupported(
+                $"{of} is encrypted by the file system itself (FileVault), whose files this version does not read.", OnAMac,
+                "volume superblock");
         if ((volume.IncompatibleFeatures & ApfsConstants.VolumeIsSealed) != 0)
-            return ImageException.Unsupported($"{of} is sealed, as a Mac's system volume is, whose files this version does not read.", OnAMac, place);
+            return ImageException.Unsupported(
+                $"{of} is sealed, as a Mac's system volume is, whose files this version does not read.", OnAMac, place);
         if ((volume.IncompatibleFeatures & ApfsConstants.VolumeHasSecondTree) != 0)
             return ImageException.Unsupported($"{of} has a second tree of files, which this version does not read.", OnAMac, place);
         if ((volume.RootTreeType & ApfsConstants.ObjectStorageMask) != 0)
-            return ImageException.Unsupported($"The tree of files of {of[4..]} is of a kind that this version does not read.", OnAMac, "volume superblock");
+            return ImageException.Unsupported(
+                $"The tree of files of {of[4..]} is of a kind that this version does not read.", OnAMac, "volume superblock");
         return null;
     }
 }

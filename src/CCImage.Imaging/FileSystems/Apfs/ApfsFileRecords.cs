@@ -1,8 +1,8 @@
 using System.Runtime.InteropServices;
 using CCImage.Binary;
 
-// Records of the tree of a volume's files. Source: Apple File System Reference (2020-06-22), "File-System Objects", "File-System Constants",
-// "Data Streams", "Extended Fields".
+// Records of the tree of a volume's files. Source: Apple File System Reference (2020-06-22), "File-System Objects", "File-System
+// Constants", "Data Streams", "Extended Fields".
 namespace CCImage.FileSystems.Apfs;
 
 /// <summary>Constants of the records.</summary>
@@ -18,7 +18,8 @@ internal static class ApfsFileConstants
     /// <summary>The length of a name in a key that has a hash of it, too: J_DREC_LEN_MASK.</summary>
     public const uint HashedNameLengthMask = 0x3FF;
 
-    /// <summary>Where the flags of a folder's entry are in its value (<c>j_drec_val_t</c>); the type of the file in them: DREC_TYPE_MASK, DT_DIR.</summary>
+    /// <summary>Where the flags of a folder's entry are in its value (<c>j_drec_val_t</c>); the type of the file in them: DREC_TYPE_MASK,
+    /// DT_DIR.</summary>
     public const int EntryFlagsOffset = 16;
     public const int EntryTypeMask = 15;
     public const int EntryOfFolder = 4;

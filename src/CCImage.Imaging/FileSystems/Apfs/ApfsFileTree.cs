@@ -5,9 +5,9 @@ using CCImage.Storage;
 namespace CCImage.FileSystems.Apfs;
 
 /// <summary>
-/// The B-tree of a volume's files. Its nodes are virtual objects: they name their children by id, and the volume's object map knows where those
-/// lie. Keys are ordered by object, then by type of record. Safe to use from several threads. Source: Apple File System Reference, "B-Trees",
-/// "File-System Objects".
+/// The B-tree of a volume's files. Its nodes are virtual objects: they name their children by id, and the volume's object map knows where
+/// those lie. Keys are ordered by object, then by type of record. Safe to use from several threads. Source: Apple File System Reference,
+/// "B-Trees", "File-System Objects".
 /// </summary>
 internal sealed class ApfsFileTree
 {
@@ -66,7 +66,8 @@ internal sealed class ApfsFileTree
     /// <param name="id">What its extents go by.</param>
     /// <param name="size">Its length in bytes.</param>
     /// <param name="place">What errors call it.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: the extents do not hold as many bytes, or lie outside.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: the extents do not hold as many bytes, or lie
+    /// outside.</exception>
     public BlockStorage OpenStream(ulong id, long size, string place)
     {
         if (size == 0) return new MemoryStorage([]);
@@ -79,7 +80,8 @@ internal sealed class ApfsFileTree
             end += run.Length;
         }
 
-        return end >= size ? new ForkStorage(_storage, size, runs) : throw ImageException.Damaged($"A file of {size} bytes has extents for {end}.", place);
+        return end >= size ? new ForkStorage(_storage, size, runs)
+            : throw ImageException.Damaged($"A file of {size} bytes has extents for {end}.", place);
     }
 
     /// <summary>Reads an extent.</summary>
@@ -99,7 +101,8 @@ internal sealed class ApfsFileTree
         if (at != (ulong)end || length == 0 || length % (uint)_blocks.Size != 0 || length > (ulong)(long.MaxValue - end))
             throw ImageException.Damaged($"The extents of a file do not follow each other: {length} bytes at {at}, behind {end}.", place);
         if (extent.Address == 0) return (ForkStorage.Hole, (long)length);
-        if (!_blocks.Contains(extent.Address, length / (uint)_blocks.Size)) throw ImageException.Damaged("An extent of a file leaves the container.", place);
+        if (!_blocks.Contains(extent.Address, length / (uint)_blocks.Size))
+            throw ImageException.Damaged("An extent of a file leaves the container.", place);
         return ((long)(ulong)extent.Address * _blocks.Size, (long)length);
     }
 
@@ -158,7 +161,8 @@ internal sealed class ApfsFileTree
         }
         catch (ImageException e) when (onLost is not null && id != _root && e.IsFaultOfContent)
         {
-            onLost(ImageException.Damaged($"A node of the tree of files cannot be used, and all that it leads to is lost: {e.Problem}", e.Place));
+            onLost(ImageException.Damaged(
+                $"A node of the tree of files cannot be used, and all that it leads to is lost: {e.Problem}", e.Place));
             return null;
         }
     }
@@ -168,12 +172,16 @@ internal sealed class ApfsFileTree
         lock (_loading)
         {
             if (_kept.TryGetValue(id, out ApfsNode? node)) return node;
-            ApfsObjectMapValue place = _map.Find(id, _transaction) ?? throw ImageException.Damaged("A node of the tree of files is missing.", $"object {id}");
+            ApfsObjectMapValue place = _map.Find(id, _transaction)
+                ?? throw ImageException.Damaged("A node of the tree of files is missing.", $"object {id}");
             if ((place.Flags & (ApfsConstants.MapEncrypted | ApfsConstants.MapNoHeader)) != 0)
-                throw new ImageException(ImageErrorId.UnsupportedFormat, "The tree of files is encrypted or sealed, which this version does not read.", place: $"object {id}");
-            if (place.Size != (uint)_blocks.Size) throw ImageException.Damaged($"A node of the tree of files has {(uint)place.Size} bytes.", $"object {id}");
+                throw new ImageException(ImageErrorId.UnsupportedFormat,
+                    "The tree of files is encrypted or sealed, which this version does not read.", place: $"object {id}");
+            if (place.Size != (uint)_blocks.Size)
+                throw ImageException.Damaged($"A node of the tree of files has {(uint)place.Size} bytes.", $"object {id}");
             byte[] block = _blocks.ReadObject(place.Address, "tree of files", 1, ApfsObjectType.BTreeRoot, ApfsObjectType.BTreeNode);
-            if (Layout.Read<ApfsObjectHeader>(block).ObjectId != id) throw ImageException.Damaged("A node of the tree of files is another object.", $"block {(ulong)place.Address}");
+            if (Layout.Read<ApfsObjectHeader>(block).ObjectId != id)
+                throw ImageException.Damaged("A node of the tree of files is another object.", $"block {(ulong)place.Address}");
             if (_kept.Count == MostKept) _kept.Clear();
             return _kept[id] = new(block, "tree of files");
         }

@@ -19,7 +19,8 @@ internal sealed class ApfsFreeQueueLeaf
 
     private readonly byte[] _node;
 
-    private ApfsFreeQueueLeaf(byte[] node, SortedDictionary<(ulong Transaction, ulong First), ulong> ranges) => (_node, Ranges) = (node, ranges);
+    private ApfsFreeQueueLeaf(byte[] node, SortedDictionary<(ulong Transaction, ulong First), ulong> ranges) =>
+        (_node, Ranges) = (node, ranges);
 
     /// <summary>Numbers of blocks.</summary>
     public SortedDictionary<(ulong Transaction, ulong First), ulong> Ranges { get; }
@@ -35,7 +36,8 @@ internal sealed class ApfsFreeQueueLeaf
     {
         var reader = new ApfsNode(node, "free queue");
         ApfsTreeInfo info = Layout.Read<ApfsTreeInfo>(node.AsSpan(node.Length - InfoSize));
-        if (reader.Header.Flags != Flags || reader.Header.TableOffset != 0 || info.NodeCount != 1 || info.NodeSize != (uint)node.Length || info.KeyCount != (uint)reader.Count
+        if (reader.Header.Flags != Flags || reader.Header.TableOffset != 0 || info.NodeCount != 1 || info.NodeSize != (uint)node.Length
+            || info.KeyCount != (uint)reader.Count
             || info.KeySize != (uint)KeySize || info.ValueSize != ValueSize)
             return null;
         var ranges = new SortedDictionary<(ulong, ulong), ulong>();
@@ -59,7 +61,8 @@ internal sealed class ApfsFreeQueueLeaf
         node.AsSpan(HeaderSize, end - HeaderSize).Clear();
         header.Count = 0;
         (header.Free.Offset, header.Free.Length) = (0, (ushort)(end - HeaderSize - header.TableLength));
-        (header.FreeKeys.Offset, header.FreeKeys.Length, header.FreeValues.Offset, header.FreeValues.Length) = (ApfsConstants.NoValue, 0, ApfsConstants.NoValue, 0);
+        (header.FreeKeys.Offset, header.FreeKeys.Length, header.FreeValues.Offset, header.FreeValues.Length) =
+            (ApfsConstants.NoValue, 0, ApfsConstants.NoValue, 0);
         Layout.At<ApfsTreeInfo>(node.AsSpan(end)).KeyCount = 0;
         return node;
     }

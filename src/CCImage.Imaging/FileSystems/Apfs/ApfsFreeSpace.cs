@@ -19,14 +19,17 @@ internal sealed class ApfsFreeSpace
     private byte[] _cached = [];
 
     /// <summary>Reads where the bitmaps are.</summary>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>, or <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>, or
+    /// <see cref="ImageErrorId.UnsupportedFormat"/>.</exception>
     public ApfsFreeSpace(ApfsBlocks blocks, byte[] manager, ulong transaction)
     {
         (_blocks, _manager, _transaction) = (blocks, manager, transaction);
         Manager = Layout.Read<ApfsSpaceManager>(manager);
         if (Manager.PoolBlocks >> 63 != 0 || (Manager.PoolBitmapBlocks & ApfsConstants.IsScattered) != 0)
-            throw new ImageException(ImageErrorId.UnsupportedFormat, "The internal pool of the APFS container is in several pieces, which this version does not read.", place: "space manager");
-        if ((ApfsObjectType)(Manager.Object.Type & ApfsConstants.ObjectTypeMask) != ApfsObjectType.SpaceManager || Manager.BlockSize != blocks.Size
+            throw new ImageException(ImageErrorId.UnsupportedFormat,
+                "The internal pool of the APFS container is in several pieces, which this version does not read.", place: "space manager");
+        if ((ApfsObjectType)(Manager.Object.Type & ApfsConstants.ObjectTypeMask) != ApfsObjectType.SpaceManager
+            || Manager.BlockSize != blocks.Size
             || Manager.BlocksPerChunk != (uint)blocks.Size * 8 || Manager.Main.BlockCount == 0 || Manager.Main.BlockCount > blocks.Count
             || Manager.Main.FreeCount > Manager.Main.BlockCount || !blocks.Contains(Manager.PoolBase, Manager.PoolBlocks)
             || !blocks.Contains(Manager.PoolBitmapBase, Manager.PoolBitmapBlocks))
@@ -57,13 +60,15 @@ internal sealed class ApfsFreeSpace
             free += found;
         }
 
-        if (free != Manager.Main.FreeCount) throw Damaged($"The bitmaps have {free} free blocks, the space manager claims {(ulong)Manager.Main.FreeCount}.");
+        if (free != Manager.Main.FreeCount)
+            throw Damaged($"The bitmaps have {free} free blocks, the space manager claims {(ulong)Manager.Main.FreeCount}.");
     }
 
     /// <summary>Runs of free blocks, ascending. <see cref="Verify"/> went before.</summary>
     /// <param name="reserved">Ranges that are left out, ascending by their start.</param>
     /// <param name="query">How short they may be, and what ends it; null for all of them.</param>
-    public IEnumerable<(ulong First, ulong Count)> FreeRuns(IReadOnlyList<(ulong First, ulong Count)> reserved, FreeSpaceQuery? query = null)
+    public IEnumerable<(
+        ulong First, ulong Count)> FreeRuns(IReadOnlyList<(ulong First, ulong Count)> reserved, FreeSpaceQuery? query = null)
     {
         int passed = 0;
         foreach ((ulong first, ulong count) in Runs(query ?? new()))
@@ -90,7 +95,8 @@ internal sealed class ApfsFreeSpace
             ReadOnlySpan<byte> bitmap = Bitmap((int)(block / perChunk));
             if (bitmap.IsEmpty) return block;
             ulong start = block / perChunk * perChunk;
-            if (scan.FindClear(bitmap, (long)(block - start), (long)(Math.Min(end, start + perChunk) - start)) is long clear) return start + (ulong)clear;
+            if (scan.FindClear(bitmap, (long)(block - start), (long)(Math.Min(end, start + perChunk) - start)) is long clear)
+                return start + (ulong)clear;
         }
 
         return null;
@@ -114,7 +120,8 @@ internal sealed class ApfsFreeSpace
             query.Cancellation.ThrowIfCancellationRequested();
             byte[] bitmap = Bitmap(chunk);
             if (bitmap.Length == 0) scan.BeginFree(block);
-            foreach ((long first, long count) in scan.Next(bitmap, block, Math.Min(end, block + _chunks[chunk].Blocks), query.ShortestIn(_blocks.Size))) yield return ((ulong)first, (ulong)count);
+            foreach ((long first, long count) in scan.Next(bitmap, block, Math.Min(end, block + _chunks[chunk].Blocks),
+                query.ShortestIn(_blocks.Size))) yield return ((ulong)first, (ulong)count);
         }
 
         if (scan.Finish(block) is (long First, long Count) last) yield return ((ulong)last.First, (ulong)last.Count);
@@ -151,7 +158,8 @@ internal sealed class ApfsFreeSpace
     private static IEnumerable<ulong> Addresses(byte[] block, uint offset, uint count)
     {
         if (offset > block.Length || count > (block.Length - offset) / sizeof(ulong)) throw Damaged("A list of addresses is cut short.");
-        for (int i = 0; i < count; i++) yield return BinaryPrimitives.ReadUInt64LittleEndian(block.AsSpan((int)offset + (i * sizeof(ulong))));
+        for (int i = 0; i < count; i++)
+            yield return BinaryPrimitives.ReadUInt64LittleEndian(block.AsSpan((int)offset + (i * sizeof(ulong))));
     }
 
     private (byte[] Block, uint Count) ReadIndex(ulong address, uint number, ApfsObjectType type, string what)
@@ -159,7 +167,8 @@ internal sealed class ApfsFreeSpace
         if (!_used.Add(address)) throw ImageException.Damaged($"A {what} is used twice.", $"block {address}");
         byte[] block = _blocks.ReadObject(address, what, 1, type);
         ApfsSpaceIndex index = Layout.Read<ApfsSpaceIndex>(block);
-        if (index.Index != number || index.Object.TransactionId > _transaction) throw ImageException.Damaged($"A {what} is not the one that belongs there.", $"block {address}");
+        if (index.Index != number || index.Object.TransactionId > _transaction)
+            throw ImageException.Damaged($"A {what} is not the one that belongs there.", $"block {address}");
         return (block, index.Count);
     }
 
@@ -167,17 +176,20 @@ internal sealed class ApfsFreeSpace
     {
         (byte[] block, uint count) = ReadIndex(address, number, ApfsObjectType.ChunkInfo, "chunk-info block");
         int headerSize = Unsafe.SizeOf<ApfsSpaceIndex>(), entrySize = Unsafe.SizeOf<ApfsChunkInfo>();
-        if (count > (uint)((block.Length - headerSize) / entrySize)) throw ImageException.Damaged("A chunk-info block claims too many chunks.", $"block {address}");
+        if (count > (uint)((block.Length - headerSize) / entrySize))
+            throw ImageException.Damaged("A chunk-info block claims too many chunks.", $"block {address}");
         for (int i = 0; i < count; i++)
         {
             ApfsChunkInfo chunk = Layout.Read<ApfsChunkInfo>(block.AsSpan(headerSize + (i * entrySize)));
             ulong start = (ulong)_chunks.Count * Manager.BlocksPerChunk;
             uint blocks = chunk.BlockCount & ApfsConstants.ChunkCountMask, free = chunk.FreeCount & ApfsConstants.ChunkCountMask;
-            if (start >= Manager.Main.BlockCount || chunk.Address != start || blocks != Math.Min(Manager.BlocksPerChunk, Manager.Main.BlockCount - start))
+            if (start >= Manager.Main.BlockCount || chunk.Address != start
+                || blocks != Math.Min(Manager.BlocksPerChunk, Manager.Main.BlockCount - start))
                 throw ImageException.Damaged($"Chunk {_chunks.Count} is not where it belongs.", $"block {address}");
             ulong bitmap = chunk.BitmapAddress;
             if (bitmap != 0 && (bitmap < Manager.PoolBase || bitmap - Manager.PoolBase >= Manager.PoolBlocks || !_used.Add(bitmap)))
-                throw ImageException.Damaged($"The bitmap of chunk {_chunks.Count} does not lie in the internal pool, or is another's.", $"block {address}");
+                throw ImageException.Damaged(
+                    $"The bitmap of chunk {_chunks.Count} does not lie in the internal pool, or is another's.", $"block {address}");
             _chunks.Add(new(bitmap, blocks, free, ((chunk.BlockCount | chunk.FreeCount) & ~ApfsConstants.ChunkCountMask) != 0));
         }
     }

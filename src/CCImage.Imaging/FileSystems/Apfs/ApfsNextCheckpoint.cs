@@ -4,9 +4,9 @@ using CCImage.Binary;
 namespace CCImage.FileSystems.Apfs;
 
 /// <summary>
-/// The checkpoint that follows the newest one, laid out in memory: the ephemeral objects behind the ones of the checkpoint there is, in the data area's ring;
-/// the maps and the superblock behind its own, in the descriptor area's; the changed first sector of block 0. Or all of it at the start of new, larger areas.
-/// Source: Apple File System Reference, "Container"; the order in the areas, Apple's containers.
+/// The checkpoint that follows the newest one, laid out in memory: the ephemeral objects behind the ones of the checkpoint there is, in the
+/// data area's ring; the maps and the superblock behind its own, in the descriptor area's; the changed first sector of block 0. Or all of
+/// it at the start of new, larger areas. Source: Apple File System Reference, "Container"; the order in the areas, Apple's containers.
 /// </summary>
 internal sealed class ApfsNextCheckpoint
 {
@@ -17,7 +17,8 @@ internal sealed class ApfsNextCheckpoint
     private readonly byte[] _superblock;
     private readonly byte[] _firstBlock;
 
-    private ApfsNextCheckpoint(ApfsContainer container, List<(ApfsCheckpointMapping Mapping, byte[] Bytes)> objects, byte[] superblock, byte[] firstBlock) =>
+    private ApfsNextCheckpoint(
+        ApfsContainer container, List<(ApfsCheckpointMapping Mapping, byte[] Bytes)> objects, byte[] superblock, byte[] firstBlock) =>
         (_container, _objects, _superblock, _firstBlock) = (container, objects, superblock, firstBlock);
 
     /// <summary>The transaction.</summary>
@@ -70,7 +71,8 @@ internal sealed class ApfsNextCheckpoint
         _objects[i] = (_objects[i].Mapping, bytes);
     }
 
-    /// <summary>Whether the objects, as they are now, fit behind those of the checkpoint there is without one of them going around the end of the data area.</summary>
+    /// <summary>Whether the objects, as they are now, fit behind those of the checkpoint there is without one of them going around the end
+    /// of the data area.</summary>
     public bool Fits()
     {
         ulong at = Before.DataNext;
@@ -85,7 +87,8 @@ internal sealed class ApfsNextCheckpoint
     }
 
     /// <summary>Whether two such checkpoints fit into areas of other sizes.</summary>
-    public bool FitsInto(long dataBlocks, long descriptorBlocks) => DataBlocks <= dataBlocks / 2 && Before.DescriptorLength <= (ulong)descriptorBlocks / 2;
+    public bool FitsInto(long dataBlocks, long descriptorBlocks) =>
+        DataBlocks <= dataBlocks / 2 && Before.DescriptorLength <= (ulong)descriptorBlocks / 2;
 
     /// <summary>What is to be written, in steps with a flush behind each: the objects; the maps; the superblock; block 0.</summary>
     /// <param name="blocks">The container's new number of blocks.</param>
@@ -107,15 +110,17 @@ internal sealed class ApfsNextCheckpoint
         List<(ulong Block, byte[] Bytes)> objects = LayOutObjects(next);
         List<(ulong, byte[])> maps = LayOutMaps(next, [.. objects.Select(o => o.Block)]);
         // What lies in new areas is not known: it could be an older superblock.
-        for (uint i = next.DescriptorLength; moved is not null && i < next.DescriptorBlocks; i++) objects.Add((next.DescriptorBase + i, new byte[BlockSize]));
+        for (uint i = next.DescriptorLength; moved is not null && i < next.DescriptorBlocks; i++)
+            objects.Add((next.DescriptorBase + i, new byte[BlockSize]));
         ulong superblock = next.DescriptorBase + ((next.DescriptorIndex + MapBlocks) % next.DescriptorBlocks);
         List<(ulong, byte[])> last = [(superblock, Change(_superblock, next))];
 
-        // A sector is written whole by any disk, and has all that changes but one field, which only containers of less than 128 MiB change: there
-        // block 0 leads to the new areas first, as the copy of an older transaction that it always is while a container is mounted.
+        // A sector is written whole by any disk, and has all that changes but one field, which only containers of less than 128 MiB change:
+        // there block 0 leads to the new areas first, as the copy of an older transaction that it always is while a container is mounted.
         if (next.EphemeralInfo == Before.EphemeralInfo) return [objects, maps, last, [(0, Change(_firstBlock, next)[..SectorSize])]];
         ApfsContainerSuperblock older = next;
-        (older.Object.TransactionId, older.NextTransactionId, older.EphemeralInfo) = (Before.Object.TransactionId, Before.NextTransactionId, Before.EphemeralInfo);
+        (older.Object.TransactionId, older.NextTransactionId, older.EphemeralInfo) =
+            (Before.Object.TransactionId, Before.NextTransactionId, Before.EphemeralInfo);
         return [objects, maps, last, [(0, Change(_firstBlock, older)[..SectorSize])], [(0, Change(_firstBlock, next))]];
     }
 
@@ -142,7 +147,9 @@ internal sealed class ApfsNextCheckpoint
         for (uint i = 0; i < MapBlocks; i++)
         {
             ulong to = next.DescriptorBase + ((next.DescriptorIndex + (ulong)i) % next.DescriptorBlocks);
-            byte[] map = _container.Blocks.Read(Before.DescriptorBase + ((Before.DescriptorIndex + (ulong)i) % Before.DescriptorBlocks), 1, "checkpoint map");
+            byte[] map =
+                _container.Blocks.Read(
+                    Before.DescriptorBase + ((Before.DescriptorIndex + (ulong)i) % Before.DescriptorBlocks), 1, "checkpoint map");
             ref ApfsCheckpointMap header = ref Layout.At<ApfsCheckpointMap>(map);
             (header.Object.ObjectId, header.Object.TransactionId) = (to, Transaction);
             for (int entry = 0; entry < header.Count; entry++, done++)
@@ -164,16 +171,20 @@ internal sealed class ApfsNextCheckpoint
         byte[] block = [.. before];
         ref ApfsContainerSuperblock s = ref Layout.At<ApfsContainerSuperblock>(block);
         (s.Object.TransactionId, s.NextTransactionId, s.BlockCount) = (next.Object.TransactionId, next.NextTransactionId, next.BlockCount);
-        (s.DescriptorBase, s.DescriptorBlocks, s.DescriptorIndex, s.DescriptorNext) = (next.DescriptorBase, next.DescriptorBlocks, next.DescriptorIndex, next.DescriptorNext);
-        (s.DataBase, s.DataBlocks, s.DataIndex, s.DataLength, s.DataNext) = (next.DataBase, next.DataBlocks, next.DataIndex, next.DataLength, next.DataNext);
+        (s.DescriptorBase, s.DescriptorBlocks, s.DescriptorIndex, s.DescriptorNext) =
+            (next.DescriptorBase, next.DescriptorBlocks, next.DescriptorIndex, next.DescriptorNext);
+        (s.DataBase, s.DataBlocks, s.DataIndex, s.DataLength, s.DataNext) =
+            (next.DataBase, next.DataBlocks, next.DataIndex, next.DataLength, next.DataNext);
         (s.MostVolumes, s.EphemeralInfo) = (next.MostVolumes, next.EphemeralInfo);
         ApfsBlocks.Seal(block);
         return block;
     }
 
-    // But for its checksum, counters and flags: those differ in Apple's containers. What the next transaction changes lies before them, in the first sector.
+    // But for its checksum, counters and flags: those differ in Apple's containers. What the next transaction changes lies before them, in
+    // the first sector.
     private static bool IsCopy(ReadOnlySpan<byte> superblock, ReadOnlySpan<byte> first) =>
-        superblock[8..0x3D8].SequenceEqual(first[8..0x3D8]) && superblock[0x4D8..0x4F0].SequenceEqual(first[0x4D8..0x4F0]) && superblock[0x4F8..].SequenceEqual(first[0x4F8..]);
+        superblock[8..0x3D8].SequenceEqual(first[8..0x3D8]) && superblock[0x4D8..0x4F0].SequenceEqual(first[0x4D8..0x4F0])
+            && superblock[0x4F8..].SequenceEqual(first[0x4F8..]);
 }
 
 /// <summary>Where the checkpoint areas of a container are, in blocks.</summary>

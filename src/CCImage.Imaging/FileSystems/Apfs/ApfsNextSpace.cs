@@ -5,9 +5,10 @@ using CCImage.Binary;
 namespace CCImage.FileSystems.Apfs;
 
 /// <summary>
-/// The space manager's structures of a larger container, made anew in a range of free blocks, as in a fresh container: the ring of the internal pool's bitmaps; the pool;
-/// at its start the bitmaps of the chunks, the chunk-info blocks, and the blocks of their addresses. Nothing that the space manager before names is
-/// overwritten. Source: Apple File System Reference, "Space Manager"; the order, Apple's containers.
+/// The space manager's structures of a larger container, made anew in a range of free blocks, as in a fresh container: the ring of the
+/// internal pool's bitmaps; the pool; at its start the bitmaps of the chunks, the chunk-info blocks, and the blocks of their addresses.
+/// Nothing that the space manager before names is overwritten. Source: Apple File System Reference, "Space Manager"; the order, Apple's
+/// containers.
 /// </summary>
 internal sealed class ApfsNextSpace
 {
@@ -26,7 +27,8 @@ internal sealed class ApfsNextSpace
     /// <param name="container">The container.</param>
     /// <param name="space">Its space, verified.</param>
     /// <param name="blocks">Blocks it is to have; not fewer.</param>
-    public ApfsNextSpace(ApfsContainer container, ApfsFreeSpace space, long blocks) => (_container, _space, _blocks) = (container, space, (ulong)blocks);
+    public ApfsNextSpace(ApfsContainer container, ApfsFreeSpace space, long blocks) =>
+        (_container, _space, _blocks) = (container, space, (ulong)blocks);
 
     /// <summary>Bitmaps that go to another block as they are.</summary>
     public IReadOnlyList<(ulong From, ulong To)> Moved => _moved;
@@ -58,7 +60,8 @@ internal sealed class ApfsNextSpace
         ReadOnlySpan<byte> bitmap = _space.Bitmap(last);
         if (bitmap.IsEmpty) return true;
         int octet = (int)(_space.Chunks[last].Blocks / 8);
-        return octet == bitmap.Length || (bitmap[octet] >> (int)(_space.Chunks[last].Blocks % 8) == 0 && !bitmap[(octet + 1)..].ContainsAnyExcept((byte)0));
+        return octet == bitmap.Length
+            || (bitmap[octet] >> (int)(_space.Chunks[last].Blocks % 8) == 0 && !bitmap[(octet + 1)..].ContainsAnyExcept((byte)0));
     }
 
     /// <summary>Marks blocks as used, or as free.</summary>
@@ -84,7 +87,8 @@ internal sealed class ApfsNextSpace
     /// <param name="transaction">The next one.</param>
     public byte[] LayOut(byte[] before, ulong place, ulong transaction)
     {
-        long chunks = ChunkCount, infoBlocks = ApfsSizing.InfoBlocks(chunks), poolBlocks = ApfsSizing.PoolBlocks(chunks), bitmapBlocks = ApfsSizing.PoolBitmapBlocks(poolBlocks);
+        long chunks = ChunkCount, infoBlocks = ApfsSizing.InfoBlocks(chunks), poolBlocks = ApfsSizing.PoolBlocks(chunks),
+            bitmapBlocks = ApfsSizing.PoolBitmapBlocks(poolBlocks);
         long slots = ApfsSizing.PoolBitmapSlots * bitmapBlocks;
         ulong pool = place + (ulong)slots, at = pool, free = 0;
         List<ulong> addresses = LayOutInfoBlocks(LayOutChunks(ref at, ref free, transaction), ref at, transaction);
@@ -100,7 +104,8 @@ internal sealed class ApfsNextSpace
         (fields.PoolBlocks, fields.PoolBase) = ((ulong)poolBlocks, pool);
         (fields.PoolBitmapSize, fields.PoolBitmapBlocks, fields.PoolBitmapBase) = ((uint)bitmapBlocks, (uint)slots, place);
         (fields.PoolBitmapFirstFree, fields.PoolBitmapLastFree) = ((ushort)bitmapBlocks, (ushort)(slots - 1));
-        (fields.PoolQueue.Count, fields.PoolQueue.OldestTransactionId, fields.PoolQueue.MostNodes) = (0, 0, (ushort)ApfsSizing.PoolQueueNodes(chunks));
+        (fields.PoolQueue.Count, fields.PoolQueue.OldestTransactionId, fields.PoolQueue.MostNodes) =
+            (0, 0, (ushort)ApfsSizing.PoolQueueNodes(chunks));
         fields.MainQueue.MostNodes = (ushort)ApfsSizing.MainQueueNodes((long)_blocks);
         WriteArrays(manager, offset, (int)bitmapBlocks, (int)slots, addresses, transaction);
         return manager;
@@ -108,20 +113,24 @@ internal sealed class ApfsNextSpace
 
     /// <summary>Where the arrays of a space manager begin: behind its fixed fields, of which there are more in the versioned one.</summary>
     public static uint ArraysOffset(ReadOnlySpan<byte> manager) =>
-        (Layout.Read<ApfsSpaceManager>(manager).Flags & ApfsConstants.SpaceManagerVersioned) != 0 ? ApfsConstants.VersionedManagerSize : (uint)Unsafe.SizeOf<ApfsSpaceManager>();
+        (Layout.Read<ApfsSpaceManager>(manager).Flags & ApfsConstants.SpaceManagerVersioned) != 0 ? ApfsConstants.VersionedManagerSize
+            : (uint)Unsafe.SizeOf<ApfsSpaceManager>();
 
     // The bitmap in use is the first in the ring; a free slot names the next one.
     private static void WriteArrays(Span<byte> manager, uint offset, int bitmapBlocks, int slots, List<ulong> addresses, ulong transaction)
     {
         ref ApfsSpaceManager fields = ref Layout.At<ApfsSpaceManager>(manager);
         fields.PoolBitmapTransactionsOffset = offset;
-        for (int i = 0; i < bitmapBlocks; i++, offset += sizeof(ulong)) BinaryPrimitives.WriteUInt64LittleEndian(manager[(int)offset..], transaction);
+        for (int i = 0; i < bitmapBlocks; i++, offset += sizeof(ulong))
+            BinaryPrimitives.WriteUInt64LittleEndian(manager[(int)offset..], transaction);
         fields.PoolBitmapSlotsOffset = offset;
-        for (int i = 0; i < bitmapBlocks; i++) BinaryPrimitives.WriteUInt16LittleEndian(manager[((int)offset + (i * sizeof(ushort)))..], (ushort)i);
+        for (int i = 0; i < bitmapBlocks; i++)
+            BinaryPrimitives.WriteUInt16LittleEndian(manager[((int)offset + (i * sizeof(ushort)))..], (ushort)i);
         offset += (uint)ApfsSizing.SlotArrayBytes(bitmapBlocks);
         fields.PoolBitmapNextOffset = offset;
         for (int i = 0; i < slots; i++, offset += sizeof(ushort))
-            BinaryPrimitives.WriteUInt16LittleEndian(manager[(int)offset..], i < bitmapBlocks || i == slots - 1 ? ApfsConstants.NoBitmapSlot : (ushort)(i + 1));
+            BinaryPrimitives.WriteUInt16LittleEndian(
+                manager[(int)offset..], i < bitmapBlocks || i == slots - 1 ? ApfsConstants.NoBitmapSlot : (ushort)(i + 1));
         fields.Main.AddressOffset = offset;
         foreach (ulong address in addresses)
         {
@@ -146,7 +155,8 @@ internal sealed class ApfsNextSpace
             else if (bitmap != 0) _moved.Add((before.Bitmap, bitmap));
             uint unused = isChanged ? _free[i] : FreeIn(before, blocks);
             free += unused;
-            chunks.Add(new() { TransactionId = transaction, Address = start, BlockCount = blocks, FreeCount = unused, BitmapAddress = bitmap });
+            chunks.Add(new() { TransactionId = transaction, Address = start, BlockCount = blocks, FreeCount = unused,
+                BitmapAddress = bitmap });
         }
 
         return chunks;
@@ -184,7 +194,8 @@ internal sealed class ApfsNextSpace
     {
         byte[] block = new byte[BlockSize];
         ref ApfsSpaceIndex header = ref Layout.At<ApfsSpaceIndex>(block);
-        (header.Object.ObjectId, header.Object.TransactionId, header.Object.Type) = (at, transaction, ApfsConstants.ObjectPhysical | (uint)type);
+        (header.Object.ObjectId, header.Object.TransactionId, header.Object.Type) =
+            (at, transaction, ApfsConstants.ObjectPhysical | (uint)type);
         (header.Index, header.Count) = ((uint)index, (uint)count);
         return block;
     }

@@ -77,7 +77,9 @@ internal sealed class ApfsNode
         return value.IsEmpty ? throw Damaged() : BinaryPrimitives.ReadUInt64LittleEndian(value);
     }
 
-    private ushort Field(int index, int offset) => BinaryPrimitives.ReadUInt16LittleEndian(_block.AsSpan(_table + (index * EntrySize) + offset));
+    private ushort Field(int index, int offset) =>
+        BinaryPrimitives.ReadUInt16LittleEndian(_block.AsSpan(_table + (index * EntrySize) + offset));
 
-    private ImageException Damaged() => ImageException.Damaged($"A node of the {_what} contradicts itself.", $"object {(ulong)Header.Object.ObjectId}");
+    private ImageException Damaged() =>
+        ImageException.Damaged($"A node of the {_what} contradicts itself.", $"object {(ulong)Header.Object.ObjectId}");
 }

@@ -34,7 +34,8 @@ internal sealed class ApfsObjectMap
         while (true)
         {
             ApfsNode node = Load(address);
-            if (parentLevel >= 0 && node.Header.Level != parentLevel - 1) throw ImageException.Damaged($"A node of the {_what} is on the wrong level.", $"block {address}");
+            if (parentLevel >= 0 && node.Header.Level != parentLevel - 1)
+                throw ImageException.Damaged($"A node of the {_what} is on the wrong level.", $"block {address}");
             int last = FindLast(node, id, transaction);
             if (last < 0) return null;
             if (node.IsLeaf) return ReadValue(node, last, id);

@@ -5,8 +5,9 @@ using CCImage.Binary;
 namespace CCImage.FileSystems.Apfs;
 
 /// <summary>
-/// The snapshots of a volume by each of the four places that tell of them: the records of its snapshot tree and their names, the snapshot tree of
-/// its object map, and the counts. Snapshots go by their transactions. Source: Apple File System Reference, "Snapshot Metadata", "Object Maps".
+/// The snapshots of a volume by each of the four places that tell of them: the records of its snapshot tree and their names, the snapshot
+/// tree of its object map, and the counts. Snapshots go by their transactions. Source: Apple File System Reference, "Snapshot Metadata",
+/// "Object Maps".
 /// </summary>
 internal sealed class ApfsSnapshotRecords
 {
@@ -24,7 +25,8 @@ internal sealed class ApfsSnapshotRecords
         if (kind == ApfsConstants.SnapshotName)
         {
             ReadOnlySpan<byte> name = leaf.Value(index, sizeof(ulong));
-            if (name.IsEmpty || !_named.Add(BinaryPrimitives.ReadUInt64LittleEndian(name))) throw Damaged("A name of a snapshot names none, or one that has another name.");
+            if (name.IsEmpty || !_named.Add(BinaryPrimitives.ReadUInt64LittleEndian(name)))
+                throw Damaged("A name of a snapshot names none, or one that has another name.");
             return null;
         }
 
@@ -36,7 +38,8 @@ internal sealed class ApfsSnapshotRecords
 
     /// <summary>Takes an entry of the snapshot tree of the object map.</summary>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
-    public void TakeMapped(ApfsNode leaf, int index) => _mapped.Add(BinaryPrimitives.ReadUInt64LittleEndian(leaf.Key(index, sizeof(ulong))));
+    public void TakeMapped(ApfsNode leaf, int index) =>
+        _mapped.Add(BinaryPrimitives.ReadUInt64LittleEndian(leaf.Key(index, sizeof(ulong))));
 
     /// <summary>Compares them.</summary>
     /// <param name="inVolume">The count in the volume's superblock.</param>

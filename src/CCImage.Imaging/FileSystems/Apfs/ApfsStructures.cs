@@ -34,7 +34,8 @@ internal static class ApfsConstants
     public const ushort NoBitmapSlot = 0xFFFF;
     public const ulong VolumeUnencrypted = 1;
 
-    /// <summary>What changes how names are looked up, not where: compared without regard to case, or to how a name is composed. Keys of entries hold a hash then.</summary>
+    /// <summary>What changes how names are looked up, not where: compared without regard to case, or to how a name is composed. Keys of
+    /// entries hold a hash then.</summary>
     public const ulong VolumeHashesNames = 1 | 8;
 
     /// <summary>Nodes have hashes instead of headers, and files extents in a tree of their own.</summary>

@@ -46,7 +46,8 @@ internal sealed class ApfsFile
 /// <param name="root">The root folder.</param>
 /// <param name="files">The objects, by their numbers.</param>
 /// <param name="omissions">What the tree lacks.</param>
-internal sealed class ApfsTree(ApfsFileTree tree, SourceEntry root, IReadOnlyDictionary<ulong, ApfsFile> files, TreeOmissions omissions) : SourceTree
+internal sealed class ApfsTree(ApfsFileTree tree, SourceEntry root, IReadOnlyDictionary<ulong, ApfsFile> files, TreeOmissions omissions)
+    : SourceTree
 {
     /// <inheritdoc/>
     public override SourceEntry Root => root;
@@ -58,23 +59,27 @@ internal sealed class ApfsTree(ApfsFileTree tree, SourceEntry root, IReadOnlyDic
     public override long OmittedCount => omissions.Count;
 
     /// <inheritdoc/>
-    /// <exception cref="ImageException">Also <see cref="ImageErrorId.ImageDamaged"/>, and <see cref="ImageErrorId.UnsupportedFormat"/> for a
-    /// file that the file system keeps compressed by a method that is not read.</exception>
+    /// <exception cref="ImageException">Also <see cref="ImageErrorId.ImageDamaged"/>, and <see cref="ImageErrorId.UnsupportedFormat"/> for
+    /// a file that the file system keeps compressed by a method that is not read.</exception>
     public override BlockStorage OpenFork(SourceEntry entry, ForkKind fork)
     {
         if (entry.Kind != EntryKind.File || !files.TryGetValue((ulong)entry.NodeId, out ApfsFile? file))
             throw new ImageException(ImageErrorId.SourceUnreadable, "The entry is no file of this volume.", DisplayPath(entry));
-        if (fork == ForkKind.Resource) return file.Compressed is { IsInResourceFork: true } ? new MemoryStorage([]) : OpenResourceFork(entry, file);
+        if (fork == ForkKind.Resource)
+            return file.Compressed is { IsInResourceFork: true } ? new MemoryStorage([]) : OpenResourceFork(entry, file);
         if ((file.Inode.BsdFlags & ApfsFileConstants.DatalessFlag) != 0 && entry.Size > 0)
         {
             throw ImageException.Unsupported(
-                "The content of the file is in the cloud: the volume has its name only.", "Download it on the Mac, and back it up again.", $"content of {DisplayPath(entry)}");
+                "The content of the file is in the cloud: the volume has its name only.", "Download it on the Mac, and back it up again.",
+                $"content of {DisplayPath(entry)}");
         }
 
         if (file.IsContentLost) throw CompressedFile.HeaderLost($"content of {DisplayPath(entry)}");
-        if (file.Compressed is not { } compressed) return Named(entry, "content", what => tree.OpenStream(file.Inode.StreamId, file.Size, what));
+        if (file.Compressed is not { } compressed)
+            return Named(entry, "content", what => tree.OpenStream(file.Inode.StreamId, file.Size, what));
         return compressed.Open(
-            compressed.IsInResourceFork ? OpenResourceFork(entry, file) : null, () => OpenAttribute(entry, file.Attributes.Find(a => a.Name == CompressedFile.AttributeName)!),
+            compressed.IsInResourceFork ? OpenResourceFork(entry, file) : null, () =>
+                OpenAttribute(entry, file.Attributes.Find(a => a.Name == CompressedFile.AttributeName)!),
             () => $"compressed content of {DisplayPath(entry)}");
     }
 
@@ -82,7 +87,8 @@ internal sealed class ApfsTree(ApfsFileTree tree, SourceEntry root, IReadOnlyDic
     public override BlockStorage OpenAttribute(SourceEntry entry, ExtendedAttribute attribute)
     {
         if (attribute.Value is not null) return new MemoryStorage(attribute.Value);
-        if (files.TryGetValue((ulong)entry.NodeId, out ApfsFile? file) && file.Streams is not null && file.Streams.TryGetValue(attribute.Name, out ulong stream))
+        if (files.TryGetValue((ulong)entry.NodeId, out ApfsFile? file) && file.Streams is not null
+            && file.Streams.TryGetValue(attribute.Name, out ulong stream))
             return Named(entry, $"attribute {attribute.Name}", what => tree.OpenStream(stream, attribute.Size, what));
         return ApfsTreeReader.FindValue(tree, (ulong)entry.NodeId, attribute.Name) is { } value
             ? new MemoryStorage(value)
@@ -103,5 +109,6 @@ internal sealed class ApfsTree(ApfsFileTree tree, SourceEntry root, IReadOnlyDic
     }
 
     private BlockStorage OpenResourceFork(SourceEntry entry, ApfsFile file) =>
-        file.Attributes.Find(a => a.Name == ApfsTreeReader.ResourceForkAttribute) is { } attribute ? OpenAttribute(entry, attribute) : new MemoryStorage([]);
+        file.Attributes.Find(a => a.Name == ApfsTreeReader.ResourceForkAttribute) is { } attribute ? OpenAttribute(entry, attribute)
+            : new MemoryStorage([]);
 }

@@ -9,9 +9,9 @@ using CCImage.Storage;
 namespace CCImage.FileSystems.Apfs;
 
 /// <summary>
-/// Reads a whole volume into a tree: every record in one pass from leaf to leaf, then the folders from the root down. What the root does not lead to
-/// (files that were deleted while they were open, the system's private folders) is not shown. Not recursive. A record that is damaged is left out and told in the
-/// tree's omissions; all others are in the tree.
+/// Reads a whole volume into a tree: every record in one pass from leaf to leaf, then the folders from the root down. What the root does
+/// not lead to (files that were deleted while they were open, the system's private folders) is not shown. Not recursive. A record that is
+/// damaged is left out and told in the tree's omissions; all others are in the tree.
 /// </summary>
 /// <param name="tree">The records.</param>
 /// <param name="unknownFeatures">Features of the container that are not known, for people; null for none.</param>
@@ -26,7 +26,8 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
     private const long MostKept = 16 << 20; // bytes of values of attributes; what comes then is read again when it is asked for
 
     // Type bits of st_mode.
-    private const uint TypeMask = 0xF000, TypeFifo = 0x1000, TypeCharacter = 0x2000, TypeFolder = 0x4000, TypeBlock = 0x6000, TypeLink = 0xA000, TypeSocket = 0xC000;
+    private const uint TypeMask = 0xF000, TypeFifo = 0x1000, TypeCharacter = 0x2000, TypeFolder = 0x4000, TypeBlock = 0x6000,
+        TypeLink = 0xA000, TypeSocket = 0xC000;
 
     // BSD flags (Apple's sys/stat.h): UF_COMPRESSED; SF_FIRMLINK, which tells like SF_DATALESS where a file lies, not what it is.
     private const uint CompressedFlag = 0x20, FirmlinkFlag = 0x0080_0000;
@@ -64,11 +65,13 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
             root = null;
         }
 
-        SourceEntry rootEntry = root is null ? MakeLostFolder("", ApfsFileConstants.RootFolder) : MakeEntry("", ApfsFileConstants.RootFolder, root);
+        SourceEntry rootEntry = root is null ? MakeLostFolder("", ApfsFileConstants.RootFolder)
+            : MakeEntry("", ApfsFileConstants.RootFolder, root);
         Attach(rootEntry, cancellation);
         TellFaults(rootEntry);
         if (unknownFeatures is not null)
-            _omissions.Advise($"The APFS container has features that this version does not know ({unknownFeatures}): its files are read as if they had none of them. Compare them with their source.");
+            _omissions.Advise($"The APFS container has features that this version does not know ({unknownFeatures}): its files are read as "
+                + $"if they had none of them. Compare them with their source.");
         return new ApfsTree(tree, rootEntry, _files, _omissions);
     }
 
@@ -109,12 +112,14 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
 
         foreach ((ulong id, ImageException fault) in _faults)
         {
-            if (owners.TryGetValue(id, out SourceEntry? owner)) _omissions.Lose(() => TreeOmissions.PathOf(owner), "Something of it", fault);
+            if (owners.TryGetValue(id, out SourceEntry? owner))
+                _omissions.Lose(() => TreeOmissions.PathOf(owner), "Something of it", fault);
             else if (!_toldFaults.Contains(id)) _omissions.LeaveOut(() => null, fault);
         }
     }
 
-    /// <summary>Reads the tree, and proves that extents hold what every file and attribute claims. The content of files of the cloud is not here.</summary>
+    /// <summary>Reads the tree, and proves that extents hold what every file and attribute claims. The content of files of the cloud is not
+    /// here.</summary>
     /// <param name="onFault">Hears of each fault: what, and where.</param>
     /// <param name="cancellation">Ends it.</param>
     /// <returns>Files and folders that the root leads to, itself not among them.</returns>
@@ -165,7 +170,8 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
                 if (value.IsEmpty) throw Damaged("An entry of a folder has no value.", id);
                 if (!_folders.TryGetValue(id, out List<(string Name, ulong FileId, bool IsFolder)>? entries)) _folders[id] = entries = [];
                 ReadOnlySpan<byte> whole = leaf.Value(index);
-                bool isFolder = whole.Length > ApfsFileConstants.EntryFlagsOffset && (whole[ApfsFileConstants.EntryFlagsOffset] & ApfsFileConstants.EntryTypeMask) == ApfsFileConstants.EntryOfFolder;
+                bool isFolder = whole.Length > ApfsFileConstants.EntryFlagsOffset
+                    && (whole[ApfsFileConstants.EntryFlagsOffset] & ApfsFileConstants.EntryTypeMask) == ApfsFileConstants.EntryOfFolder;
                 entries.Add((ReadEntryName(leaf.Key(index), id), BinaryPrimitives.ReadUInt64LittleEndian(value), isFolder));
                 break;
         }
@@ -192,13 +198,16 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
     {
         const int header = 4;
         if (fields.Length < header) return [];
-        int count = BinaryPrimitives.ReadUInt16LittleEndian(fields), entry = Unsafe.SizeOf<ApfsExtendedField>(), at = header + (count * entry);
+        int count = BinaryPrimitives.ReadUInt16LittleEndian(fields), entry = Unsafe.SizeOf<ApfsExtendedField>(), at = header
+            + (count * entry);
         if (at > fields.Length) throw Damaged("The extended fields of an inode are cut short.", id);
         for (int i = 0; i < count; i++)
         {
             ApfsExtendedField field = Layout.Read<ApfsExtendedField>(fields[(header + (i * entry))..]);
             if (field.Size > fields.Length - at) throw Damaged("An extended field of an inode is cut short.", id);
-            if (field.Type == type) return field.Size >= least ? fields.Slice(at, field.Size) : throw Damaged($"An extended field of an inode has {(ushort)field.Size} bytes.", id);
+            if (field.Type == type)
+                return field.Size >= least ? fields.Slice(at, field.Size)
+                    : throw Damaged($"An extended field of an inode has {(ushort)field.Size} bytes.", id);
             at = Math.Min(fields.Length, at + ((field.Size + 7) & ~7));
         }
 
@@ -209,7 +218,8 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
     {
         string name = ReadAttributeName(leaf, index, id);
         ReadOnlySpan<byte> value = ReadAttributeValue(leaf, index, name, id, out ApfsAttributeValue fixedPart);
-        if ((fixedPart.Flags & ApfsFileConstants.AttributeOfFileSystem) != 0 && name is not (ApfsFileConstants.LinkTargetAttribute or CompressedFile.AttributeName)) return;
+        if ((fixedPart.Flags & ApfsFileConstants.AttributeOfFileSystem) != 0
+            && name is not (ApfsFileConstants.LinkTargetAttribute or CompressedFile.AttributeName)) return;
 
         // In the order of keys an inode precedes its attributes.
         if (!_files.TryGetValue(id, out ApfsFile? file)) throw Damaged($"The attribute {name} belongs to no file.", id);
@@ -223,11 +233,13 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
             (file.Streams ??= [])[name] = stream.StreamId;
         }
         else if (name == ApfsFileConstants.LinkTargetAttribute) SetTarget(file, value, id);
-        else if ((_kept += value.Length) <= MostKept || (name == FinderInfoAttribute && value.Length == FinderInfoSize)) Add(file, new(name, value.Length, value.ToArray()));
+        else if ((_kept += value.Length) <= MostKept || (name == FinderInfoAttribute && value.Length == FinderInfoSize))
+            Add(file, new(name, value.Length, value.ToArray()));
         else
         {
             Add(file, new(name, value.Length, null));
-            if (name == CompressedFile.AttributeName && KindOf(file) == EntryKind.File && (file.Inode.BsdFlags & CompressedFlag) != 0) file.Compressed = CompressedFile.TryParse(value);
+            if (name == CompressedFile.AttributeName && KindOf(file) == EntryKind.File && (file.Inode.BsdFlags & CompressedFlag) != 0)
+                file.Compressed = CompressedFile.TryParse(value);
         }
     }
 
@@ -275,7 +287,8 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
 
     private static void Add(ApfsFile file, ExtendedAttribute attribute)
     {
-        if (attribute is { Name: FinderInfoAttribute, Value: { Length: FinderInfoSize } info }) file.FinderInfo = info.AsSpan().ContainsAnyExcept((byte)0) ? info : null;
+        if (attribute is { Name: FinderInfoAttribute, Value: { Length: FinderInfoSize } info })
+            file.FinderInfo = info.AsSpan().ContainsAnyExcept((byte)0) ? info : null;
         else file.Attributes.Add(attribute);
     }
 
@@ -296,7 +309,8 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
         if (length > bytes.Length) throw Damaged("A name is cut short.", id);
         bytes = bytes[..length];
         if (!bytes.IsEmpty && bytes[^1] == 0) bytes = bytes[..^1];
-        return bytes.IsEmpty || bytes.Contains((byte)0) ? throw Damaged("A name is empty, or has a zero.", id) : Encoding.UTF8.GetString(bytes);
+        return bytes.IsEmpty || bytes.Contains((byte)0) ? throw Damaged("A name is empty, or has a zero.", id)
+            : Encoding.UTF8.GetString(bytes);
     }
 
     // A folder has one place; other files as many as they have names.
@@ -321,7 +335,8 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
 
                     pending.Push((id, entry));
                 }
-                else if (_files.TryGetValue(id, out ApfsFile? file) && file.First is { } first && first != entry) entry.HardLinkId = first.HardLinkId = (long)id;
+                else if (_files.TryGetValue(id, out ApfsFile? file) && file.First is { } first && first != entry)
+                    entry.HardLinkId = first.HardLinkId = (long)id;
                 folder.Entry.Add(entry);
             }
         }
@@ -338,8 +353,10 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
             cancellation.ThrowIfCancellationRequested();
             for (int i = 0; i < leaf.Count; i++)
             {
-                if (TryFindPlace(leaf, i) is not var (id, parent, name) || !_files.TryGetValue(id, out ApfsFile? file) || !placed.Add(id)) continue;
-                if (!_folders.TryGetValue(parent, out List<(string Name, ulong FileId, bool IsFolder)>? entries)) _folders[parent] = entries = [];
+                if (TryFindPlace(leaf, i) is not var (id, parent, name) || !_files.TryGetValue(id, out ApfsFile? file) || !placed.Add(id))
+                    continue;
+                if (!_folders.TryGetValue(parent, out List<(string Name, ulong FileId, bool IsFolder)>? entries))
+                    _folders[parent] = entries = [];
                 entries.Add((name, id, KindOf(file) == EntryKind.Directory));
             }
         }
@@ -350,7 +367,8 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
         try
         {
             ulong head = ApfsFileTree.HeadOf(leaf, index), id = head & ApfsConstants.AddressMask;
-            if ((ApfsRecordType)(head >> ApfsConstants.TypeShift) != ApfsRecordType.Inode || id <= ApfsFileConstants.PrivateFolder) return null;
+            if ((ApfsRecordType)(head >> ApfsConstants.TypeShift) != ApfsRecordType.Inode || id <= ApfsFileConstants.PrivateFolder)
+                return null;
             ReadOnlySpan<byte> value = leaf.Value(index);
             if (value.Length < Unsafe.SizeOf<ApfsInode>()) return null;
             ulong parent = Layout.Read<ApfsInode>(value).ParentId;
@@ -375,7 +393,9 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
         }
     }
 
-    private static SourceEntry MakeLostFolder(string name, ulong id) => new() { Name = name, Kind = EntryKind.Directory, Mode = 0x1ED, NodeId = (long)id }; // 0755
+    // 0755
+    private static SourceEntry MakeLostFolder(string name, ulong id) =>
+        new() { Name = name, Kind = EntryKind.Directory, Mode = 0x1ED, NodeId = (long)id };
 
     private void LeaveOut(SourceEntry folder, string name, ImageException fault) =>
         _omissions.LeaveOut(() => TreeOmissions.PathOf(folder, name), fault);
@@ -392,7 +412,8 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
                 return entry;
             }
 
-            ImageException fault = _faults.TryGetValue(id, out ImageException? why) ? why : Damaged($"It leads to file {id}, which is not there.", id);
+            ImageException fault = _faults.TryGetValue(id, out ImageException? why) ? why
+                : Damaged($"It leads to file {id}, which is not there.", id);
             _toldFaults.Add(id);
             if (!isFolder || !_folders.ContainsKey(id)) throw fault;
             _omissions.Lose(() => TreeOmissions.PathOf(folder, name), "The metadata of the folder", fault);
@@ -410,7 +431,8 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
         ApfsInode inode = file.Inode;
         EntryKind kind = KindOf(file);
         uint flags = inode.BsdFlags & ~(FirmlinkFlag | ApfsFileConstants.DatalessFlag);
-        if (kind == EntryKind.File && (flags & CompressedFlag) != 0 && (file.Compressed ??= TryFindCompressed(file, id)) is not null) flags &= ~CompressedFlag;
+        if (kind == EntryKind.File && (flags & CompressedFlag) != 0 && (file.Compressed ??= TryFindCompressed(file, id)) is not null)
+            flags &= ~CompressedFlag;
         bool isDevice = kind is EntryKind.CharacterDevice or EntryKind.BlockDevice;
         bool isInFork = file.Compressed is { IsInResourceFork: true };
         if (kind == EntryKind.SymbolicLink && file.LinkTarget is null) throw Damaged($"The symbolic link \"{name}\" leads nowhere.", id);
@@ -419,7 +441,8 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
             Name = name,
             Kind = kind,
             Size = kind == EntryKind.File ? file.Compressed?.Size ?? file.Size : 0,
-            ResourceForkSize = kind == EntryKind.File && !isInFork ? file.Attributes.Find(a => a.Name == ResourceForkAttribute)?.Size ?? 0 : 0,
+            ResourceForkSize = kind == EntryKind.File && !isInFork ? file.Attributes.Find(a => a.Name == ResourceForkAttribute)?.Size ?? 0
+                : 0,
             Mode = inode.Mode & SourceEntry.PermissionMask,
             UserId = inode.OwnerId,
             GroupId = inode.GroupId,
@@ -455,15 +478,18 @@ internal sealed class ApfsTreeReader(ApfsFileTree tree, string? unknownFeatures 
         }
 
         file.IsContentLost = found is null && file.Size == 0
-            && (_isIncomplete || file.MayLackAttributes || file.Attributes.Exists(a => a.Name is CompressedFile.AttributeName or ResourceForkAttribute));
+            && (_isIncomplete || file.MayLackAttributes
+                || file.Attributes.Exists(a => a.Name is CompressedFile.AttributeName or ResourceForkAttribute));
         return found;
     }
 
     private CompressedFile? FindCompressed(ApfsFile file, ulong id)
     {
-        if (file.Attributes.Find(a => a.Name == CompressedFile.AttributeName) is not { } attribute || attribute.Size > CompressedFile.MaximumAttributeSize) return null;
+        if (file.Attributes.Find(a => a.Name == CompressedFile.AttributeName) is not { } attribute
+            || attribute.Size > CompressedFile.MaximumAttributeSize) return null;
         if (attribute.Value is not null) return CompressedFile.TryParse(attribute.Value);
-        if (file.Streams is null || !file.Streams.TryGetValue(attribute.Name, out ulong of)) return null; // in its record, and no such header
+        // in its record, and no such header
+        if (file.Streams is null || !file.Streams.TryGetValue(attribute.Name, out ulong of)) return null;
         using BlockStorage stream = tree.OpenStream(of, attribute.Size, $"attribute {attribute.Name} of file {id}");
         Span<byte> header = stackalloc byte[CompressedFile.HeaderSize];
         header = header[..(int)Math.Min(header.Length, attribute.Size)];

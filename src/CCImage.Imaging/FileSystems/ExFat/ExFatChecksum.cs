@@ -2,7 +2,8 @@ using System.Numerics;
 
 namespace CCImage.FileSystems.ExFat;
 
-/// <summary>The 32-bit checksum of exFAT's boot region and up-case table: rotate right by one, add the byte. Source: docs/formats/exfat.md.</summary>
+/// <summary>The 32-bit checksum of exFAT's boot region and up-case table: rotate right by one, add the byte. Source:
+/// docs/formats/exfat.md.</summary>
 internal static class ExFatChecksum
 {
     /// <summary>The checksum of some bytes.</summary>

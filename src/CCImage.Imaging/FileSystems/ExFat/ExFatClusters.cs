@@ -47,10 +47,12 @@ internal sealed class ExFatClusters(BlockStorage volume, BlockStorage fat, ExFat
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: they reach behind the volume's end.</exception>
     public void MustExist(uint first, long count)
     {
-        if (first < ClusterRuns.First || first - ClusterRuns.First + count > Count) throw ImageException.Damaged($"{count} clusters from {first} on reach behind the volume's end.", "exFAT directory");
+        if (first < ClusterRuns.First || first - ClusterRuns.First + count > Count)
+            throw ImageException.Damaged($"{count} clusters from {first} on reach behind the volume's end.", "exFAT directory");
     }
 
-    /// <summary>The clusters of a chain. One that runs in a circle comes back to a cluster that is kept at every power of two (R. P. Brent).</summary>
+    /// <summary>The clusters of a chain. One that runs in a circle comes back to a cluster that is kept at every power of two (R. P.
+    /// Brent).</summary>
     /// <param name="first">The first.</param>
     /// <param name="most">How many there can be.</param>
     /// <param name="what">Of what, for errors.</param>
@@ -62,7 +64,8 @@ internal sealed class ExFatClusters(BlockStorage volume, BlockStorage fat, ExFat
         for (long count = 0; cluster != EndOfChain; count++)
         {
             if (!Contains(cluster)) throw ImageException.Damaged($"The chain of the {what} leads to cluster {cluster}.", "FAT");
-            if (count == most || (count > 0 && cluster == kept)) throw ImageException.Damaged($"The chain of the {what} is longer than it can be, or runs in a circle.", "FAT");
+            if (count == most || (count > 0 && cluster == kept))
+                throw ImageException.Damaged($"The chain of the {what} is longer than it can be, or runs in a circle.", "FAT");
             if (count == keepAt) (kept, keepAt) = (cluster, keepAt * 2);
             yield return cluster;
             cluster = Next(cluster);
@@ -70,7 +73,8 @@ internal sealed class ExFatClusters(BlockStorage volume, BlockStorage fat, ExFat
     }
 
     /// <summary>The clusters of the root directory.</summary>
-    public IEnumerable<uint> OfRoot() => Chain(boot.RootCluster, Math.Max(ExFatDirectoryReader.LongestDirectory / Size, 1), "root directory");
+    public IEnumerable<uint> OfRoot() =>
+        Chain(boot.RootCluster, Math.Max(ExFatDirectoryReader.LongestDirectory / Size, 1), "root directory");
 
     /// <summary>The clusters of a file or directory, one by one.</summary>
     /// <param name="file">It.</param>

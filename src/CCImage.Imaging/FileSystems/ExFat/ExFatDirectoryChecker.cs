@@ -3,8 +3,8 @@ using CCImage.Diagnostics;
 namespace CCImage.FileSystems.ExFat;
 
 /// <summary>
-/// Walks all directories of a volume: checksum and make-up of every set of entries, and where what they name lies: inside the heap, marked in the
-/// bitmap, and nowhere twice. Source: docs/formats/exfat.md.
+/// Walks all directories of a volume: checksum and make-up of every set of entries, and where what they name lies: inside the heap, marked
+/// in the bitmap, and nowhere twice. Source: docs/formats/exfat.md.
 /// </summary>
 /// <param name="clusters">The volume's clusters.</param>
 /// <param name="chainBudget">Clusters that all chains together can have: more means that some are shared, and has to end.</param>
@@ -24,13 +24,15 @@ internal sealed class ExFatDirectoryChecker(ExFatClusters clusters, long chainBu
 
     /// <summary>Checks all directories.</summary>
     /// <param name="own">Clusters of the allocation bitmap and the up-case table.</param>
-    /// <param name="findFree">Finds clusters of ranges that the bitmap calls free; the ranges are ascending and apart from each other.</param>
+    /// <param name="findFree">Finds clusters of ranges that the bitmap calls free; the ranges are ascending and apart from each
+    /// other.</param>
     /// <param name="countFree">Counts all clusters that it calls free.</param>
     /// <param name="findings">Hears what is found.</param>
     /// <param name="cancellation">Ends it.</param>
     /// <exception cref="ImageException">The volume cannot be read.</exception>
     public void Check(
-        IEnumerable<(uint First, uint Count)> own, Func<IReadOnlyList<(long First, long Count)>, IEnumerable<long>> findFree, Func<long> countFree, ImageFindings findings,
+        IEnumerable<(uint First, uint Count)> own, Func<IReadOnlyList<(long First, long Count)>, IEnumerable<long>> findFree,
+        Func<long> countFree, ImageFindings findings,
         CancellationToken cancellation)
     {
         _cancellation = cancellation;
@@ -85,12 +87,15 @@ internal sealed class ExFatDirectoryChecker(ExFatClusters clusters, long chainBu
 
     private IEnumerable<uint> Visit(IEnumerator<uint> chain)
     {
-        while (chain.MoveNext()) yield return _seen.Add(chain.Current) ? chain.Current : throw ImageException.Damaged("The directory lies where another one does.");
+        while (chain.MoveNext())
+            yield return _seen.Add(chain.Current) ? chain.Current
+                : throw ImageException.Damaged("The directory lies where another one does.");
     }
 
     private bool CheckFile(ExFatFile file, string directory, ImageFindings findings)
     {
-        string path = directory.Length + file.Name.Length < LongestPlace ? $"{directory}{file.Name}" : $"{directory[..Math.Min(directory.Length, LongestPlace)]}…";
+        string path = directory.Length + file.Name.Length < LongestPlace ? $"{directory}{file.Name}"
+            : $"{directory[..Math.Min(directory.Length, LongestPlace)]}…";
         if (file.IsDirectory)
         {
             _left.Push(($"{path}/", file));
@@ -125,7 +130,8 @@ internal sealed class ExFatDirectoryChecker(ExFatClusters clusters, long chainBu
         foreach (uint cluster in chain)
         {
             _cancellation.ThrowIfCancellationRequested();
-            if (--_chainBudget < 0) throw ImageException.Damaged("The chains of the FAT have more clusters than there are: some are shared.");
+            if (--_chainBudget < 0)
+                throw ImageException.Damaged("The chains of the FAT have more clusters than there are: some are shared.");
             if (!isFirst && _used[^1] is var (start, length) && start + (long)length == cluster) _used[^1] = (start, length + 1);
             else _used.Add((cluster, 1));
             isFirst = false;
@@ -134,15 +140,21 @@ internal sealed class ExFatDirectoryChecker(ExFatClusters clusters, long chainBu
     }
 
     // Used twice, used but free, in use by nobody.
-    private void CheckUse(Func<IReadOnlyList<(long First, long Count)>, IEnumerable<long>> findFree, Func<long> countFree, bool isWhole, ImageFindings findings)
+    private void CheckUse(Func<IReadOnlyList<(long First, long Count)>, IEnumerable<long>> findFree, Func<long> countFree, bool isWhole,
+        ImageFindings findings)
     {
         _used.Sort();
         bool isSound = true;
-        List<(long First, long Count)> ranges = Merge(_used, first => Report("Two files, or two parts of one, lie in the same clusters: one has the content of the other.", first));
-        foreach (long cluster in findFree(ranges)) Report("A cluster of a file is marked as free: what is written next may take its place.", cluster);
+        List<(long First, long Count)> ranges =
+            Merge(_used, first =>
+                Report("Two files, or two parts of one, lie in the same clusters: one has the content of the other.", first));
+        foreach (long cluster in findFree(ranges))
+            Report("A cluster of a file is marked as free: what is written next may take its place.", cluster);
         if (!isSound) return;
         long lost = clusters.Count - countFree() - ranges.Sum(r => r.Count);
-        if (isWhole && lost > 0) findings.Note(DoubleUse, $"{lost} clusters are marked as in use, and belong to no file.", remedy: "Attach the image on a Mac, which gives them back.");
+        if (isWhole && lost > 0)
+            findings.Note(DoubleUse, $"{lost} clusters are marked as in use, and belong to no file.",
+                remedy: "Attach the image on a Mac, which gives them back.");
         else findings.Ok(DoubleUse, "Every cluster of a file is its own, and marked as in use.");
 
         void Report(string message, long cluster)
@@ -163,7 +175,8 @@ internal sealed class ExFatDirectoryChecker(ExFatClusters clusters, long chainBu
         foreach ((uint first, uint count) in ranges)
         {
             if (first < end) onShared?.Invoke(first);
-            if (merged.Count > 0 && first <= end) merged[^1] = merged[^1] with { Count = Math.Max(end, first + (long)count) - merged[^1].First };
+            if (merged.Count > 0 && first <= end)
+                merged[^1] = merged[^1] with { Count = Math.Max(end, first + (long)count) - merged[^1].First };
             else merged.Add((first, count));
             end = Math.Max(end, first + (long)count);
         }

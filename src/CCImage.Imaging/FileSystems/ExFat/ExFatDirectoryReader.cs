@@ -95,26 +95,34 @@ internal sealed class ExFatDirectoryReader(ExFatClusters clusters)
         if (filled > 0) yield return Incomplete(first, place);
     }
 
-    private static ExFatEntrySet Incomplete(long index, long place) => new(index, place, "A set of entries is not complete: the file that it describes is lost.", null);
+    private static ExFatEntrySet Incomplete(long index, long place) =>
+        new(index, place, "A set of entries is not complete: the file that it describes is lost.", null);
 
     // All primary entries but those with fields of their own where others have the number of entries and the checksum.
-    private static bool IsSet(byte type) => type is not (ExFatStreamEntry.Bitmap or ExFatStreamEntry.UpCase or ExFatStreamEntry.Label or ExFatFileEntry.Padding);
+    private static bool IsSet(byte type) =>
+        type is not (ExFatStreamEntry.Bitmap or ExFatStreamEntry.UpCase or ExFatStreamEntry.Label or ExFatFileEntry.Padding);
 
     private (string? Fault, ExFatFile? File) Judge(ReadOnlySpan<byte> set)
     {
         ExFatFileEntry entry = Layout.Read<ExFatFileEntry>(set);
-        if (entry.Checksum != ChecksumOf(set)) return ("A set of entries fails its checksum: name, place or length of a file may be wrong.", null);
+        if (entry.Checksum != ChecksumOf(set))
+            return ("A set of entries fails its checksum: name, place or length of a file may be wrong.", null);
         if (entry.Type != ExFatFileEntry.File)
-            return (entry.Type & ExFatFileEntry.Benign) != 0 ? (null, null) : ($"An entry is of the unknown type {entry.Type:X2}, which must not be passed over.", null);
-        if (set.Length < 3 * EntrySize || set[EntrySize] != ExFatFileEntry.Stream) return ("A file has no entry that says where it lies, or none with its name.", null);
+            return (entry.Type & ExFatFileEntry.Benign) != 0 ? (null, null)
+                : ($"An entry is of the unknown type {entry.Type:X2}, which must not be passed over.", null);
+        if (set.Length < 3 * EntrySize || set[EntrySize] != ExFatFileEntry.Stream)
+            return ("A file has no entry that says where it lies, or none with its name.", null);
         ExFatFileStreamEntry stream = Layout.Read<ExFatFileStreamEntry>(set[EntrySize..]);
         string name = NameOf(set[(2 * EntrySize)..], stream.NameLength);
         if (name.Length != stream.NameLength || name.Length == 0) return ($"A name of {stream.NameLength} units has {name.Length}.", null);
         if (!DosMetadata.IsName(name)) return ("A name cannot be one.", null);
-        if (stream.Length > (ulong)clusters.Count * (ulong)clusters.Size) return ($"'{name}' claims {stream.Length} bytes, more than the volume has.", null);
-        if (stream.ValidLength > stream.Length) return ($"'{name}' of {stream.Length} bytes claims {stream.ValidLength} written ones.", null);
+        if (stream.Length > (ulong)clusters.Count * (ulong)clusters.Size)
+            return ($"'{name}' claims {stream.Length} bytes, more than the volume has.", null);
+        if (stream.ValidLength > stream.Length)
+            return ($"'{name}' of {stream.Length} bytes claims {stream.ValidLength} written ones.", null);
         var file = new ExFatFile(name, entry, stream);
-        return file.IsDirectory && file.Length is 0 or > LongestDirectory ? ($"The directory '{name}' claims {file.Length} bytes.", null) : (null, file);
+        return file.IsDirectory && file.Length is 0 or > LongestDirectory ? ($"The directory '{name}' claims {file.Length} bytes.", null)
+            : (null, file);
     }
 
     private static string NameOf(ReadOnlySpan<byte> entries, int length)
@@ -122,7 +130,8 @@ internal sealed class ExFatDirectoryReader(ExFatClusters clusters)
         Span<char> name = stackalloc char[255];
         int count = 0;
         for (; entries.Length >= EntrySize && entries[0] == ExFatFileEntry.Name; entries = entries[EntrySize..])
-            for (int i = 2; i < EntrySize && count < length; i += 2) name[count++] = (char)BinaryPrimitives.ReadUInt16LittleEndian(entries[i..]);
+            for (int i = 2; i < EntrySize && count < length; i += 2)
+                name[count++] = (char)BinaryPrimitives.ReadUInt16LittleEndian(entries[i..]);
         return new string(name[..count]);
     }
 

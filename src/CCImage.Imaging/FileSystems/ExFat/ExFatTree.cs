@@ -11,7 +11,8 @@ namespace CCImage.FileSystems.ExFat;
 /// <param name="files">The files, by the place of their sets of entries.</param>
 /// <param name="omissions">What the tree lacks.</param>
 internal sealed class ExFatTree(
-    BlockStorage volume, ExFatClusters clusters, SourceEntry root, IReadOnlyDictionary<long, ExFatFile> files, TreeOmissions omissions) : SourceTree
+    BlockStorage volume, ExFatClusters clusters, SourceEntry root, IReadOnlyDictionary<long, ExFatFile> files, TreeOmissions omissions)
+    : SourceTree
 {
     /// <inheritdoc/>
     public override SourceEntry Root => root;
@@ -23,7 +24,8 @@ internal sealed class ExFatTree(
     public override long OmittedCount => omissions.Count;
 
     /// <inheritdoc/>
-    /// <exception cref="ImageException">Also <see cref="ImageErrorId.ImageDamaged"/>: its clusters are not as many as its length asks for.</exception>
+    /// <exception cref="ImageException">Also <see cref="ImageErrorId.ImageDamaged"/>: its clusters are not as many as its length asks
+    /// for.</exception>
     public override BlockStorage OpenFork(SourceEntry entry, ForkKind fork)
     {
         if (entry.Kind != EntryKind.File || !files.TryGetValue(entry.NodeId, out ExFatFile? file))

@@ -32,7 +32,10 @@ internal sealed class ExFatTreeReader(BlockStorage volume, ExFatClusters cluster
             }
             catch (ImageException e) when (e.IsFaultOfContent)
             {
-                _omissions.LeaveOut(() => TreeOmissions.PathOf(next.Folder), ImageException.Damaged($"A part of the folder cannot be read, and what it has from there on is lost: {e.Problem}", e.Place));
+                _omissions.LeaveOut(
+                    () => TreeOmissions.PathOf(next.Folder),
+                    ImageException.Damaged(
+                    $"A part of the folder cannot be read, and what it has from there on is lost: {e.Problem}", e.Place));
             }
 
             if (_reader.BytesRead > mostBytes) return null;
@@ -48,7 +51,10 @@ internal sealed class ExFatTreeReader(BlockStorage volume, ExFatClusters cluster
         {
             if (_reader.BytesRead > mostBytes) return;
             if (set.Fault is { } fault)
-                _omissions.LeaveOut(() => TreeOmissions.PathOf(folder), ImageException.Damaged($"The folder has an entry that cannot be read. {fault}", $"exFAT directory, byte {set.Place} of the volume"));
+                _omissions.LeaveOut(
+                    () => TreeOmissions.PathOf(folder),
+                    ImageException.Damaged(
+                    $"The folder has an entry that cannot be read. {fault}", $"exFAT directory, byte {set.Place} of the volume"));
             if (set.File is { } file) Add(file, set.Place, folder);
         }
     }
@@ -59,7 +65,8 @@ internal sealed class ExFatTreeReader(BlockStorage volume, ExFatClusters cluster
         {
             cancellation.ThrowIfCancellationRequested();
             if (_reader.BytesRead > mostBytes) yield break;
-            if (!_seen.Add(cluster)) throw ImageException.Damaged($"It lies in cluster {cluster}, where another one does.", "exFAT directory");
+            if (!_seen.Add(cluster))
+                throw ImageException.Damaged($"It lies in cluster {cluster}, where another one does.", "exFAT directory");
             yield return cluster;
         }
     }
@@ -85,5 +92,6 @@ internal sealed class ExFatTreeReader(BlockStorage volume, ExFatClusters cluster
     }
 
     private static UnixTime TimeOf(uint time, byte hundredths, byte offset) => DosMetadata.TimeOf(
-        (ushort)(time >> 16), (ushort)(time & 0xFFFF), hundredths, (offset & 0x80) != 0 ? TimeSpan.FromMinutes(15 * (offset << 25 >> 25)) : null);
+        (ushort)(time >> 16), (ushort)(time & 0xFFFF), hundredths, (offset & 0x80) != 0 ? TimeSpan.FromMinutes(15 * (offset << 25 >> 25))
+        : null);
 }

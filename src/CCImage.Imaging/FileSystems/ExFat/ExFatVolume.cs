@@ -7,7 +7,8 @@ using CCImage.Storage;
 
 namespace CCImage.FileSystems.ExFat;
 
-/// <summary>An exFAT volume: name, free space, and a check of its boot regions, allocation bitmap, up-case table and directories. Source: docs/formats/exfat.md.</summary>
+/// <summary>An exFAT volume: name, free space, and a check of its boot regions, allocation bitmap, up-case table and directories. Source:
+/// docs/formats/exfat.md.</summary>
 internal sealed class ExFatVolume : CountedVolume
 {
     private const uint BadCluster = 0xFFFFFFF7;
@@ -55,20 +56,23 @@ internal sealed class ExFatVolume : CountedVolume
 
     /// <summary>Opens a volume.</summary>
     /// <param name="volume">Partition or disk; not owned.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: the boot sector contradicts itself or the window.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: the boot sector contradicts itself or the
+    /// window.</exception>
     public static ExFatVolume Open(BlockStorage volume)
     {
         Span<byte> sector = stackalloc byte[ExFatBootSector.Size];
         volume.Read(0, sector);
         ExFatBootSector boot = Layout.Read<ExFatBootSector>(sector);
-        if (FaultOf(boot, volume.Length) is { } fault) throw ImageException.Damaged($"The exFAT boot sector cannot be used: {fault}.", "boot sector at byte 0 of the partition");
+        if (FaultOf(boot, volume.Length) is { } fault)
+            throw ImageException.Damaged($"The exFAT boot sector cannot be used: {fault}.", "boot sector at byte 0 of the partition");
         return new(volume, boot);
     }
 
     /// <inheritdoc/>
     /// <remarks>
-    /// Nothing is free while the volume is marked as not unmounted properly, when its boot region fails its checksum, when there is a second
-    /// FAT (no sample proves how macOS treats it), or when the bitmap calls free what the file system itself uses. Bad clusters never are.
+    /// Nothing is free while the volume is marked as not unmounted properly, when its boot region fails its checksum, when there is a
+    /// second FAT (no sample proves how macOS treats it), or when the bitmap calls free what the file system itself uses. Bad clusters
+    /// never are.
     /// </remarks>
     public override IEnumerable<StorageExtent> GetFreeExtents(FreeSpaceQuery? query = null)
     {
@@ -76,7 +80,8 @@ internal sealed class ExFatVolume : CountedVolume
         if (_boot.FatCount != 1 || (Flags & (ExFatFlags.Dirty | ExFatFlags.SecondFat)) != 0) return [];
         if (!ExFatBootRegion.IsValid(ExFatBootRegion.Read(_volume, SectorSize, isBackup: false))) return [];
         Root root = _root.Value;
-        if (root.Fault is not null || root.Bitmap is not { } bitmap || FindUnmarked(root, bitmap, query.Cancellation) is not null) return [];
+        if (root.Fault is not null || root.Bitmap is not { } bitmap || FindUnmarked(root, bitmap, query.Cancellation) is not null)
+            return [];
         return ClusterRuns.ToExtents(WithoutBad(FreeRuns(bitmap, query), query.Cancellation), _clusters.HeapOffset, _clusters.Size);
     }
 
@@ -86,12 +91,16 @@ internal sealed class ExFatVolume : CountedVolume
         CheckBootRegions(findings);
         cancellation.ThrowIfCancellationRequested();
         const string What = "exFAT allocation bitmap";
-        if ((Flags & ExFatFlags.Dirty) != 0) findings.Note("exFAT volume flags", "The volume was not unmounted properly.", remedy: "Attach it on a Mac, which checks it then.");
-        if ((Flags & ExFatFlags.MediaFailure) != 0) findings.Note("exFAT volume flags", "The volume is marked as having met failures of its medium.");
+        if ((Flags & ExFatFlags.Dirty) != 0)
+            findings.Note(
+                "exFAT volume flags", "The volume was not unmounted properly.", remedy: "Attach it on a Mac, which checks it then.");
+        if ((Flags & ExFatFlags.MediaFailure) != 0)
+            findings.Note("exFAT volume flags", "The volume is marked as having met failures of its medium.");
         Root root = _root.Value;
         if (root.Fault is { } fault) findings.Damaged("exFAT root directory", fault);
         else if (root.Bitmap is not { } bitmap) findings.Damaged(What, "The root directory names no allocation bitmap.", "root directory");
-        else if (FindUnmarked(root, bitmap, cancellation) is long cluster) findings.Damaged(What, "A cluster that the file system itself uses is marked as free.", $"cluster {cluster}");
+        else if (FindUnmarked(root, bitmap, cancellation) is long cluster)
+            findings.Damaged(What, "A cluster that the file system itself uses is marked as free.", $"cluster {cluster}");
         else if (bitmap.Length != BitmapBytes) findings.Note(What, $"It has {bitmap.Length} bytes where {BitmapBytes} are enough.");
         else findings.Ok(What, $"It covers all {_boot.ClusterCount} clusters.");
         if (root.Fault is not null) return;
@@ -100,7 +109,8 @@ internal sealed class ExFatVolume : CountedVolume
     }
 
     /// <inheritdoc/>
-    protected override SourceTree? TryReadTree(long mostBytes, CancellationToken cancellation) => new ExFatTreeReader(_volume, _clusters).TryRead(mostBytes, cancellation);
+    protected override SourceTree? TryReadTree(long mostBytes, CancellationToken cancellation) =>
+        new ExFatTreeReader(_volume, _clusters).TryRead(mostBytes, cancellation);
 
     /// <inheritdoc/>
     public override VolumeResizer OpenResizer(CancellationToken cancellation) => new FixedVolumeResizer(this);
@@ -108,7 +118,8 @@ internal sealed class ExFatVolume : CountedVolume
     /// <inheritdoc/>
     public override IReadOnlyList<string> Repair(CancellationToken cancellation)
     {
-        byte[] main = ExFatBootRegion.Read(_volume, SectorSize, isBackup: false), backup = ExFatBootRegion.Read(_volume, SectorSize, isBackup: true);
+        byte[] main = ExFatBootRegion.Read(_volume, SectorSize, isBackup: false),
+            backup = ExFatBootRegion.Read(_volume, SectorSize, isBackup: true);
         bool isMainValid = ExFatBootRegion.IsValid(main), isBackupValid = ExFatBootRegion.IsValid(backup);
         if (isMainValid ? ExFatBootRegion.AreEqual(main, backup) : !isBackupValid || !HasSameGeometry(backup)) return [];
         _volume.Write(isMainValid ? main.Length : 0, isMainValid ? main : backup);
@@ -129,23 +140,28 @@ internal sealed class ExFatVolume : CountedVolume
         if (boot.SectorShift + boot.ClusterShift > 25) return "its clusters would be larger than 32 MiB";
         if (boot.Revision >> 8 != 1) return $"it is of version {boot.Revision >> 8}";
         if (boot.FatCount is not (1 or 2)) return $"it has {boot.FatCount} FATs";
-        if (boot.VolumeLength > (ulong)length >> boot.SectorShift) return $"it claims {boot.VolumeLength} sectors where there are {length >> boot.SectorShift}";
+        if (boot.VolumeLength > (ulong)length >> boot.SectorShift)
+            return $"it claims {boot.VolumeLength} sectors where there are {length >> boot.SectorShift}";
         uint clusters = boot.ClusterCount;
         if (clusters is 0 or > 0xFFFFFFF5) return $"it claims {boot.ClusterCount} clusters";
-        long fatBytes = (long)(uint)boot.FatLength << boot.SectorShift, fatEnd = (long)(uint)boot.FatOffset + ((long)(uint)boot.FatLength * boot.FatCount);
+        long fatBytes = (long)(uint)boot.FatLength << boot.SectorShift, fatEnd = (long)(uint)boot.FatOffset
+            + ((long)(uint)boot.FatLength * boot.FatCount);
         if (boot.FatOffset < 2 * ExFatBootRegion.Sectors || fatEnd > boot.HeapOffset || fatBytes < (clusters + (long)ClusterRuns.First) * 4)
             return "its FAT lies where it cannot be, or is too short";
         if ((uint)boot.HeapOffset + ((ulong)clusters << boot.ClusterShift) > boot.VolumeLength) return "its clusters reach behind its end";
-        return boot.RootCluster >= ClusterRuns.First && boot.RootCluster - ClusterRuns.First < clusters ? null : $"its root directory is said to begin in cluster {boot.RootCluster}";
+        return boot.RootCluster >= ClusterRuns.First && boot.RootCluster - ClusterRuns.First < clusters ? null
+            : $"its root directory is said to begin in cluster {boot.RootCluster}";
     }
 
     private void CheckBootRegions(ImageFindings findings)
     {
         const string What = "exFAT boot region";
-        byte[] main = ExFatBootRegion.Read(_volume, SectorSize, isBackup: false), backup = ExFatBootRegion.Read(_volume, SectorSize, isBackup: true);
+        byte[] main = ExFatBootRegion.Read(_volume, SectorSize, isBackup: false),
+            backup = ExFatBootRegion.Read(_volume, SectorSize, isBackup: true);
         bool isMainValid = ExFatBootRegion.IsValid(main), isBackupValid = ExFatBootRegion.IsValid(backup);
         string place = $"bytes 0 and {main.Length} of the partition";
-        if (!isMainValid && isBackupValid && HasSameGeometry(backup)) findings.Repairable(What, "The boot region fails its checksum; its copy is right.", place);
+        if (!isMainValid && isBackupValid && HasSameGeometry(backup))
+            findings.Repairable(What, "The boot region fails its checksum; its copy is right.", place);
         else if (!isMainValid) findings.Damaged(What, "The boot region fails its checksum, and its copy cannot stand in for it.", place);
         else if (!isBackupValid) findings.Repairable(What, "The copy of the boot region fails its checksum.", place);
         else if (!ExFatBootRegion.AreEqual(main, backup)) findings.Repairable(What, "The copy of the boot region differs from it.", place);
@@ -157,9 +173,12 @@ internal sealed class ExFatVolume : CountedVolume
         const string What = "exFAT up-case table";
         try
         {
-            if (root.UpCase is not { } entry) findings.Damaged(What, "The root directory names no up-case table: names cannot be compared.", "root directory");
-            else if (entry.Length is var length && (length == 0 || length > MostUpCaseBytes)) findings.Damaged(What, $"It claims {length} bytes.", "root directory");
-            else if (ExFatChecksum.Of(ReadUpCase(entry)) != entry.Checksum) findings.Damaged(What, "It fails its checksum: names may be compared wrongly.", $"cluster {entry.FirstCluster}");
+            if (root.UpCase is not { } entry)
+                findings.Damaged(What, "The root directory names no up-case table: names cannot be compared.", "root directory");
+            else if (entry.Length is var length && (length == 0 || length > MostUpCaseBytes))
+                findings.Damaged(What, $"It claims {length} bytes.", "root directory");
+            else if (ExFatChecksum.Of(ReadUpCase(entry)) != entry.Checksum)
+                findings.Damaged(What, "It fails its checksum: names may be compared wrongly.", $"cluster {entry.FirstCluster}");
             else findings.Ok(What, "It fits its checksum.");
         }
         catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged)
@@ -170,13 +189,16 @@ internal sealed class ExFatVolume : CountedVolume
 
     private void CheckDirectories(ImageFindings findings, Root root, Bitmap bitmap, CancellationToken cancellation)
     {
-        long fatOffset = _clusters.EntryOffset(0), stored = _volume.GetExtents(fatOffset, (_boot.ClusterCount + (long)ClusterRuns.First) * 4).Where(e => e.Kind == ExtentKind.Data).Sum(e => e.Length);
+        long fatOffset = _clusters.EntryOffset(0),
+            stored = _volume.GetExtents(fatOffset, (_boot.ClusterCount + (long)ClusterRuns.First) * 4).Where(e => e.Kind == ExtentKind.Data)
+            .Sum(e => e.Length);
         List<(uint First, uint Count)> own = [.. bitmap.Runs];
         if (root.UpCase is { } upCase && _clusters.Contains(upCase.FirstCluster) && upCase.Length <= MostUpCaseBytes)
         {
             try
             {
-                own.AddRange(_clusters.Chain(upCase.FirstCluster, _clusters.CountFor((long)(ulong)upCase.Length), "up-case table").Select(c => (c, 1u)));
+                own.AddRange(_clusters.Chain(upCase.FirstCluster, _clusters.CountFor((long)(ulong)upCase.Length), "up-case table")
+                    .Select(c => (c, 1u)));
             }
             catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged)
             {
@@ -199,15 +221,18 @@ internal sealed class ExFatVolume : CountedVolume
             done += part;
         }
 
-        return done == table.Length ? table : throw ImageException.Damaged($"The chain of the up-case table ends after {done} of {table.Length} bytes.", "FAT");
+        return done == table.Length ? table
+            : throw ImageException.Damaged($"The chain of the up-case table ends after {done} of {table.Length} bytes.", "FAT");
     }
 
     // A copy that describes the volume as it was opened; of another one it could only do harm.
     private bool HasSameGeometry(ReadOnlySpan<byte> region)
     {
         ExFatBootSector other = Layout.Read<ExFatBootSector>(region);
-        return IsMatch(region) && (ulong)other.VolumeLength == _boot.VolumeLength && (uint)other.FatOffset == _boot.FatOffset && (uint)other.FatLength == _boot.FatLength
-            && (uint)other.HeapOffset == _boot.HeapOffset && (uint)other.ClusterCount == _boot.ClusterCount && (uint)other.RootCluster == _boot.RootCluster
+        return IsMatch(region) && (ulong)other.VolumeLength == _boot.VolumeLength && (uint)other.FatOffset == _boot.FatOffset
+            && (uint)other.FatLength == _boot.FatLength
+            && (uint)other.HeapOffset == _boot.HeapOffset && (uint)other.ClusterCount == _boot.ClusterCount
+                && (uint)other.RootCluster == _boot.RootCluster
             && other.SectorShift == _boot.SectorShift && other.ClusterShift == _boot.ClusterShift && other.FatCount == _boot.FatCount;
     }
 
@@ -286,7 +311,8 @@ internal sealed class ExFatVolume : CountedVolume
             else runs.Add((cluster, 1));
         }
 
-        return found == clusters ? new(runs, (long)(ulong)entry.Length) : throw ImageException.Damaged($"The chain of the allocation bitmap has {found} clusters instead of {clusters}.", What);
+        return found == clusters ? new(runs, (long)(ulong)entry.Length)
+            : throw ImageException.Damaged($"The chain of the allocation bitmap has {found} clusters instead of {clusters}.", What);
     }
 
     // Parts of the bitmap in order, as long as they count clusters.
@@ -325,7 +351,8 @@ internal sealed class ExFatVolume : CountedVolume
     {
         long free = 0, end = _boot.ClusterCount + (long)ClusterRuns.First;
         var scan = new BitmapScan(isHighFirst: false);
-        foreach ((long first, ReadOnlyMemory<byte> bits) in ReadBitmap(bitmap, cancellation)) free += scan.CountClear(bits.Span, Math.Min(bits.Length * 8L, end - first));
+        foreach ((long first, ReadOnlyMemory<byte> bits) in ReadBitmap(bitmap, cancellation))
+            free += scan.CountClear(bits.Span, Math.Min(bits.Length * 8L, end - first));
         return free;
     }
 
@@ -363,7 +390,8 @@ internal sealed class ExFatVolume : CountedVolume
                     // More than this run asks for: the next ones are near. What is not stored is passed over, however long it is.
                     cancellation.ThrowIfCancellationRequested();
                     long end = _boot.ClusterCount + (long)ClusterRuns.First, offset = _clusters.EntryOffset((uint)at), unstored = 0;
-                    foreach (StorageExtent extent in _volume.GetExtents(offset, (end - at) * 4).TakeWhile(e => e.Kind != ExtentKind.Data)) unstored += extent.Length;
+                    foreach (StorageExtent extent in _volume.GetExtents(offset, (end - at) * 4).TakeWhile(e => e.Kind != ExtentKind.Data))
+                        unstored += extent.Length;
                     (read, isStored) = (at, unstored < 4);
                     readEnd = isStored ? Math.Min(at + (entries.Length / 4), end) : at + (unstored / 4);
                     if (isStored) _volume.Read(offset, entries.AsSpan(0, (int)(readEnd - read) * 4));

@@ -74,7 +74,8 @@ internal sealed record FatGeometry
         {
             if (Extension is not { } extension) return false;
             ReadOnlySpan<byte> name = Layout.AsBytes(ref extension)[^8..];
-            return name.StartsWith("FAT"u8) && name[3] != ' ' && !name.StartsWith(Kind switch { VolumeKind.Fat12 => "FAT12"u8, VolumeKind.Fat16 => "FAT16"u8, _ => "FAT32"u8 });
+            return name.StartsWith("FAT"u8) && name[3] != ' '
+                && !name.StartsWith(Kind switch { VolumeKind.Fat12 => "FAT12"u8, VolumeKind.Fat16 => "FAT16"u8, _ => "FAT32"u8 });
         }
     }
 
@@ -85,8 +86,10 @@ internal sealed record FatGeometry
         FatParameters common = Layout.Read<FatParameters>(boot);
         int sectorSize = common.BytesPerSector, perCluster = common.SectorsPerCluster;
         if (common.Jump is not (0xEB or 0xE9) || sectorSize is not (512 or 1024 or 2048 or 4096)) return null;
-        if (perCluster == 0 || (perCluster & (perCluster - 1)) != 0 || common.ReservedSectors == 0 || common.TableCount is not (1 or 2)) return null;
-        bool isFat32 = common.TableSectors16 == 0; // so do Linux and macOS tell; by Microsoft the number of clusters does, which is the same for whole volumes
+        if (perCluster == 0 || (perCluster & (perCluster - 1)) != 0 || common.ReservedSectors == 0 || common.TableCount is not (1 or 2))
+            return null;
+        // so do Linux and macOS tell; by Microsoft the number of clusters does, which is the same for whole volumes
+        bool isFat32 = common.TableSectors16 == 0;
         Fat32Parameters fat32 = Layout.Read<Fat32Parameters>(boot[Fat32Parameters.Offset..]);
         FatExtension extension = Layout.Read<FatExtension>(boot[(FatParameters.Size + (isFat32 ? Fat32Parameters.Size : 0))..]);
         long sectors = common.Sectors16 != 0 ? common.Sectors16 : common.Sectors32;
@@ -140,8 +143,10 @@ internal sealed record FatGeometry
     {
         if (CapacityBytes > window.Length) return $"it claims {CapacityBytes} bytes where there are {window.Length}";
         if (ClusterCount == 0) return "it has no clusters";
-        if (ClusterCount > MostClusters || (Kind == VolumeKind.Fat16 && ClusterCount > 65524)) return $"it claims {ClusterCount} clusters, more than its kind can number";
-        if (BytesOf(ClusterCount + ClusterRuns.First) > TableLength) return $"its FAT of {TableLength} bytes is too short for {ClusterCount} clusters";
+        if (ClusterCount > MostClusters || (Kind == VolumeKind.Fat16 && ClusterCount > 65524))
+            return $"it claims {ClusterCount} clusters, more than its kind can number";
+        if (BytesOf(ClusterCount + ClusterRuns.First) > TableLength)
+            return $"its FAT of {TableLength} bytes is too short for {ClusterCount} clusters";
         if (ActiveTable >= TableCount) return $"it names FAT {ActiveTable} of {TableCount} as the one in use";
         if (Fat32 is not { } fat32) return RootLength == 0 ? "it has no root directory" : null;
         if (fat32.Version != 0) return $"it is of version {fat32.Version}";

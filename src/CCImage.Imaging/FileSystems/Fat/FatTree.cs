@@ -12,7 +12,8 @@ namespace CCImage.FileSystems.Fat;
 /// <param name="firstClusters">Where the content of a file begins, by the place of its directory entry.</param>
 /// <param name="omissions">What the tree lacks.</param>
 internal sealed class FatTree(
-    BlockStorage volume, FatGeometry geometry, FatTable table, SourceEntry root, IReadOnlyDictionary<long, uint> firstClusters, TreeOmissions omissions) : SourceTree
+    BlockStorage volume, FatGeometry geometry, FatTable table, SourceEntry root, IReadOnlyDictionary<long, uint> firstClusters,
+    TreeOmissions omissions) : SourceTree
 {
     private readonly FatTableWindow _window = new(table);
 
@@ -45,11 +46,13 @@ internal sealed class FatTree(
         // A chain that runs in a circle comes back to a cluster that is kept at every power of two (R. P. Brent).
         for (uint kept = cluster; ; cluster = _window[cluster])
         {
-            if (!geometry.IsCluster(cluster)) throw ImageException.Damaged($"A file of {entry.Size} bytes has clusters for {held}.", Place());
+            if (!geometry.IsCluster(cluster))
+                throw ImageException.Damaged($"A file of {entry.Size} bytes has clusters for {held}.", Place());
             if (held > 0 && cluster == kept) throw ImageException.Damaged("The chain of a file runs in a circle.", Place());
             if (held == keepAt) (kept, keepAt) = (cluster, keepAt * 2);
             long offset = geometry.OffsetOf(cluster);
-            if (runs.Count > 0 && runs[^1].Offset + runs[^1].Length == offset) runs[^1] = (runs[^1].Offset, runs[^1].Length + geometry.ClusterSize);
+            if (runs.Count > 0 && runs[^1].Offset + runs[^1].Length == offset)
+                runs[^1] = (runs[^1].Offset, runs[^1].Length + geometry.ClusterSize);
             else runs.Add((offset, geometry.ClusterSize));
             held += geometry.ClusterSize;
             if (held >= entry.Size) return runs;

@@ -7,8 +7,9 @@ using CCImage.Storage;
 namespace CCImage.FileSystems.Fat;
 
 /// <summary>
-/// Reads a FAT volume into a tree, folder by folder, not recursive. Source: Microsoft, "FAT: General Overview of On-Disk Format", version 1.03, with the
-/// long names; bits of lower case as Windows NT keeps them (byte 12: 8 the name, 16 the extension). Times are local ones and taken as this machine's.
+/// Reads a FAT volume into a tree, folder by folder, not recursive. Source: Microsoft, "FAT: General Overview of On-Disk Format", version
+/// 1.03, with the long names; bits of lower case as Windows NT keeps them (byte 12: 8 the name, 16 the extension). Times are local ones and
+/// taken as this machine's.
 /// </summary>
 /// <param name="volume">The volume.</param>
 /// <param name="geometry">Where its parts lie.</param>
@@ -22,7 +23,8 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
 
     // The upper half of code page 437, which is what short names are in unless somebody chose another: the volume does not tell.
     private const string UpperCharacters =
-        "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u00A0";
+        "ÇüéâäàåçêëèïîìÄÅÉæÆôöòûùÿÖÜ¢£¥₧ƒáíóúñÑªº¿⌐¬½¼¡«»░▒▓│┤╡╢╖╕╣║╗╝╜╛┐"
+        + "└┴┬├─┼╞╟╚╔╩╦╠═╬╧╨╤╥╙╘╒╓╫╪┘┌█▄▌▐▀αßΓπΣσµτΦΘΩδ∞φε∩≡±≥≤⌠⌡÷≈°∙·√ⁿ²■\u00A0";
 
     private readonly Dictionary<long, uint> _firstClusters = [];
     private readonly HashSet<uint> _folderClusters = [];
@@ -57,7 +59,8 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
             }
             catch (ImageException e) when (e.IsFaultOfContent)
             {
-                LeaveOut(next.Folder, $"A part of the folder cannot be read, and what it has from there on is lost: {e.Problem}", e.Place ?? "FAT directory");
+                LeaveOut(next.Folder, $"A part of the folder cannot be read, and what it has from there on is lost: {e.Problem}", e.Place
+                    ?? "FAT directory");
             }
         }
 
@@ -65,7 +68,8 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
     }
 
     // What a folder has in front of a fault is listed; what is behind it is not known.
-    private void LeaveOut(SourceEntry folder, string problem, string place) => _omissions.LeaveOut(() => TreeOmissions.PathOf(folder), ImageException.Damaged(problem, place));
+    private void LeaveOut(SourceEntry folder, string problem, string place) =>
+        _omissions.LeaveOut(() => TreeOmissions.PathOf(folder), ImageException.Damaged(problem, place));
 
     private IEnumerable<(long Offset, byte[] Bytes)> ReadFolder(SourceEntry folder, uint cluster)
     {
@@ -79,7 +83,8 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
         {
             if (!geometry.IsCluster(cluster) || length >= LargestFolder || !_folderClusters.Add(cluster))
             {
-                LeaveOut(folder, $"The folder leads to cluster {cluster}, which cannot be: what it has from there on is lost.", "FAT directory");
+                LeaveOut(folder, $"The folder leads to cluster {cluster}, which cannot be: what it has from there on is lost.",
+                    "FAT directory");
                 yield break;
             }
 
@@ -113,7 +118,8 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
             {
                 string? longName = _piecesLeft == 0 && ChecksumOf(raw) == _checksum ? LongName() : null;
                 _piecesLeft = -1;
-                if ((entry.Attributes & FatDirectoryEntry.VolumeLabel) != 0 || raw.StartsWith(".          "u8) || raw.StartsWith("..         "u8)) continue;
+                if ((entry.Attributes & FatDirectoryEntry.VolumeLabel) != 0 || raw.StartsWith(".          "u8)
+                    || raw.StartsWith("..         "u8)) continue;
                 Add(offset + at, entry, longName ?? ShortName(raw), folder, pending);
             }
         }
@@ -121,7 +127,8 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
         return false;
     }
 
-    private void Add(long place, in FatDirectoryEntry entry, string name, SourceEntry folder, Stack<(SourceEntry Folder, uint Cluster)> pending)
+    private void Add(
+        long place, in FatDirectoryEntry entry, string name, SourceEntry folder, Stack<(SourceEntry Folder, uint Cluster)> pending)
     {
         if (!DosMetadata.IsName(name))
         {
@@ -163,7 +170,8 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
         _piecesLeft--;
         Span<char> piece = _longName.AsSpan(_piecesLeft * NamePiece, NamePiece);
         for (int i = 0; i < NamePiece; i++)
-            piece[i] = (char)BinaryPrimitives.ReadUInt16LittleEndian(raw[(i < 5 ? 1 + (2 * i) : i < 11 ? 14 + (2 * (i - 5)) : 28 + (2 * (i - 11)))..]);
+            piece[i] = (char)BinaryPrimitives.ReadUInt16LittleEndian(
+                raw[(i < 5 ? 1 + (2 * i) : i < 11 ? 14 + (2 * (i - 5)) : 28 + (2 * (i - 11)))..]);
     }
 
     private string LongName()
@@ -192,7 +200,8 @@ internal sealed class FatTreeReader(BlockStorage volume, FatGeometry geometry, F
     {
         Span<char> text = stackalloc char[bytes.Length];
         for (int i = 0; i < bytes.Length; i++) text[i] = bytes[i] < 0x80 ? (char)bytes[i] : UpperCharacters[bytes[i] - 0x80];
-        if (bytes.Length == 8 && bytes[0] == 0x05) text[0] = UpperCharacters[FatDirectoryEntry.Deleted - 0x80]; // stands for a character that would mean "deleted"
+        // stands for a character that would mean "deleted"
+        if (bytes.Length == 8 && bytes[0] == 0x05) text[0] = UpperCharacters[FatDirectoryEntry.Deleted - 0x80];
         string trimmed = new string(text).TrimEnd(' ');
         return isLower ? trimmed.ToLowerInvariant() : trimmed;
     }

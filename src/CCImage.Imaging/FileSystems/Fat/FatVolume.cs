@@ -5,7 +5,8 @@ using CCImage.Storage;
 
 namespace CCImage.FileSystems.Fat;
 
-/// <summary>A volume of FAT12, FAT16 or FAT32: name and free space, and a check of what is stored twice. Source: docs/formats/fat.md.</summary>
+/// <summary>A volume of FAT12, FAT16 or FAT32: name and free space, and a check of what is stored twice. Source:
+/// docs/formats/fat.md.</summary>
 internal sealed class FatVolume : CountedVolume
 {
     private const long LargestDirectory = 65536L * FatDirectoryEntry.Size;
@@ -39,10 +40,12 @@ internal sealed class FatVolume : CountedVolume
     /// <summary>Opens a volume.</summary>
     /// <param name="volume">Partition or disk; not owned.</param>
     /// <param name="geometry">As its boot sector says.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: the boot sector contradicts itself or the window.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: the boot sector contradicts itself or the
+    /// window.</exception>
     public static FatVolume Open(BlockStorage volume, FatGeometry geometry)
     {
-        if (geometry.Fault(volume) is { } fault) throw ImageException.Damaged($"The FAT boot sector cannot be used: {fault}.", "boot sector at byte 0 of the partition");
+        if (geometry.Fault(volume) is { } fault)
+            throw ImageException.Damaged($"The FAT boot sector cannot be used: {fault}.", "boot sector at byte 0 of the partition");
         return new(volume, geometry);
     }
 
@@ -51,7 +54,8 @@ internal sealed class FatVolume : CountedVolume
     public override IEnumerable<StorageExtent> GetFreeExtents(FreeSpaceQuery? query = null)
     {
         CancellationToken cancellation = query?.Cancellation ?? default;
-        if (_geometry.IsTypeDoubtful || IsDirty() || FirstEntryFault() is not null || FindTableDifference(cancellation) is not null) return [];
+        if (_geometry.IsTypeDoubtful || IsDirty() || FirstEntryFault() is not null || FindTableDifference(cancellation) is not null)
+            return [];
         if (_geometry.Fat32 is { } fat32 && _table[fat32.RootCluster] == 0) return [];
         return ClusterRuns.ToExtents(_table.FreeRuns(cancellation), _geometry.HeapOffset, _geometry.ClusterSize);
     }
@@ -60,24 +64,32 @@ internal sealed class FatVolume : CountedVolume
     public override void Check(ImageFindings findings, CancellationToken cancellation)
     {
         const string Table = "FAT";
-        if (_geometry.IsTypeDoubtful) findings.Note(Table, $"The boot sector names another kind of FAT than its {_geometry.ClusterCount} clusters make it ({Kind}).", "boot sector");
+        if (_geometry.IsTypeDoubtful)
+            findings.Note(Table, $"The boot sector names another kind of FAT than its {_geometry.ClusterCount} clusters make it ({Kind}).",
+                "boot sector");
         if (FirstEntryFault() is { } entry) findings.Damaged(Table, entry, $"FAT at byte {_geometry.TableOffset}");
         if (IsDirty()) findings.Note(Table, "The volume was not unmounted properly.", remedy: "Attach it on a Mac, which checks it then.");
         long? difference = FindTableDifference(cancellation);
-        if (difference is long at) findings.Damaged(Table, "The two FATs differ: the chains of files are in doubt.", $"FATs from byte {at} on");
+        if (difference is long at)
+            findings.Damaged(Table, "The two FATs differ: the chains of files are in doubt.", $"FATs from byte {at} on");
         else if (_geometry is { TableCount: > 1, IsMirrored: true }) findings.Ok(Table, "The FATs are equal.");
         CheckFiles(findings, cancellation);
         if (_geometry.Fat32 is not { } fat32) return;
-        if (_table[fat32.RootCluster] == 0) findings.Damaged(Table, "The root directory's first cluster is marked as free.", $"cluster {fat32.RootCluster}");
-        if (IsOnePlaceForTwo) findings.Damaged("FAT boot sector", $"It puts its copy and the information sector into one place, sector {fat32.BackupSector}.", "boot sector");
+        if (_table[fat32.RootCluster] == 0)
+            findings.Damaged(Table, "The root directory's first cluster is marked as free.", $"cluster {fat32.RootCluster}");
+        if (IsOnePlaceForTwo)
+            findings.Damaged("FAT boot sector", $"It puts its copy and the information sector into one place, sector {fat32.BackupSector}.",
+                "boot sector");
         if (InformationOffset() is long information) CheckInformation(findings, information);
         if (BackupOffset() is not long backup) return;
         if (IsBackup(backup)) findings.Ok("FAT boot sector", "The copy of the boot sector is equal to it.");
-        else findings.Repairable("FAT boot sector", "The copy of the boot sector differs from the boot sector in use.", $"byte {backup} of the partition");
+        else findings.Repairable(
+            "FAT boot sector", "The copy of the boot sector differs from the boot sector in use.", $"byte {backup} of the partition");
     }
 
     /// <inheritdoc/>
-    protected override SourceTree? TryReadTree(long mostBytes, CancellationToken cancellation) => new FatTreeReader(_volume, _geometry, _table).TryRead(mostBytes, cancellation);
+    protected override SourceTree? TryReadTree(long mostBytes, CancellationToken cancellation) =>
+        new FatTreeReader(_volume, _geometry, _table).TryRead(mostBytes, cancellation);
 
     /// <inheritdoc/>
     public override VolumeResizer OpenResizer(CancellationToken cancellation) => new FixedVolumeResizer(this);
@@ -132,7 +144,8 @@ internal sealed class FatVolume : CountedVolume
                 // Chains are walked one by one: they would be walked again and again by files that share them.
                 if ((clusters += Layout.DivideUp(entry.Size, _geometry.ClusterSize)) > _geometry.ClusterCount)
                 {
-                    findings.Damaged(What, "The files together claim more clusters than there are: some share theirs. What comes behind was not looked at.");
+                    findings.Damaged(What,
+                        "The files together claim more clusters than there are: some share theirs. What comes behind was not looked at.");
                     return;
                 }
 
@@ -157,7 +170,8 @@ internal sealed class FatVolume : CountedVolume
     }
 
     private static bool IsInformation(in FatInformation information) =>
-        information.Lead == FatInformation.ValidLead && information.Signature == FatInformation.ValidSignature && information.Trail == FatInformation.ValidTrail;
+        information.Lead == FatInformation.ValidLead && information.Signature == FatInformation.ValidSignature
+            && information.Trail == FatInformation.ValidTrail;
 
     private void CheckInformation(ImageFindings findings, long offset)
     {
@@ -165,8 +179,10 @@ internal sealed class FatVolume : CountedVolume
         string place = $"byte {offset} of the partition";
         FatInformation information = ReadInformation(offset);
         if (!IsInformation(information)) findings.Repairable(What, "The sector with the free count lacks its signatures.", place);
-        else if (information.FreeCount == FatInformation.Unknown || information.FreeCount == _freeClusters.Value) findings.Ok(What, "The free count is right.");
-        else findings.Note(What, $"It says {information.FreeCount} free clusters, the FAT {_freeClusters.Value}: systems take it as a hint only.", place);
+        else if (information.FreeCount == FatInformation.Unknown || information.FreeCount == _freeClusters.Value)
+            findings.Ok(What, "The free count is right.");
+        else findings.Note(
+            What, $"It says {information.FreeCount} free clusters, the FAT {_freeClusters.Value}: systems take it as a hint only.", place);
     }
 
     private FatInformation ReadInformation(long offset)
@@ -197,13 +213,16 @@ internal sealed class FatVolume : CountedVolume
     private long? BackupOffset() => IsOnePlaceForTwo ? null : ReservedSector(_geometry.Fat32?.BackupSector);
 
     // The copy of the boot sector and the information sector cannot both lie there: writing one would destroy the other.
-    private bool IsOnePlaceForTwo => _geometry.Fat32 is { } fat32 && (ushort)fat32.InformationSector == fat32.BackupSector && ReservedSector(fat32.BackupSector) is not null;
+    private bool IsOnePlaceForTwo => _geometry.Fat32 is { } fat32 && (ushort)fat32.InformationSector == fat32.BackupSector
+        && ReservedSector(fat32.BackupSector) is not null;
 
     // Copies lie in the reserved sectors, never in the boot sector or a FAT; 0 and 0xFFFF mean there is none.
     private long? ReservedSector(ushort? sector) =>
-        sector is > 0 and < 0xFFFF and ushort number && (long)number * _geometry.SectorSize <= _geometry.TableOffset - _geometry.SectorSize ? (long)number * _geometry.SectorSize : null;
+        sector is > 0 and < 0xFFFF and ushort number && (long)number * _geometry.SectorSize <= _geometry.TableOffset - _geometry.SectorSize
+            ? (long)number * _geometry.SectorSize : null;
 
-    // Where the flags of the second entry say "in use" by being clear (FAT16: bits 15 and 14, FAT32: 27 and 26), or the boot sector's by being set.
+    // Where the flags of the second entry say "in use" by being clear (FAT16: bits 15 and 14, FAT32: 27 and 26), or the boot sector's by
+    // being set.
     private bool IsDirty()
     {
         if (_geometry.Extension is { State: var state } && (state & 1) != 0) return true;
@@ -253,7 +272,8 @@ internal sealed class FatVolume : CountedVolume
     {
         try
         {
-            return _geometry.Fat32 is { } fat32 ? FindLabelInChain(fat32.RootCluster) : TryFindLabel(_geometry.RootOffset, _geometry.RootLength, out string? label) ? label : null;
+            return _geometry.Fat32 is { } fat32 ? FindLabelInChain(fat32.RootCluster)
+                : TryFindLabel(_geometry.RootOffset, _geometry.RootLength, out string? label) ? label : null;
         }
         catch (ImageException e) when (e.IsFaultOfContent)
         {
@@ -282,7 +302,8 @@ internal sealed class FatVolume : CountedVolume
         {
             FatDirectoryEntry entry = Layout.Read<FatDirectoryEntry>(entries.AsSpan(at));
             if (entry.Name[0] == 0) return true;
-            if (entry.Name[0] == FatDirectoryEntry.Deleted || (entry.Attributes & FatDirectoryEntry.LongName) != FatDirectoryEntry.VolumeLabel) continue;
+            if (entry.Name[0] == FatDirectoryEntry.Deleted
+                || (entry.Attributes & FatDirectoryEntry.LongName) != FatDirectoryEntry.VolumeLabel) continue;
             label = FatGeometry.TextOf(entry.Name);
             return true;
         }

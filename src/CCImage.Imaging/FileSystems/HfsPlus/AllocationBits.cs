@@ -30,7 +30,8 @@ internal static class AllocationBits
         {
             at = Math.Max(at, runs[run].Start);
             long first = at / 8, end = first;
-            for (int i = run; i < runs.Count && runs[i].Start / 8 < first + PieceSize; i++) end = Math.Min(first + PieceSize, Layout.DivideUp(runs[i].End, 8));
+            for (int i = run; i < runs.Count && runs[i].Start / 8 < first + PieceSize; i++)
+                end = Math.Min(first + PieceSize, Layout.DivideUp(runs[i].End, 8));
             Span<byte> bits = piece.AsSpan(0, (int)(end - first));
             bitmap.Read(first, bits);
             for (; run < runs.Count && runs[run].Start < end * 8; run++)

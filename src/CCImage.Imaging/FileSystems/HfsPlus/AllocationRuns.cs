@@ -8,12 +8,14 @@ internal static class AllocationRuns
 {
     private const int ChunkBytes = 64 << 10;
 
-    /// <summary>The runs of free blocks, ascending and apart from each other. What the storage does not hold is not read: there all is free.</summary>
+    /// <summary>The runs of free blocks, ascending and apart from each other. What the storage does not hold is not read: there all is
+    /// free.</summary>
     /// <param name="bitmap">The allocation file.</param>
     /// <param name="total">Blocks of the volume; the file has a bit for each.</param>
     /// <param name="query">How short runs may be, and what ends it; null for all of them.</param>
     /// <param name="blockSize">Bytes of a block.</param>
-    public static IEnumerable<(long First, long Count)> FreeOf(BlockStorage bitmap, long total, FreeSpaceQuery? query = null, long blockSize = 1)
+    public static IEnumerable<(
+        long First, long Count)> FreeOf(BlockStorage bitmap, long total, FreeSpaceQuery? query = null, long blockSize = 1)
     {
         query ??= new();
         var scan = new BitmapScan(isHighFirst: true);
@@ -49,7 +51,8 @@ internal static class AllocationRuns
     }
 
     // Pieces of the bitmap; an empty one where nothing is stored.
-    private static IEnumerable<(long Block, ReadOnlyMemory<byte> Bits)> Read(BlockStorage bitmap, long total, CancellationToken cancellation)
+    private static IEnumerable<(
+        long Block, ReadOnlyMemory<byte> Bits)> Read(BlockStorage bitmap, long total, CancellationToken cancellation)
     {
         byte[] buffer = new byte[(int)Math.Min(ChunkBytes, Layout.DivideUp(total, 8))];
         for (long block = 0; block < total; block += buffer.Length * 8L)

@@ -5,8 +5,8 @@ using CCImage.Diagnostics;
 namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
-/// Judges the records of the attributes file in their order: an attribute's further extents follow it. Source: Apple's public hfs_format.h; the kernel's
-/// hfs_xattr.c for the size of inline records; fsck_hfs, which looks at no inline value.
+/// Judges the records of the attributes file in their order: an attribute's further extents follow it. Source: Apple's public hfs_format.h;
+/// the kernel's hfs_xattr.c for the size of inline records; fsck_hfs, which looks at no inline value.
 /// </summary>
 /// <param name="forks">Judges the forks.</param>
 /// <param name="nodes">The files and folders, complete.</param>
@@ -39,7 +39,8 @@ internal sealed class AttributesChecker(ForkChecker forks, CatalogNodes nodes, I
         EndFork();
         CheckOwner(keyBytes, key, place);
         if (key.StartBlock != 0) Fault($"An attribute begins at block {key.StartBlock} of itself.", place);
-        if (type == AttributeRecordType.InlineData && data.Length >= Unsafe.SizeOf<AttributeInlineData>()) CheckInline(keyBytes, data, place);
+        if (type == AttributeRecordType.InlineData && data.Length >= Unsafe.SizeOf<AttributeInlineData>())
+            CheckInline(keyBytes, data, place);
         else if (type == AttributeRecordType.ForkData && data.Length == Unsafe.SizeOf<AttributeForkData>())
             BeginFork(keyBytes, Layout.Read<AttributeForkData>(data).Fork, place);
         else Fault($"There is an attribute record of type 0x{(uint)type:X} in {data.Length} bytes.", place);
@@ -62,7 +63,8 @@ internal sealed class AttributesChecker(ForkChecker forks, CatalogNodes nodes, I
             return;
         }
 
-        bool isSecurity = key.NameLength == AccessControlList.Length && CatalogRecordKey.ReadName(keyBytes[Unsafe.SizeOf<AttributeKey>()..]) == AccessControlList;
+        bool isSecurity = key.NameLength == AccessControlList.Length
+            && CatalogRecordKey.ReadName(keyBytes[Unsafe.SizeOf<AttributeKey>()..]) == AccessControlList;
         nodes.Get(key.FileId).Seen |= SeenOf.Attribute | (isSecurity ? SeenOf.Security : 0);
     }
 
@@ -73,7 +75,8 @@ internal sealed class AttributesChecker(ForkChecker forks, CatalogNodes nodes, I
         if (size > room) Fault($"An attribute of {size} bytes has room for {room} in its record.", place);
         else if (CatalogRecordKey.ReadName(key[Unsafe.SizeOf<AttributeKey>()..]) == CompressedFile.AttributeName
             && CompressedFile.TryParse(data.Slice(Unsafe.SizeOf<AttributeInlineData>(), (int)size).ToArray()) is null)
-            Fault($"The header of a file that the file system compressed is damaged ({CompressedFile.AttributeName}): its content cannot be read.", place);
+            Fault($"The header of a file that the file system compressed is damaged ({CompressedFile.AttributeName}): its content cannot "
+                + $"be read.", place);
         else if (room - size > 1) Fault($"An attribute of {size} bytes has a record for {room}: it seems cut short.", place);
     }
 
@@ -85,7 +88,8 @@ internal sealed class AttributesChecker(ForkChecker forks, CatalogNodes nodes, I
 
     private void AddExtents(ReadOnlySpan<byte> keyBytes, in AttributeKey key, in AttributeExtents record, RecordPlace place)
     {
-        bool isSame = _hasFork && keyBytes.Length == _ownerKey.Length && keyBytes[..8].SequenceEqual(_ownerKey.AsSpan(0, 8)) && keyBytes[12..].SequenceEqual(_ownerKey.AsSpan(12));
+        bool isSame = _hasFork && keyBytes.Length == _ownerKey.Length && keyBytes[..8].SequenceEqual(_ownerKey.AsSpan(0, 8))
+            && keyBytes[12..].SequenceEqual(_ownerKey.AsSpan(12));
         if (!isSame || key.StartBlock != _blocks)
             Fault("There are further extents of an attribute, but not the attribute, or not the extents before them.", place);
         _blocks += forks.Claim(record.Extents, place.Id, BlockUse.Attribute, place);

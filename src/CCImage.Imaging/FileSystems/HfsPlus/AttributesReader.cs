@@ -112,7 +112,8 @@ internal sealed class AttributesReader
         int keySize = Unsafe.SizeOf<AttributeKey>();
         if (keyBytes.Length < keySize) throw node.Damaged("has a key that is too short", index);
         AttributeKey key = Layout.Read<AttributeKey>(keyBytes);
-        if (key.NameLength * sizeof(char) > keyBytes.Length - keySize) throw node.Damaged($"has a key with a name of {key.NameLength} units", index);
+        if (key.NameLength * sizeof(char) > keyBytes.Length - keySize)
+            throw node.Damaged($"has a key with a name of {key.NameLength} units", index);
         string name = CatalogRecordKey.ReadName(keyBytes.Slice(keySize, key.NameLength * sizeof(char)));
         uint type = data.Length >= sizeof(uint) ? (uint)Layout.Read<UInt32BE>(data) : 0;
         switch ((AttributeRecordType)type)
@@ -121,7 +122,8 @@ internal sealed class AttributesReader
                 ReadOnlySpan<byte> value = data[Unsafe.SizeOf<AttributeInlineData>()..];
                 value = value[..(int)SizeOf(node, index)];
                 bool isKept = (_kept += value.Length) <= MostKept;
-                if (!isKept && !Forks.TryAdd((key.FileId, name), new AttributeFork { Record = new(node.Number, index), Compressed = CompressedOf(name, value) }))
+                if (!isKept && !Forks.TryAdd(
+                    (key.FileId, name), new AttributeFork { Record = new(node.Number, index), Compressed = CompressedOf(name, value) }))
                     throw node.Damaged("has the same attribute twice", index);
                 Add(key.FileId, new ExtendedAttribute(name, value.Length, isKept ? value.ToArray() : null));
                 break;
@@ -132,7 +134,8 @@ internal sealed class AttributesReader
                 Add(key.FileId, new ExtendedAttribute(name, (long)(ulong)fork.LogicalSize, null));
                 break;
             case AttributeRecordType.Extents when data.Length >= Unsafe.SizeOf<AttributeExtents>():
-                if (!Forks.TryGetValue((key.FileId, name), out AttributeFork? first) || first.Record is not null || !first.TryAdd(key.StartBlock, Layout.Read<AttributeExtents>(data).Extents))
+                if (!Forks.TryGetValue((key.FileId, name), out AttributeFork? first) || first.Record is not null
+                    || !first.TryAdd(key.StartBlock, Layout.Read<AttributeExtents>(data).Extents))
                     throw node.Damaged("has extents of an attribute that is not there", index);
                 break;
             default:
@@ -156,7 +159,8 @@ internal sealed class AttributesReader
             : throw node.Damaged($"has an attribute of {size} bytes in a record of {data.Length}", index);
     }
 
-    private static CompressedFile? CompressedOf(string name, ReadOnlySpan<byte> value) => name == CompressedFile.AttributeName ? CompressedFile.TryParse(value) : null;
+    private static CompressedFile? CompressedOf(string name, ReadOnlySpan<byte> value) =>
+        name == CompressedFile.AttributeName ? CompressedFile.TryParse(value) : null;
 
     private void Add(uint fileId, ExtendedAttribute attribute)
     {

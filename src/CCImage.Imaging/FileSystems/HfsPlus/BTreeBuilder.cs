@@ -188,7 +188,8 @@ internal sealed class BTreeBuilder<TCursor> : BTreePlan
     private readonly BTreeRecords<TCursor> _records;
     private readonly List<(TCursor First, ushort Count)> _leaves = [];
 
-    // For each index level, bottom up: number of the first child of each node, counted within the level below, and one entry behind the last.
+    // For each index level, bottom up: number of the first child of each node, counted within the level below, and one entry behind the
+    // last.
     private readonly List<List<int>> _levels = [];
     private readonly long _recordCount;
 

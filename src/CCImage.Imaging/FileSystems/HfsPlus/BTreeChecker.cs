@@ -10,9 +10,9 @@ namespace CCImage.FileSystems.HfsPlus;
 internal delegate void LeafRecordHandler(BTreeNode node, int index);
 
 /// <summary>
-/// Judges the structure of a B-tree and hands out the records of its leaves, in one pass from the root, each node read once and none kept. What is
-/// remembered is a bit a node and, for each level, the last node and key: enough to prove sibling links both ways and the order of keys over
-/// the boundaries of nodes. Source: TN1150, "B-Trees"; what fsck_hfs (hfs-627) judges.
+/// Judges the structure of a B-tree and hands out the records of its leaves, in one pass from the root, each node read once and none kept.
+/// What is remembered is a bit a node and, for each level, the last node and key: enough to prove sibling links both ways and the order of
+/// keys over the boundaries of nodes. Source: TN1150, "B-Trees"; what fsck_hfs (hfs-627) judges.
 /// </summary>
 /// <param name="tree">The tree; its header record was read.</param>
 /// <param name="keys">What its keys must be.</param>
@@ -69,7 +69,10 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
         BTreeHeader header = Header;
         (long nodes, long rest) = Math.DivRem(tree.FileLength, tree.NodeSize);
         if (header.TotalNodes == nodes && rest > 0)
-            findings.Note(HfsPlusCheckNames.TreeHeader, $"The {tree.Name} B-tree's file ends in {rest} bytes that make no node, as Linux leaves them on a full volume.", PlaceOf(0));
+            findings.Note(
+                HfsPlusCheckNames.TreeHeader,
+                $"The {tree.Name} B-tree's file ends in {rest} bytes that make no node, as Linux leaves them on a full volume.",
+                PlaceOf(0));
         else if (header.TotalNodes != nodes)
             Fault($"counts {header.TotalNodes} nodes of {tree.NodeSize} bytes in a file of {tree.FileLength} bytes");
         if (header.TreeDepth > MaximumDepth) Fault($"claims a depth of {header.TreeDepth}");
@@ -78,7 +81,8 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
         if (header.MaximumKeyLength != keys.MaximumLength)
             Fault($"claims keys of at most {header.MaximumKeyLength} bytes instead of {keys.MaximumLength}");
 
-        // Apple's kernel makes an attributes file of the "reserved" type (kBTReservedBTreeType), its tools one of type 0; nothing reads the field.
+        // Apple's kernel makes an attributes file of the "reserved" type (kBTReservedBTreeType), its tools one of type 0; nothing reads the
+        // field.
         bool isKernelMade = header.TreeType == BTreeHeader.ReservedType && tree.Name == "attributes";
         if (header.TreeType != 0 && !isKernelMade) Fault($"claims to be a tree of type {header.TreeType}");
         uint needed = BigKeys | (keys.AreVariable ? VariableIndexKeys : 0);
@@ -117,7 +121,8 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
         BTreeNode? node = Read(number, height);
         if (node is null) return;
         CheckLinks(node);
-        if (node.RecordCount == 0) findings.Damaged(HfsPlusCheckNames.TreeNodes, $"The {tree.Name} B-tree has an empty node.", PlaceOf(number));
+        if (node.RecordCount == 0)
+            findings.Damaged(HfsPlusCheckNames.TreeNodes, $"The {tree.Name} B-tree has an empty node.", PlaceOf(number));
         else if (height < Header.TreeDepth && !node.Key(0).SequenceEqual(promisedKey))
             findings.Damaged(HfsPlusCheckNames.TreeIndex,
                 $"The key under which the {tree.Name} B-tree leads to a node is not the first in that node.", PlaceOf(number));
@@ -171,7 +176,8 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
         ref Level level = ref _levels[node.Height];
         if (!level.IsUnknown && node.BackwardLink != level.Last)
             findings.Damaged(HfsPlusCheckNames.TreeLinks,
-                $"A node of the {tree.Name} B-tree names {node.BackwardLink} as the one before it instead of {level.Last}.", PlaceOf(node.Number));
+                $"A node of the {tree.Name} B-tree names {node.BackwardLink} as the one before it instead of {level.Last}.",
+                PlaceOf(node.Number));
         if (!level.IsUnknown && level.Last != 0 && level.Next != node.Number)
             findings.Damaged(HfsPlusCheckNames.TreeLinks,
                 $"A node of the {tree.Name} B-tree names {level.Next} as the one behind it instead of {node.Number}.", PlaceOf(level.Last));
@@ -209,7 +215,8 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
         if (IsComplete && (Header.FirstLeafNode != _firstLeaf || Header.LastLeafNode != _lastLeaf))
         {
             findings.Damaged(HfsPlusCheckNames.TreeHeader,
-                $"The {tree.Name} B-tree names {Header.FirstLeafNode} and {Header.LastLeafNode} as its first and last leaf; they are {_firstLeaf} and {_lastLeaf}.", PlaceOf(0));
+                $"The {tree.Name} B-tree names {Header.FirstLeafNode} and {Header.LastLeafNode} as its first and last leaf; they are "
+                    + $"{_firstLeaf} and {_lastLeaf}.", PlaceOf(0));
         }
     }
 
@@ -246,7 +253,8 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
             {
                 cancellation.ThrowIfCancellationRequested();
                 node = tree.Read(number); // More map nodes than are needed: a file that shrank. They are in use all the same.
-                if (node.Kind != NodeKind.Map || !Use(number)) throw tree.Damaged("has a node in its chain of map nodes that is none", number);
+                if (node.Kind != NodeKind.Map || !Use(number))
+                    throw tree.Damaged("has a node in its chain of map nodes that is none", number);
             }
         }
         catch (ImageException e) when (e.Id == ImageErrorId.ImageDamaged)
@@ -267,14 +275,17 @@ internal sealed class BTreeChecker(BTreeFile tree, BTreeKeys keys, ImageFindings
             for (int i = 0; i < record.Length; i++, number += 8)
             {
                 byte used = UsedByte(number);
-                if (record[i] == used || findings.TryCount(ImageFindingGrade.Damaged, HfsPlusCheckNames.TreeMap, BitOperations.PopCount((uint)(record[i] ^ used)))) continue;
+                if (record[i] == used
+                    || findings.TryCount(
+                    ImageFindingGrade.Damaged, HfsPlusCheckNames.TreeMap, BitOperations.PopCount((uint)(record[i] ^ used)))) continue;
                 for (int bit = 0; bit < 8; bit++)
                 {
                     bool isUsed = (used & (0x80 >> bit)) != 0;
                     if (((record[i] & (0x80 >> bit)) != 0) == isUsed) continue;
                     findings.Damaged(HfsPlusCheckNames.TreeMap,
                         isUsed ? $"A node of the {tree.Name} B-tree is in use, but its map calls it free: the next change may overwrite it."
-                            : $"The map of the {tree.Name} B-tree calls a node used to which nothing leads.", PlaceOf((uint)(number + bit)));
+                            : $"The map of the {tree.Name} B-tree calls a node used to which nothing leads.",
+                                PlaceOf((uint)(number + bit)));
                 }
             }
         }

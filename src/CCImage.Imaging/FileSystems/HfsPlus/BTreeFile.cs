@@ -4,8 +4,8 @@ using CCImage.Storage;
 namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
-/// A B-tree of HFS+ (catalog, extents overflow, attributes), read: the chain of leaves in key order, and descent from the root. Nothing in it
-/// is believed before it was checked. Safe on several threads. Source: TN1150, "B-Trees".
+/// A B-tree of HFS+ (catalog, extents overflow, attributes), read: the chain of leaves in key order, and descent from the root. Nothing in
+/// it is believed before it was checked. Safe on several threads. Source: TN1150, "B-Trees".
 /// </summary>
 internal sealed class BTreeFile
 {
@@ -51,8 +51,8 @@ internal sealed class BTreeFile
     public long FileLength => _file.Length;
 
     /// <summary>
-    /// The leaves in key order. Every leaf must name the one before it, so the chain cannot lead in a circle, and it must end where the header
-    /// says, so nothing is silently lost.
+    /// The leaves in key order. Every leaf must name the one before it, so the chain cannot lead in a circle, and it must end where the
+    /// header says, so nothing is silently lost.
     /// </summary>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
     public IEnumerable<BTreeNode> ReadLeaves()
@@ -62,7 +62,8 @@ internal sealed class BTreeFile
         {
             BTreeNode node = Read(number);
             if (node.Kind != NodeKind.Leaf || node.Height != 1) throw Damaged("has a node in its chain of leaves that is none", number);
-            if (node.BackwardLink != previous) throw Damaged($"has a leaf that names {node.BackwardLink} as the one before it instead of {previous}", number);
+            if (node.BackwardLink != previous)
+                throw Damaged($"has a leaf that names {node.BackwardLink} as the one before it instead of {previous}", number);
             yield return node;
             previous = number;
             number = node.ForwardLink;
@@ -83,7 +84,8 @@ internal sealed class BTreeFile
         for (int height = depth; ; height--)
         {
             BTreeNode node = LoadCached(number);
-            if (node.Height != height || node.Kind != (height == 1 ? NodeKind.Leaf : NodeKind.Index)) throw Damaged("has a node at the wrong height", number);
+            if (node.Height != height || node.Kind != (height == 1 ? NodeKind.Leaf : NodeKind.Index))
+                throw Damaged("has a node at the wrong height", number);
             int low = 0, high = node.RecordCount;
             while (low < high)
             {
@@ -114,7 +116,8 @@ internal sealed class BTreeFile
     /// <summary>Reads a node, its record offsets checked.</summary>
     /// <param name="number">Its number, not 0.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
-    public BTreeNode Read(uint number) => number == 0 || number >= NodeCount ? throw Damaged($"names node {number} of {NodeCount}", number) : Load(number);
+    public BTreeNode Read(uint number) =>
+        number == 0 || number >= NodeCount ? throw Damaged($"names node {number} of {NodeCount}", number) : Load(number);
 
     /// <summary>Reads the header node as a node.</summary>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>.</exception>
@@ -164,7 +167,8 @@ internal sealed class BTreeNode
         for (int i = 0; i <= RecordCount; i++)
         {
             int offset = OffsetOf(i);
-            if (offset > table || offset < previous || (i == 0 && offset != DescriptorSize)) throw tree.Damaged($"has a record {i} at offset {offset}", number);
+            if (offset > table || offset < previous || (i == 0 && offset != DescriptorSize))
+                throw tree.Damaged($"has a record {i} at offset {offset}", number);
             previous = offset;
         }
     }
@@ -210,7 +214,8 @@ internal sealed class BTreeNode
     /// <param name="fault">A predicate: <c>"has …"</c>.</param>
     /// <param name="index">Record, from 0.</param>
     public ImageException Damaged(string fault, int index) => ImageException.Damaged(
-        $"The {_tree.Name} B-tree {fault}.", $"{_tree.Name} B-tree node {Number}, record {index}, at byte {(Number * (long)_tree.NodeSize) + OffsetOf(index)} of its file");
+        $"The {_tree.Name} B-tree {fault}.",
+        $"{_tree.Name} B-tree node {Number}, record {index}, at byte {(Number * (long)_tree.NodeSize) + OffsetOf(index)} of its file");
 
     /// <summary>A whole record; in header and map nodes there are no keys.</summary>
     /// <param name="index">Record, from 0.</param>

@@ -51,7 +51,8 @@ internal sealed class CatalogKeys(bool isBinary) : BTreeKeys
         if (key.Length < size) return $"a key of {key.Length} bytes";
         CatalogKey fields = Layout.Read<CatalogKey>(key);
         if (fields.NameLength > HfsPlusConstants.MaximumNameLength) return $"a name of {fields.NameLength} units in its key";
-        return key.Length != size + (fields.NameLength * sizeof(char)) ? $"a key of {key.Length} bytes for a name of {fields.NameLength} units" : null;
+        return key.Length != size + (fields.NameLength * sizeof(char))
+            ? $"a key of {key.Length} bytes for a name of {fields.NameLength} units" : null;
     }
 
     /// <inheritdoc/>
@@ -110,8 +111,10 @@ internal sealed class AttributeKeys : BTreeKeys
         int size = Unsafe.SizeOf<AttributeKey>();
         if (key.Length < size) return $"a key of {key.Length} bytes";
         AttributeKey fields = Layout.Read<AttributeKey>(key);
-        if (fields.NameLength == 0 || fields.NameLength > MaximumNameLength) return $"an attribute name of {fields.NameLength} units in its key";
-        return key.Length != size + (fields.NameLength * sizeof(char)) ? $"a key of {key.Length} bytes for a name of {fields.NameLength} units" : null;
+        if (fields.NameLength == 0 || fields.NameLength > MaximumNameLength)
+            return $"an attribute name of {fields.NameLength} units in its key";
+        return key.Length != size + (fields.NameLength * sizeof(char))
+            ? $"a key of {key.Length} bytes for a name of {fields.NameLength} units" : null;
     }
 
     /// <inheritdoc/>

@@ -6,8 +6,8 @@ using CCImage.Diagnostics;
 namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
-/// Compares the allocation file with the blocks that are used, a piece at a time, and gives back what nobody uses. Bits behind the last block
-/// are left alone.
+/// Compares the allocation file with the blocks that are used, a piece at a time, and gives back what nobody uses. Bits behind the last
+/// block are left alone.
 /// </summary>
 /// <param name="bitmap">The allocation file.</param>
 /// <param name="totalBlocks">Blocks of the volume.</param>
@@ -97,7 +97,8 @@ internal sealed class BitmapChecker(ForkStorage bitmap, uint totalBlocks, BlockU
     {
         if (!bits.ContainsAnyExcept((byte)0)) return 0;
         long count = 0;
-        for (; bits.Length >= sizeof(ulong); bits = bits[sizeof(ulong)..]) count += BitOperations.PopCount(BinaryPrimitives.ReadUInt64LittleEndian(bits));
+        for (; bits.Length >= sizeof(ulong); bits = bits[sizeof(ulong)..])
+            count += BitOperations.PopCount(BinaryPrimitives.ReadUInt64LittleEndian(bits));
         foreach (byte b in bits) count += BitOperations.PopCount(b);
         return count;
     }

@@ -6,8 +6,8 @@ using CCImage.Diagnostics;
 namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
-/// Judges the records of the catalog, one after the other as the leaves hold them, and collects what can only be judged at the end. Sources:
-/// TN1150; what fsck_hfs (hfs-627) judges; for what it is blind to, what Apple's kernel needs to find a file.
+/// Judges the records of the catalog, one after the other as the leaves hold them, and collects what can only be judged at the end.
+/// Sources: TN1150; what fsck_hfs (hfs-627) judges; for what it is blind to, what Apple's kernel needs to find a file.
 /// </summary>
 /// <param name="volume">The volume.</param>
 /// <param name="forks">Judges the forks.</param>
@@ -55,7 +55,8 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
             case CatalogRecordType.File when data.Length == Unsafe.SizeOf<CatalogFile>() && name.Length > 0:
                 AddFile(fields.ParentId, name, Layout.Read<CatalogFile>(data), place);
                 break;
-            case CatalogRecordType.FolderThread or CatalogRecordType.FileThread when data.Length >= Unsafe.SizeOf<CatalogThread>() && name.Length == 0:
+            case CatalogRecordType.FolderThread or CatalogRecordType.FileThread when data.Length >= Unsafe.SizeOf<CatalogThread>()
+                && name.Length == 0:
                 AddThread(fields.ParentId, data, type == (ushort)CatalogRecordType.FolderThread, place with { Id = fields.ParentId });
                 break;
             default:
@@ -77,7 +78,8 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
         _folderLinks.Check((_privateDate, _rootDate));
         CheckChildLinkFlags();
         if (_withoutMode > 0) findings.Note(HfsPlusCheckNames.Modes,
-            $"{_withoutMode} entries have no mode and no owner, as systems before Mac OS X leave them; a Mac shows them with its defaults.");
+            $"{_withoutMode} entries have no mode and no owner, as systems before Mac OS X leave them; "
+                + "a Mac shows them with its defaults.");
         if (_openUnlinked > 0) findings.Note(HfsPlusCheckNames.HardLinks,
             $"{_openUnlinked} entries were deleted while a program had them open; a Mac removes them when it next attaches the volume.");
     }
@@ -111,7 +113,8 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
     }
 
     // What files and folders have in common. False when the id cannot be used.
-    private bool AddEntry(uint id, uint parent, ReadOnlySpan<byte> name, CatalogRecordFlags flags, bool isFolder, bool countsAsFolder, RecordPlace place)
+    private bool AddEntry(
+        uint id, uint parent, ReadOnlySpan<byte> name, CatalogRecordFlags flags, bool isFolder, bool countsAsFolder, RecordPlace place)
     {
         nodes.CountEntry(parent, countsAsFolder);
         CheckName(name, parent == CatalogNodeId.RootParent, place);
@@ -133,14 +136,16 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
         GreatestId = Math.Max(GreatestId, id);
         (node.Parent, node.NameHash) = (parent, HashOf(name));
         node.Seen |= SeenOf.Record | (isFolder ? SeenOf.IsFolder : 0)
-            | (flags.HasFlag(CatalogRecordFlags.HasAttributes) ? SeenOf.HasAttributesFlag : 0) | (flags.HasFlag(CatalogRecordFlags.HasSecurity) ? SeenOf.HasSecurityFlag : 0);
+            | (flags.HasFlag(CatalogRecordFlags.HasAttributes) ? SeenOf.HasAttributesFlag : 0) | (
+                flags.HasFlag(CatalogRecordFlags.HasSecurity) ? SeenOf.HasSecurityFlag : 0);
         return true;
     }
 
     // A name in another form than the one the kernel looks for cannot be opened.
     private void CheckName(ReadOnlySpan<byte> name, bool isVolume, RecordPlace place)
     {
-        bool isPlain = !name.ContainsAnyExceptInRange((byte)0, (byte)0x7F) && name is not [0, (byte)'.'] and not [0, (byte)'.', 0, (byte)'.'];
+        bool isPlain = !name.ContainsAnyExceptInRange((byte)0, (byte)0x7F) && name is not [0, (byte)'.']
+            and not [0, (byte)'.', 0, (byte)'.'];
         if (isPlain && IsAscii(name)) return;
         string text = TextOf(name);
         if (text is "." or "..") findings.Damaged(HfsPlusCheckNames.Names,
@@ -149,7 +154,8 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
         else if (isVolume) findings.Note(HfsPlusCheckNames.Names,
             $"The volume's name \"{HfsPlusNames.FromDisk(text)}\" is not decomposed as HFS+ asks; nobody looks it up.", place.ToString());
         else findings.Damaged(HfsPlusCheckNames.Names,
-            $"The name \"{HfsPlusNames.FromDisk(text)}\" is not decomposed as HFS+ asks: a Mac lists it, but cannot open it.", place.ToString());
+            $"The name \"{HfsPlusNames.FromDisk(text)}\" is not decomposed as HFS+ asks: a Mac lists it, but cannot open it.",
+            place.ToString());
     }
 
     private static bool IsAscii(ReadOnlySpan<byte> name)
@@ -170,7 +176,8 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
         var flags = (CatalogRecordFlags)(ushort)record.Flags;
         CheckMode(record.Permissions, isFolder: true, place);
         if ((flags & (CatalogRecordFlags.FileLocked | CatalogRecordFlags.ThreadExists)) != 0)
-            findings.Damaged(HfsPlusCheckNames.CatalogRecords, $"A folder has flags that only files have (0x{(ushort)flags:X}).", place.ToString());
+            findings.Damaged(
+                HfsPlusCheckNames.CatalogRecords, $"A folder has flags that only files have (0x{(ushort)flags:X}).", place.ToString());
         if (!AddEntry(id, parent, name, flags, isFolder: true, countsAsFolder: true, place)) return;
         ref CatalogNodeState node = ref nodes.Get(id);
         (node.Valence, node.FolderCount) = (record.Valence, record.FolderCount);
@@ -201,9 +208,11 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
         var flags = (CatalogRecordFlags)(ushort)record.Flags;
         ReadOnlySpan<byte> finder = record.FinderInfo;
         uint type = Layout.Read<UInt32BE>(finder), creator = Layout.Read<UInt32BE>(finder[4..]);
-        bool isPrivate = parent != 0 && (parent == _privateFolder || parent == _privateLinkedFolders), hasChain = flags.HasFlag(CatalogRecordFlags.HasLinkChain);
+        bool isPrivate = parent != 0
+            && (parent == _privateFolder || parent == _privateLinkedFolders), hasChain = flags.HasFlag(CatalogRecordFlags.HasLinkChain);
         bool isLink = !isPrivate && type == HfsPlusConstants.HardLinkFileType && creator == HfsPlusConstants.HfsPlusCreator;
-        bool isFolderLink = !isPrivate && hasChain && type == HfsPlusConstants.DirectoryAliasFileType && creator == HfsPlusConstants.DirectoryAliasCreator;
+        bool isFolderLink = !isPrivate && hasChain && type == HfsPlusConstants.DirectoryAliasFileType
+            && creator == HfsPlusConstants.DirectoryAliasCreator;
         CheckMode(record.Permissions, isFolder: false, place);
         bool isKnown = AddEntry(id, parent, name, flags, isFolder: false, isFolderLink, place);
         bool mayBeLonger = (record.Permissions.OwnerFlags & NoDump) != 0 || !volume.Has(VolumeAttributes.Unmounted);
@@ -239,7 +248,8 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
         BsdInfo bsd = record.Permissions;
         if (record.DataFork.TotalBlocks != 0) findings.Damaged(HfsPlusCheckNames.HardLinks,
             "A hard link has content of its own, which nobody sees.", place.ToString());
-        (isFolderLink ? _folderLinks : _fileLinks).AddLink(new HardLink(record.FileId, bsd.Special, bsd.OwnerId, bsd.GroupId, record.CreateDate, hasChain));
+        (isFolderLink ? _folderLinks : _fileLinks)
+            .AddLink(new HardLink(record.FileId, bsd.Special, bsd.OwnerId, bsd.GroupId, record.CreateDate, hasChain));
         if (isFolderLink) _foldersWithLinks.Add(parent);
     }
 
@@ -247,7 +257,8 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
     {
         BsdInfo bsd = record.Permissions;
         uint kind = bsd.FileMode & TypeMask;
-        if (hasChain) findings.Damaged(HfsPlusCheckNames.HardLinks, "An ordinary file claims to be one of several names.", place.ToString());
+        if (hasChain)
+            findings.Damaged(HfsPlusCheckNames.HardLinks, "An ordinary file claims to be one of several names.", place.ToString());
         if (kind == TypeFile && bsd.Special > 1 && !isJournal) findings.Damaged(HfsPlusCheckNames.HardLinks,
             $"A file outside the private folder counts {bsd.Special} names.", place.ToString());
         bool isMarked = type == HfsPlusConstants.SymlinkFileType && creator == HfsPlusConstants.SymlinkCreator;
@@ -263,19 +274,23 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
         if (record.DataFork.LogicalSize == 0) findings.Damaged(HfsPlusCheckNames.SymbolicLinks,
             "A symbolic link leads nowhere: its target is empty.", place.ToString());
         else if (record.DataFork.LogicalSize > LongestLinkTarget) findings.Note(HfsPlusCheckNames.SymbolicLinks,
-            $"A symbolic link has a target of {record.DataFork.LogicalSize} bytes; a Mac follows at most {LongestLinkTarget}.", place.ToString());
+            $"A symbolic link has a target of {record.DataFork.LogicalSize} bytes; a Mac follows at most {LongestLinkTarget}.",
+            place.ToString());
     }
 
     private void CheckMode(in BsdInfo bsd, bool isFolder, RecordPlace place)
     {
         uint kind = bsd.FileMode & TypeMask;
         if (bsd.FileMode == 0) _withoutMode++;
-        else if (isFolder != (kind == TypeFolder) || kind is not (0x1000 or 0x2000 or TypeFolder or 0x6000 or TypeFile or TypeLink or 0xC000))
+        else if (isFolder != (kind == TypeFolder)
+            || kind is not (0x1000 or 0x2000 or TypeFolder or 0x6000 or TypeFile or TypeLink or 0xC000))
             findings.Damaged(HfsPlusCheckNames.Modes,
-                $"A {(isFolder ? "folder" : "file")} has the mode 0{Convert.ToString(bsd.FileMode, 8)}, which is another kind's.", place.ToString());
+                $"A {(isFolder ? "folder" : "file")} has the mode 0{Convert.ToString(bsd.FileMode, 8)}, which is another kind's.",
+                place.ToString());
     }
 
-    // Every folder above a link to a folder is marked, so that the kernel can keep folders from being linked into themselves. Each is passed once.
+    // Every folder above a link to a folder is marked, so that the kernel can keep folders from being linked into themselves. Each is
+    // passed once.
     private void CheckChildLinkFlags()
     {
         var passed = new HashSet<uint> { CatalogNodeId.RootFolder, _privateLinkedFolders };
@@ -292,5 +307,6 @@ internal sealed class CatalogChecker(HfsPlusVolume volume, ForkChecker forks, Ca
     }
 
     private static uint? NumberBehind(string prefix, string name) =>
-        name.StartsWith(prefix, StringComparison.Ordinal) && uint.TryParse(name.AsSpan(prefix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out uint number) ? number : null;
+        name.StartsWith(prefix, StringComparison.Ordinal)
+            && uint.TryParse(name.AsSpan(prefix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out uint number) ? number : null;
 }

@@ -134,7 +134,8 @@ internal sealed class CatalogNodes(ImageFindings findings)
         else if (!node.Is(SeenOf.Thread)) fault = "A file or folder has no thread record: it cannot be found by its id.";
         else if (node.Is(SeenOf.IsFolder) != node.Is(SeenOf.ThreadOfFolder))
             fault = "A thread record takes a file for a folder, or a folder for a file.";
-        else if (node.Parent != node.ThreadParent) fault = $"A thread record names folder {node.ThreadParent}; the entry lies in {node.Parent}.";
+        else if (node.Parent != node.ThreadParent)
+            fault = $"A thread record names folder {node.ThreadParent}; the entry lies in {node.Parent}.";
         else if (node.NameHash != node.ThreadNameHash) fault = "A thread record has another name than the entry.";
         if (fault is not null) findings.Damaged(HfsPlusCheckNames.Threads, fault, PlaceOf(id));
     }
@@ -143,17 +144,20 @@ internal sealed class CatalogNodes(ImageFindings findings)
     {
         if (id == CatalogNodeId.RootFolder || node.Parent == CatalogNodeId.RootParent) return;
         if (!Find(node.Parent).Is(SeenOf.Record | SeenOf.IsFolder))
-            findings.Damaged(HfsPlusCheckNames.Folders, $"An entry lies in folder {node.Parent}, which is not there: nobody finds it.", PlaceOf(id));
+            findings.Damaged(
+                HfsPlusCheckNames.Folders, $"An entry lies in folder {node.Parent}, which is not there: nobody finds it.", PlaceOf(id));
     }
 
     private void CheckCounts(uint id, in CatalogNodeState node, bool mustCountFolders)
     {
         if (node.Valence != node.Children)
-            findings.Damaged(HfsPlusCheckNames.FolderCounts, $"A folder counts {node.Valence} entries; there are {node.Children}.", PlaceOf(id));
+            findings.Damaged(
+                HfsPlusCheckNames.FolderCounts, $"A folder counts {node.Valence} entries; there are {node.Children}.", PlaceOf(id));
         if (mustCountFolders && !node.Is(SeenOf.CountsFolders))
         {
             findings.Note(HfsPlusCheckNames.FolderCounts,
-                "A folder of a case-sensitive volume does not keep the count of its folders, as systems before Mac OS X 10.5 and other newfs_hfs made them.",
+                "A folder of a case-sensitive volume does not keep the count of its folders, as systems before Mac OS X 10.5 and other "
+                    + "newfs_hfs made them.",
                 PlaceOf(id), "The First Aid of a Mac adds it.");
         }
         else if (node.Is(SeenOf.CountsFolders) && node.FolderCount != node.Folders)
@@ -173,7 +177,8 @@ internal sealed class CatalogNodes(ImageFindings findings)
             while (true)
             {
                 ref CatalogNodeState node = ref CollectionsMarshal.GetValueRefOrNullRef(_nodes, id);
-                if (System.Runtime.CompilerServices.Unsafe.IsNullRef(ref node) || !node.Is(SeenOf.Record | SeenOf.IsFolder) || id == CatalogNodeId.RootFolder || node.Is(SeenOf.Rooted))
+                if (System.Runtime.CompilerServices.Unsafe.IsNullRef(ref node) || !node.Is(SeenOf.Record | SeenOf.IsFolder)
+                    || id == CatalogNodeId.RootFolder || node.Is(SeenOf.Rooted))
                     break;
                 if (node.Is(SeenOf.OnPath))
                 {

@@ -8,18 +8,20 @@ using CCImage.Sources;
 namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
-/// Reads a whole volume into a tree: the attributes file, then the catalog in one pass from leaf to leaf. Hard links become entries with the
-/// metadata of their node, private folders and the journal are left out. Not recursive. A record that is damaged, or that nothing leads to from the root, is left
-/// out and told in the tree's omissions; all others are in the tree.
+/// Reads a whole volume into a tree: the attributes file, then the catalog in one pass from leaf to leaf. Hard links become entries with
+/// the metadata of their node, private folders and the journal are left out. Not recursive. A record that is damaged, or that nothing leads
+/// to from the root, is left out and told in the tree's omissions; all others are in the tree.
 /// </summary>
 /// <param name="volume">The volume.</param>
-/// <param name="privateFolder">The id of the private folder of hard links, when its record is damaged and it is known otherwise; else 0.</param>
+/// <param name="privateFolder">The id of the private folder of hard links, when its record is damaged and it is known otherwise; else
+/// 0.</param>
 internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0)
 {
     private const int MaximumLinkTarget = 1024; // PATH_MAX of macOS
 
     // Type bits of st_mode.
-    private const uint TypeMask = 0xF000, TypeFifo = 0x1000, TypeCharacter = 0x2000, TypeBlock = 0x6000, TypeLink = 0xA000, TypeSocket = 0xC000;
+    private const uint TypeMask = 0xF000, TypeFifo = 0x1000, TypeCharacter = 0x2000, TypeBlock = 0x6000, TypeLink = 0xA000,
+        TypeSocket = 0xC000;
 
     // BSD flags (Apple's sys/stat.h) and the Finder's "invisible" (byte 8 of the Finder info).
     private const uint UserImmutable = 0x2, UserCompressed = 0x20, UserHidden = 0x8000, SystemImmutable = 0x2_0000;
@@ -40,13 +42,15 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
     private readonly HashSet<SourceEntry> _circles = []; // entries that have no way to the root
     private readonly TreeOmissions _omissions = new();
     private readonly List<(uint ParentId, string? Name, ImageException Fault)> _faults = []; // told when the paths are known
-    private readonly Dictionary<(uint Block, long Size), string> _targets = []; // links may share blocks: each is read once, and in memory once
+    // links may share blocks: each is read once, and in memory once
+    private readonly Dictionary<(uint Block, long Size), string> _targets = [];
     private SourceEntry? _root;
     private uint _privateFolder = privateFolder, _privateLinkedFolders; // 0 while not met
 
     /// <summary>Reads the tree.</summary>
     /// <param name="cancellation">Ends it.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: nothing of the catalog can be read; a fault of the host.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: nothing of the catalog can be read; a fault of the
+    /// host.</exception>
     public VolumeTree Read(CancellationToken cancellation)
     {
         _attributes.Read(volume.OpenAttributes, cancellation);
@@ -56,7 +60,8 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
             for (int i = 0; i < node.RecordCount; i++) TakeRecord(node, i);
         }
 
-        if (_privateFolder == 0 && _links.Count > 0 && FindPrivateFolder(cancellation) is uint found) return new CatalogReader(volume, found).Read(cancellation);
+        if (_privateFolder == 0 && _links.Count > 0 && FindPrivateFolder(cancellation) is uint found)
+            return new CatalogReader(volume, found).Read(cancellation);
         ResolveLinks(cancellation);
         MustHaveRoot();
         List<SourceEntry> unseen = Attach(cancellation);
@@ -96,7 +101,8 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
         switch ((CatalogRecordType)type)
         {
             // As long as a file's record: a file whose type is damaged.
-            case CatalogRecordType.Folder when !isThread && data.Length >= Unsafe.SizeOf<CatalogFolder>() && data.Length < Unsafe.SizeOf<CatalogFile>():
+            case CatalogRecordType.Folder when !isThread && data.Length >= Unsafe.SizeOf<CatalogFolder>()
+                && data.Length < Unsafe.SizeOf<CatalogFile>():
                 AddFolder(key, Layout.Read<CatalogFolder>(data), node, index);
                 break;
             case CatalogRecordType.File when !isThread && data.Length >= Unsafe.SizeOf<CatalogFile>():
@@ -128,7 +134,8 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
         }
         else if (IsPrivate(key.ParentId))
         {
-            if (key.ParentId == _privateLinkedFolders && NumberBehind(HfsPlusConstants.DirectoryInodePrefix, key.Name) is uint number) _folderLinkNodes[number] = record;
+            if (key.ParentId == _privateLinkedFolders && NumberBehind(HfsPlusConstants.DirectoryInodePrefix, key.Name) is uint number)
+                _folderLinkNodes[number] = record;
             else _hidden.Add(id); // a folder that was deleted while it was open
         }
         else
@@ -144,7 +151,8 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
         (uint type, uint creator) = FinderTypeOf(record);
         if (IsPrivate(key.ParentId))
         {
-            if (key.ParentId == _privateFolder && NumberBehind(HfsPlusConstants.InodePrefix, key.Name) is uint number) _linkNodes[number] = (record, location);
+            if (key.ParentId == _privateFolder && NumberBehind(HfsPlusConstants.InodePrefix, key.Name) is uint number)
+                _linkNodes[number] = (record, location);
         }
         else if (key is { ParentId: CatalogNodeId.RootFolder, Name: ".journal" or ".journal_info_block" } && volume.IsJournaled)
         {
@@ -164,8 +172,8 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
         }
     }
 
-    // Links to files: every name gets the metadata of the node; a node with one name left is an ordinary file. The first name of a linked folder
-    // becomes the folder; the others become symbolic links to it, once the paths are known.
+    // Links to files: every name gets the metadata of the node; a node with one name left is an ordinary file. The first name of a linked
+    // folder becomes the folder; the others become symbolic links to it, once the paths are known.
     private void ResolveLinks(CancellationToken cancellation)
     {
         Dictionary<uint, int> names = [];
@@ -177,9 +185,11 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
             try
             {
                 if (!_linkNodes.TryGetValue(number, out (CatalogFile Record, RecordLocation Location) node))
-                    throw ImageException.Damaged($"The hard link leads to node {number}, which is not there.", $"catalog B-tree, folder {parent}");
+                    throw ImageException.Damaged(
+                        $"The hard link leads to node {number}, which is not there.", $"catalog B-tree, folder {parent}");
                 ref SourceEntry? known = ref CollectionsMarshal.GetValueRefOrAddDefault(first, number, out _);
-                SourceEntry entry = known is null ? MakeFile(name, node.Record, node.Location, names[number] > 1 ? number : 0) : known.WithName(name);
+                SourceEntry entry = known is null ? MakeFile(name, node.Record, node.Location, names[number] > 1 ? number : 0)
+                    : known.WithName(name);
                 known ??= entry;
                 _entries.Add((parent, entry));
             }
@@ -194,7 +204,9 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
             cancellation.ThrowIfCancellationRequested();
             if (!_folderLinkNodes.TryGetValue(number, out CatalogFolder folder))
             {
-                LeaveOut(parent, name, ImageException.Damaged($"The hard link leads to folder {number}, which is not there.", $"catalog B-tree, folder {parent}"));
+                LeaveOut(parent, name,
+                    ImageException.Damaged(
+                    $"The hard link leads to folder {number}, which is not there.", $"catalog B-tree, folder {parent}"));
                 continue;
             }
 
@@ -245,7 +257,8 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
             LeaveOut(parent, entry.Name, ImageException.Damaged($"It lies in folder {parent}, which is not there.", "catalog B-tree"));
             unseen.Add(entry);
             foreach (SourceEntry below in Below(entry))
-                LeaveOut(parent, below.Name, ImageException.Damaged($"It lies below \"{entry.Name}\" in folder {parent}, which is not there.", "catalog B-tree"));
+                LeaveOut(parent, below.Name,
+                    ImageException.Damaged($"It lies below \"{entry.Name}\" in folder {parent}, which is not there.", "catalog B-tree"));
         }
 
         return unseen;
@@ -291,7 +304,8 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
     {
         foreach ((uint parent, string? name, ImageException fault) in _faults)
         {
-            if (name is not null && _found.Contains((parent, name))) _omissions.Lose(() => PathOf(parent, name), "The metadata of the folder", fault);
+            if (name is not null && _found.Contains((parent, name)))
+                _omissions.Lose(() => PathOf(parent, name), "The metadata of the folder", fault);
             else _omissions.LeaveOut(() => name is null ? null : PathOf(parent, name), fault);
         }
 
@@ -300,13 +314,15 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
         Dictionary<long, SourceEntry> owners = [];
         foreach (SourceEntry entry in Below(_root!).Where(e => e.NodeId != 0 && ids.Contains(e.NodeId))) owners.TryAdd(entry.NodeId, entry);
         foreach ((uint id, ImageException fault) in _attributes.Faults)
-            _omissions.Lose(() => owners.TryGetValue(id, out SourceEntry? owner) ? TreeOmissions.PathOf(owner) : null, "An attribute", fault);
+            _omissions.Lose(
+                () => owners.TryGetValue(id, out SourceEntry? owner) ? TreeOmissions.PathOf(owner) : null, "An attribute", fault);
         _omissions.CountMore(_attributes.FaultCount - _attributes.Faults.Count);
     }
 
     private string PathOf(uint parent, string name)
     {
-        if (!_folders.TryGetValue(parent, out SourceEntry? folder) || (folder != _root && folder.Parent is null) || _circles.Contains(folder)) return $"folder {parent}/{name}";
+        if (!_folders.TryGetValue(parent, out SourceEntry? folder) || (folder != _root && folder.Parent is null)
+            || _circles.Contains(folder)) return $"folder {parent}/{name}";
         return TreeOmissions.PathOf(folder, name);
     }
 
@@ -329,11 +345,15 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
         foreach ((uint parent, string name, uint number, CatalogFile record) in _folderLinks)
         {
             cancellation.ThrowIfCancellationRequested();
-            if (!_folderLinkNodes.TryGetValue(number, out CatalogFolder node) || !_folders.TryGetValue(node.FolderId, out SourceEntry? target)) continue;
-            if (first.Add(target) || !_folders.TryGetValue(parent, out SourceEntry? folder) || _circles.Contains(folder) || _circles.Contains(target)) continue;
+            if (!_folderLinkNodes.TryGetValue(number, out CatalogFolder node)
+                || !_folders.TryGetValue(node.FolderId, out SourceEntry? target)) continue;
+            if (first.Add(target) || !_folders.TryGetValue(parent, out SourceEntry? folder) || _circles.Contains(folder)
+                || _circles.Contains(target)) continue;
             if (RelativePath(folder, target) is not { } path)
             {
-                LeaveOut(parent, name, ImageException.Damaged($"A hard link to the folder \"{target.Name}\" lies so deep that no symbolic link could lead there.", "catalog B-tree"));
+                LeaveOut(parent, name,
+                    ImageException.Damaged(
+                    $"A hard link to the folder \"{target.Name}\" lies so deep that no symbolic link could lead there.", "catalog B-tree"));
                 continue;
             }
 
@@ -370,7 +390,8 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
         int length = 0;
         for (SourceEntry? up = target; up?.Parent is not null && length <= MaximumLinkTarget; up = up.Parent) length += up.Name.Length + 1;
         var path = new StringBuilder();
-        for (SourceEntry? up = folder; up?.Parent is not null && path.Length + length <= MaximumLinkTarget; up = up.Parent) path.Append("../");
+        for (SourceEntry? up = folder; up?.Parent is not null && path.Length + length <= MaximumLinkTarget; up = up.Parent)
+            path.Append("../");
         return path.Length + length <= MaximumLinkTarget ? path.Append(target.RelativePath).ToString() : null;
     }
 
@@ -469,11 +490,13 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
 
     private string ReadLinkTarget(in CatalogFile record, long size)
     {
-        if (size > MaximumLinkTarget) throw ImageException.Damaged($"A symbolic link claims a target of {size} bytes.", $"catalog B-tree, file {record.FileId}");
+        if (size > MaximumLinkTarget)
+            throw ImageException.Damaged($"A symbolic link claims a target of {size} bytes.", $"catalog B-tree, file {record.FileId}");
         bool isInOnePiece = size > 0 && (long)record.DataFork.Extents[0].BlockCount * volume.Header.BlockSize >= size;
         (uint, long) place = (record.DataFork.Extents[0].StartBlock, size);
         if (isInOnePiece && _targets.TryGetValue(place, out string? known)) return known;
-        ForkStorage fork = volume.OpenFork(record.DataFork, record.FileId, ExtentsOverflow.DataFork, $"target of the symbolic link {record.FileId}");
+        ForkStorage fork =
+            volume.OpenFork(record.DataFork, record.FileId, ExtentsOverflow.DataFork, $"target of the symbolic link {record.FileId}");
         byte[] bytes = new byte[size];
         fork.Read(0, bytes);
         string target = Encoding.UTF8.GetString(bytes);
@@ -508,7 +531,8 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
 
     private static long SizeOf(in ForkData fork, RecordLocation location) => fork.LogicalSize <= long.MaxValue
         ? (long)(ulong)fork.LogicalSize
-        : throw ImageException.Damaged($"A fork claims {fork.LogicalSize} bytes.", $"catalog B-tree node {location.Node}, record {location.Index}");
+        : throw ImageException.Damaged(
+            $"A fork claims {fork.LogicalSize} bytes.", $"catalog B-tree node {location.Node}, record {location.Index}");
 
     private bool IsPrivate(uint folder) => (folder == _privateFolder || folder == _privateLinkedFolders) && folder != 0;
 
@@ -527,7 +551,8 @@ internal sealed class CatalogReader(HfsPlusVolume volume, uint privateFolder = 0
     }
 
     private static uint? NumberBehind(string prefix, string name) =>
-        name.StartsWith(prefix, StringComparison.Ordinal) && uint.TryParse(name.AsSpan(prefix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out uint number)
+        name.StartsWith(prefix, StringComparison.Ordinal)
+            && uint.TryParse(name.AsSpan(prefix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out uint number)
             ? number
             : null;
 }

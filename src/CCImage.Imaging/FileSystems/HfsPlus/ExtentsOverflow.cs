@@ -23,13 +23,15 @@ internal sealed class ExtentsOverflow(BTreeFile tree)
         (uint, byte, uint) sought = (fileId, forkType, startBlock);
         int Compare(ReadOnlySpan<byte> bytes)
         {
-            if (bytes.Length < Unsafe.SizeOf<ExtentKey>()) throw ImageException.Damaged("The extents overflow B-tree has a key that is too short.", "extents overflow B-tree");
+            if (bytes.Length < Unsafe.SizeOf<ExtentKey>())
+                throw ImageException.Damaged("The extents overflow B-tree has a key that is too short.", "extents overflow B-tree");
             ExtentKey key = Layout.Read<ExtentKey>(bytes);
             return ((uint)key.FileId, key.ForkType, (uint)key.StartBlock).CompareTo(sought);
         }
 
         if (tree.Find(Compare) is not var (node, index) || Compare(node.Key(index)) != 0) return null;
         ReadOnlySpan<byte> data = node.Data(index);
-        return data.Length >= Unsafe.SizeOf<ExtentRecord>() ? Layout.Read<ExtentRecord>(data) : throw node.Damaged("has a record that is too short", index);
+        return data.Length >= Unsafe.SizeOf<ExtentRecord>() ? Layout.Read<ExtentRecord>(data)
+            : throw node.Damaged("has a record that is too short", index);
     }
 }

@@ -6,8 +6,9 @@ using CCImage.Diagnostics;
 namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
-/// Judges forks: extents inside the volume, as many blocks as the record counts and as the size needs, overflow records without gap and with an
-/// owner. Collects which blocks are used. Source: TN1150; what fsck_hfs judges; what macOS leaves behind (see docs/formats/hfsplus.md).
+/// Judges forks: extents inside the volume, as many blocks as the record counts and as the size needs, overflow records without gap and
+/// with an owner. Collects which blocks are used. Source: TN1150; what fsck_hfs judges; what macOS leaves behind (see
+/// docs/formats/hfsplus.md).
 /// </summary>
 /// <param name="header">The volume header.</param>
 /// <param name="usage">Receives the runs.</param>
@@ -87,13 +88,15 @@ internal sealed class ForkChecker(VolumeHeader header, BlockUsage usage, ImageFi
     {
         if (blocks != fork.TotalBlocks)
         {
-            findings.Damaged(HfsPlusCheckNames.ForkSizes, $"A fork counts {fork.TotalBlocks} blocks; its extents have {blocks}.", place.ToString());
+            findings.Damaged(
+                HfsPlusCheckNames.ForkSizes, $"A fork counts {fork.TotalBlocks} blocks; its extents have {blocks}.", place.ToString());
             return;
         }
 
         ulong size = fork.LogicalSize, room = (ulong)blocks * header.BlockSize;
         if (size > room)
-            findings.Damaged(HfsPlusCheckNames.ForkSizes, $"A fork of {size} bytes has blocks for only {room}: its end is lost.", place.ToString());
+            findings.Damaged(
+                HfsPlusCheckNames.ForkSizes, $"A fork of {size} bytes has blocks for only {room}: its end is lost.", place.ToString());
         else if (!mayBeLonger && room - size >= header.BlockSize)
             ReportExcess(size, room, place);
     }
@@ -105,7 +108,8 @@ internal sealed class ForkChecker(VolumeHeader header, BlockUsage usage, ImageFi
             findings.Note(HfsPlusCheckNames.ForkSizes,
                 $"A fork of {size} bytes has blocks for {room}, as Linux leaves them when it writes.", place.ToString());
         else
-            findings.Damaged(HfsPlusCheckNames.ForkSizes, $"A fork of {size} bytes has blocks for {room}: it seems cut short.", place.ToString());
+            findings.Damaged(
+                HfsPlusCheckNames.ForkSizes, $"A fork of {size} bytes has blocks for {room}: it seems cut short.", place.ToString());
     }
 
     /// <summary>Notes the runs of a record.</summary>

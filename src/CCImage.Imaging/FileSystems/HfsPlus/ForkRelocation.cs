@@ -4,8 +4,8 @@ using CCImage.Binary;
 namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
-/// Translates forks to where their blocks go. Of those that need records in the extents-overflow file, or had some, these are collected; other forks leave
-/// no trace here, so that memory follows the number of moves and of fragmented files.
+/// Translates forks to where their blocks go. Of those that need records in the extents-overflow file, or had some, these are collected;
+/// other forks leave no trace here, so that memory follows the number of moves and of fragmented files.
 /// </summary>
 /// <param name="map">The volume's blocks.</param>
 /// <param name="moves">What moves, ascending.</param>
@@ -54,7 +54,8 @@ internal sealed class ForkRelocation(HfsPlusBlockMap map, IReadOnlyList<BlockMov
         _changed.Add((id, forkType));
         for (int i = HfsPlusConstants.ExtentsPerRecord; i < runs.Count; i += HfsPlusConstants.ExtentsPerRecord)
         {
-            var key = new ExtentKey { KeyLength = (ushort)(Unsafe.SizeOf<ExtentKey>() - sizeof(ushort)), ForkType = forkType, FileId = id, StartBlock = (uint)blocks };
+            var key = new ExtentKey { KeyLength = (ushort)(Unsafe.SizeOf<ExtentKey>() - sizeof(ushort)), ForkType = forkType, FileId = id,
+                StartBlock = (uint)blocks };
             ExtentRecord record = RecordAt(runs, i, out long more);
             _extents.Add((Layout.ToBytes(key), Layout.ToBytes(record)));
             blocks += more;
@@ -98,7 +99,8 @@ internal sealed class ForkRelocation(HfsPlusBlockMap map, IReadOnlyList<BlockMov
                 key.StartBlock = (uint)blocks;
                 byte[] bytes = [.. _attributeKey];
                 Layout.Write(bytes, key);
-                var record = new AttributeExtents { RecordType = (uint)AttributeRecordType.Extents, Extents = RecordAt(runs, i, out long more) };
+                var record =
+                    new AttributeExtents { RecordType = (uint)AttributeRecordType.Extents, Extents = RecordAt(runs, i, out long more) };
                 _attributeRecords.Add((bytes, Layout.ToBytes(record)));
                 blocks += more;
             }
@@ -160,11 +162,13 @@ internal sealed class ForkRelocation(HfsPlusBlockMap map, IReadOnlyList<BlockMov
         return blocks;
     }
 
-    private static string NameOf(ReadOnlySpan<byte> attributeKey) => CatalogRecordKey.ReadName(attributeKey[Unsafe.SizeOf<AttributeKey>()..]);
+    private static string NameOf(ReadOnlySpan<byte> attributeKey) =>
+        CatalogRecordKey.ReadName(attributeKey[Unsafe.SizeOf<AttributeKey>()..]);
 
     private void Append(in ExtentRecord record)
     {
-        for (int i = 0; i < HfsPlusConstants.ExtentsPerRecord && record[i].BlockCount != 0; i++) _attributeRuns.Add(new(record[i].StartBlock, record[i].BlockCount));
+        for (int i = 0; i < HfsPlusConstants.ExtentsPerRecord && record[i].BlockCount != 0; i++)
+            _attributeRuns.Add(new(record[i].StartBlock, record[i].BlockCount));
     }
 
     // Null when nothing of it moves. What comes to lie next to each other becomes one extent.

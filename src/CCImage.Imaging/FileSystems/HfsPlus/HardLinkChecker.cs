@@ -13,8 +13,9 @@ namespace CCImage.FileSystems.HfsPlus;
 internal readonly record struct HardLink(uint Id, uint Node, uint Previous, uint Next, uint CreateDate, bool HasChain);
 
 /// <summary>
-/// Compares the names of hard links with what they lead to: the nodes in a private folder, their counts, and the chains of links. Once for files
-/// (<c>iNode</c>…), once for folders (<c>dir_</c>…). Links of files without a chain are as systems before Mac OS X 10.5 and Linux make them, and lawful.
+/// Compares the names of hard links with what they lead to: the nodes in a private folder, their counts, and the chains of links. Once for
+/// files (<c>iNode</c>…), once for folders (<c>dir_</c>…). Links of files without a chain are as systems before Mac OS X 10.5 and Linux
+/// make them, and lawful.
 /// </summary>
 /// <param name="isFolders">Whether the nodes are folders.</param>
 /// <param name="findings">Receives what is found.</param>
@@ -55,7 +56,8 @@ internal sealed class HardLinkChecker(bool isFolders, ImageFindings findings)
         foreach ((uint number, Node node) in _nodes)
         {
             if (node.Seen == 0)
-                Fault($"Node {number} has {node.Count} names by its own count, but nothing leads to it: its content has no name any more.", node.Id);
+                Fault($"Node {number} has {node.Count} names by its own count, but nothing leads to it: its content has no name any more.",
+                    node.Id);
             else if (node.Seen != node.Count) Fault($"Node {number} counts {node.Count} names; there are {node.Seen}.", node.Id);
             else if (node.HasChain) CheckChain(number, node, byId);
         }
@@ -74,7 +76,8 @@ internal sealed class HardLinkChecker(bool isFolders, ImageFindings findings)
         uint before = 0, passed = 0;
         for (uint id = node.First; id != 0; passed++)
         {
-            if (passed == node.Count || !byId.TryGetValue(id, out HardLink link) || link.Node != number || link.Previous != before || !link.HasChain)
+            if (passed == node.Count || !byId.TryGetValue(id, out HardLink link) || link.Node != number || link.Previous != before
+                || !link.HasChain)
             {
                 Fault($"The chain of the names of node {number} is broken.", id);
                 return;

@@ -21,8 +21,8 @@ internal readonly record struct BlockRange(long Start, long Count)
 internal sealed record TreeExtent(IReadOnlyList<BlockRange> Runs, int NodeSize, long TotalNodes, long UsedNodes, long Records);
 
 /// <summary>
-/// Which blocks of a volume are free, and where everything lies that moves in a way of its own: the B-trees, the allocation file, the journal. All of
-/// the rest is file forks. Made of the volume header, the bitmap and the headers of the trees: the catalog is not read.
+/// Which blocks of a volume are free, and where everything lies that moves in a way of its own: the B-trees, the allocation file, the
+/// journal. All of the rest is file forks. Made of the volume header, the bitmap and the headers of the trees: the catalog is not read.
 /// </summary>
 internal sealed class HfsPlusBlockMap
 {
@@ -39,7 +39,9 @@ internal sealed class HfsPlusBlockMap
         (TotalBlocks, BlockSize) = (header.TotalBlocks, header.BlockSize);
         Reserved = Layout.DivideUp(HfsPlusConstants.VolumeHeaderOffset, BlockSize);
         _overflow = new(() => new(OpenTree(header.ExtentsFile, CatalogNodeId.ExtentsFile, "extents overflow")));
-        _hasBadBlocks = new(() => volume.Has(VolumeAttributes.SparedBlocks) || _overflow.Value.Find(CatalogNodeId.BadBlockFile, ExtentsOverflow.DataFork, 0) is not null);
+        _hasBadBlocks =
+            new(() => volume.Has(VolumeAttributes.SparedBlocks)
+                || _overflow.Value.Find(CatalogNodeId.BadBlockFile, ExtentsOverflow.DataFork, 0) is not null);
         Extents = Measure(header.ExtentsFile, CatalogNodeId.ExtentsFile, "extents overflow");
         Catalog = Measure(header.CatalogFile, CatalogNodeId.CatalogFile, "catalog");
         Attributes = Measure(header.AttributesFile, CatalogNodeId.AttributesFile, "attributes");
@@ -98,7 +100,8 @@ internal sealed class HfsPlusBlockMap
     public static HfsPlusBlockMap? FromBitmap(HfsPlusVolume volume, CancellationToken cancellation = default)
     {
         if (volume.IsEmbedded) return null;
-        long blockSize = volume.Header.BlockSize, end = volume.Header.TotalBlocks - Layout.DivideUp(HfsPlusConstants.VolumeHeaderOffset, blockSize);
+        long blockSize = volume.Header.BlockSize,
+            end = volume.Header.TotalBlocks - Layout.DivideUp(HfsPlusConstants.VolumeHeaderOffset, blockSize);
         var query = new FreeSpaceQuery(cancellation);
         List<StorageExtent> extents = [];
         foreach (StorageExtent extent in volume.GetFreeExtents(query)) query.Keep(extents, extent);
@@ -115,7 +118,8 @@ internal sealed class HfsPlusBlockMap
     /// <summary>From what the structures of the volume were found to use.</summary>
     /// <param name="volume">The volume.</param>
     /// <param name="usage">The used blocks, sealed.</param>
-    public static HfsPlusBlockMap FromUsage(HfsPlusVolume volume, BlockUsage usage) => new(volume, [.. usage.Gaps(volume.Header.TotalBlocks)]);
+    public static HfsPlusBlockMap FromUsage(HfsPlusVolume volume, BlockUsage usage) =>
+        new(volume, [.. usage.Gaps(volume.Header.TotalBlocks)]);
 
     /// <summary>All runs of a fork, also those behind its size.</summary>
     /// <param name="fork">Count of blocks and first extents.</param>
@@ -138,7 +142,8 @@ internal sealed class HfsPlusBlockMap
         return runs;
     }
 
-    private IReadOnlyList<BlockRange> ReadRuns(in ForkData fork, uint fileId, string what) => ReadRuns(fork, fileId, ExtentsOverflow.DataFork, what);
+    private IReadOnlyList<BlockRange> ReadRuns(in ForkData fork, uint fileId, string what) =>
+        ReadRuns(fork, fileId, ExtentsOverflow.DataFork, what);
 
     private long Append(List<BlockRange> runs, in ExtentRecord record, string what)
     {
@@ -146,7 +151,9 @@ internal sealed class HfsPlusBlockMap
         for (int i = 0; i < HfsPlusConstants.ExtentsPerRecord && record[i].BlockCount != 0; i++)
         {
             var run = new BlockRange(record[i].StartBlock, record[i].BlockCount);
-            if (run.End > TotalBlocks) throw ImageException.Damaged($"An extent of {run.Count} blocks at block {run.Start} leaves the volume of {TotalBlocks} blocks.", what);
+            if (run.End > TotalBlocks)
+                throw ImageException.Damaged(
+                    $"An extent of {run.Count} blocks at block {run.Start} leaves the volume of {TotalBlocks} blocks.", what);
             runs.Add(run);
             blocks += run.Count;
         }
@@ -162,7 +169,8 @@ internal sealed class HfsPlusBlockMap
         BTreeFile tree = OpenTree(fork, fileId, name);
         BTreeHeader header = tree.Header;
         if (header.FreeNodes > header.TotalNodes) throw tree.Damaged("counts more free nodes than nodes", 0);
-        return new(ReadRuns(fork, fileId, name), tree.NodeSize, header.TotalNodes, header.TotalNodes - header.FreeNodes, header.LeafRecords);
+        return new(ReadRuns(fork, fileId, name), tree.NodeSize, header.TotalNodes, header.TotalNodes - header.FreeNodes,
+            header.LeafRecords);
     }
 
     private (BlockRange? Journal, BlockRange? Info) FindJournal()
@@ -174,7 +182,8 @@ internal sealed class HfsPlusBlockMap
         if ((block.Flags & JournalInVolume) == 0 || block.Offset > long.MaxValue || block.Size > long.MaxValue) return (null, new(info, 1));
         var journal = new BlockRange((long)(ulong)block.Offset / BlockSize, Layout.DivideUp((long)(ulong)block.Size, BlockSize));
         if (journal.Start > TotalBlocks || journal.Count > TotalBlocks - journal.Start)
-            throw ImageException.Damaged($"The journal of {journal.Count} blocks at block {journal.Start} leaves the volume.", "journal info block");
+            throw ImageException.Damaged(
+                $"The journal of {journal.Count} blocks at block {journal.Start} leaves the volume.", "journal info block");
         return (journal, new(info, 1));
     }
 }

@@ -4,8 +4,8 @@ using CCImage.Diagnostics;
 namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
-/// Judges everything that an HFS+ or HFSX volume keeps about itself, in one pass over each B-tree: headers, trees, catalog, extents, attributes,
-/// journal, bitmap. File contents have no checksums and are not looked at. What is tolerated, and why, is told in
+/// Judges everything that an HFS+ or HFSX volume keeps about itself, in one pass over each B-tree: headers, trees, catalog, extents,
+/// attributes, journal, bitmap. File contents have no checksums and are not looked at. What is tolerated, and why, is told in
 /// docs/formats/hfsplus.md. A million files take some 200 MB and a few seconds.
 /// </summary>
 /// <param name="volume">The volume.</param>
@@ -56,7 +56,8 @@ internal sealed class HfsPlusChecker(HfsPlusVolume volume, ImageFindings finding
         {
             cancellation.ThrowIfCancellationRequested();
             if (!findings.TryCount(ImageFindingGrade.Damaged, HfsPlusCheckNames.SharedBlocks, 1))
-                findings.Damaged(HfsPlusCheckNames.SharedBlocks, $"{first} and {second} share blocks: one overwrites the other.", $"allocation block {second.Start}");
+                findings.Damaged(HfsPlusCheckNames.SharedBlocks, $"{first} and {second} share blocks: one overwrites the other.",
+                    $"allocation block {second.Start}");
         });
         if (!_isComplete)
         {
@@ -67,7 +68,8 @@ internal sealed class HfsPlusChecker(HfsPlusVolume volume, ImageFindings finding
 
         forks.ReportOrphans();
         if (volume.Has(VolumeAttributes.SparedBlocks) != forks.HasBadBlocks)
-            findings.Note(HfsPlusCheckNames.Header, "The volume header and the extents-overflow file do not agree on whether there are bad blocks.");
+            findings.Note(
+                HfsPlusCheckNames.Header, "The volume header and the extents-overflow file do not agree on whether there are bad blocks.");
         CheckCounts(catalog);
         CheckBitmap();
         Conclude();
@@ -93,7 +95,8 @@ internal sealed class HfsPlusChecker(HfsPlusVolume volume, ImageFindings finding
         Check(Header.AttributesFile, CatalogNodeId.AttributesFile);
         Check(Header.StartupFile, CatalogNodeId.StartupFile);
 
-        void Check(in ForkData fork, uint id) => forks.CheckFork(fork, id, ExtentsOverflow.DataFork, BlockUse.SpecialFile, mayBeLonger: true, new RecordPlace(null, 0, 0, id));
+        void Check(in ForkData fork, uint id) =>
+            forks.CheckFork(fork, id, ExtentsOverflow.DataFork, BlockUse.SpecialFile, mayBeLonger: true, new RecordPlace(null, 0, 0, id));
     }
 
     private void CheckCatalog(CatalogChecker catalog)
@@ -103,7 +106,8 @@ internal sealed class HfsPlusChecker(HfsPlusVolume volume, ImageFindings finding
         {
             byte compare = volume.Catalog.Header.KeyCompareType;
             isBinary = Header.Signature == HfsPlusConstants.SignatureHfsx && compare == HfsPlusConstants.KeyCompareBinary;
-            if (Header.Signature == HfsPlusConstants.SignatureHfsx && compare is not (HfsPlusConstants.KeyCompareBinary or HfsPlusConstants.KeyCompareCaseFolding))
+            if (Header.Signature == HfsPlusConstants.SignatureHfsx
+                && compare is not (HfsPlusConstants.KeyCompareBinary or HfsPlusConstants.KeyCompareCaseFolding))
                 findings.Damaged(HfsPlusCheckNames.TreeHeader,
                     $"The catalog of the HFSX volume has an unknown order of names (0x{compare:X2}).", "catalog B-tree node 0");
         }
@@ -153,12 +157,14 @@ internal sealed class HfsPlusChecker(HfsPlusVolume volume, ImageFindings finding
         Compare("folders", Header.FolderCount, counted.FolderCount);
         if (counted.NextCatalogId != Header.NextCatalogId && !IsPrimaryLost)
             Report(HfsPlusCheckNames.Counts,
-                $"The next catalog id is {Header.NextCatalogId}, but {catalog.GreatestId} is in use: a new file would get the id of another.");
+                $"The next catalog id is {Header.NextCatalogId}, but {catalog.GreatestId} is in use: a new file would get the id of "
+                    + $"another.");
         CountedHeader = counted;
 
         void Compare(string what, uint said, uint there)
         {
-            if (said != there && !IsPrimaryLost) Report(HfsPlusCheckNames.Counts, $"The volume header counts {said} {what}; there are {there}.");
+            if (said != there && !IsPrimaryLost)
+                Report(HfsPlusCheckNames.Counts, $"The volume header counts {said} {what}; there are {there}.");
         }
     }
 
@@ -185,11 +191,13 @@ internal sealed class HfsPlusChecker(HfsPlusVolume volume, ImageFindings finding
         CountedHeader = counted;
         if (Bitmap.Leaked > 0)
             Lagging(HfsPlusCheckNames.Bitmap,
-                $"{Bitmap.Leaked} blocks of {Header.BlockSize} bytes are marked as used, but nothing uses them: the space is lost until it is given back.",
+                $"{Bitmap.Leaked} blocks of {Header.BlockSize} bytes are marked as used, but nothing uses them: the space is lost until it "
+                    + $"is given back.",
                 $"allocation block {Bitmap.FirstLeaked}");
         if (Bitmap.Free != Header.FreeBlocks && !IsPrimaryLost)
             Lagging(HfsPlusCheckNames.FreeCount,
-                $"The volume header counts {Header.FreeBlocks} free blocks; the bitmap has {Bitmap.Free}.", volume.HeaderPlace(isAlternate: false));
+                $"The volume header counts {Header.FreeBlocks} free blocks; the bitmap has {Bitmap.Free}.",
+                volume.HeaderPlace(isAlternate: false));
     }
 
     // Whatever the catalog says, the blocks that hold the journal are never given back.
@@ -220,9 +228,11 @@ internal sealed class HfsPlusChecker(HfsPlusVolume volume, ImageFindings finding
     {
         if (!findings.IsSound) return;
         VolumeHeader counted = CountedHeader;
-        findings.Ok(HfsPlusCheckNames.Header, $"{counted.FileCount} files and {counted.FolderCount} folders in {counted.TotalBlocks} blocks of {counted.BlockSize} bytes.");
+        findings.Ok(HfsPlusCheckNames.Header,
+            $"{counted.FileCount} files and {counted.FolderCount} folders in {counted.TotalBlocks} blocks of {counted.BlockSize} bytes.");
         findings.Ok(HfsPlusCheckNames.TreeNodes, "Catalog, extents and attributes: nodes, links, order and maps are in order.");
         findings.Ok(HfsPlusCheckNames.CatalogRecords, "Every entry has its thread, its folder, and blocks of its own.");
-        if (!MayLag) findings.Ok(HfsPlusCheckNames.Bitmap, $"The bitmap marks exactly the blocks that are in use; {counted.FreeBlocks} are free.");
+        if (!MayLag)
+            findings.Ok(HfsPlusCheckNames.Bitmap, $"The bitmap marks exactly the blocks that are in use; {counted.FreeBlocks} are free.");
     }
 }

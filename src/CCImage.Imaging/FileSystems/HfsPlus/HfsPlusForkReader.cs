@@ -82,8 +82,8 @@ internal sealed class HfsPlusForkReader(HfsPlusPlan plan, SourceTree tree, IImag
         }
     }
 
-    // What arrived before a fault cannot be told from what did not, so everything is read again, piece by piece, and only pieces that cannot be
-    // read are zeros. A medium that answers nothing is not asked for ever. True when the second attempt gave everything.
+    // What arrived before a fault cannot be told from what did not, so everything is read again, piece by piece, and only pieces that
+    // cannot be read are zeros. A medium that answers nothing is not asked for ever. True when the second attempt gave everything.
     private bool Salvage(int number, BlockStorage storage, long offset, Span<byte> buffer)
     {
         int faults = 0;
@@ -116,10 +116,12 @@ internal sealed class HfsPlusForkReader(HfsPlusPlan plan, SourceTree tree, IImag
         return isWhole;
     }
 
-    /// <summary>Tells of what is known to be lost and was not told: ends of files that nobody read because they were not there when they were looked for.</summary>
+    /// <summary>Tells of what is known to be lost and was not told: ends of files that nobody read because they were not there when they
+    /// were looked for.</summary>
     public void TellRest()
     {
-        foreach (int number in Losses.Sum(f => plan.SizeOf(plan.Forks[f])).Keys) TellLost(number, "it was shorter than it had been when it was scanned.");
+        foreach (int number in Losses.Sum(f => plan.SizeOf(plan.Forks[f])).Keys)
+            TellLost(number, "it was shorter than it had been when it was scanned.");
     }
 
     // Extents of a fork in its own offsets.
@@ -196,7 +198,8 @@ internal sealed class HfsPlusForkReader(HfsPlusPlan plan, SourceTree tree, IImag
         }
 
         long size = plan.SizeOf(plan.Forks[number]);
-        if (storage.Length > size) TellChanged(number, $"The size changed from {size} to {storage.Length} bytes after the scan; the copy has {size} bytes.");
+        if (storage.Length > size)
+            TellChanged(number, $"The size changed from {size} to {storage.Length} bytes after the scan; the copy has {size} bytes.");
         var open = new OpenFork(number, storage) { Users = 1 };
         if (!keep) return open;
         lock (_gate)
@@ -263,7 +266,9 @@ internal sealed class HfsPlusForkReader(HfsPlusPlan plan, SourceTree tree, IImag
                 return; // its reads told what there was to tell
             }
 
-            if (hasChanged) TellChanged(open.Number, "It was written to after the scan; the copy may hold the old content in parts and the new in others.");
+            if (hasChanged)
+                TellChanged(
+                    open.Number, "It was written to after the scan; the copy may hold the old content in parts and the new in others.");
         }
     }
 
@@ -287,8 +292,11 @@ internal sealed class HfsPlusForkReader(HfsPlusPlan plan, SourceTree tree, IImag
     private void TellLost(int number, string reason)
     {
         PlanFork fork = plan.Forks[number];
-        string what = fork.Stream switch { 0 => "Content", 1 => "The resource fork", _ => $"The attribute {plan.Attributes[fork.Stream - 2].Attribute.Name}" };
-        Tell(fork.Node, ImagingWarningKind.ContentLost, $"{what} was lost: {reason} The copy ends where reading ended, and is marked in the image.", Lost);
+        string what =
+            fork.Stream switch { 0 =>
+                "Content", 1 => "The resource fork", _ => $"The attribute {plan.Attributes[fork.Stream - 2].Attribute.Name}" };
+        Tell(fork.Node, ImagingWarningKind.ContentLost,
+            $"{what} was lost: {reason} The copy ends where reading ended, and is marked in the image.", Lost);
     }
 
     private void Tell(int node, ImagingWarningKind kind, string message, ConcurrentQueue<ImagingWarning> list)

@@ -33,8 +33,8 @@ internal static class HfsPlusGeometry
     ];
 
     /// <summary>
-    /// Bytes in an allocation block: 4 KiB below 2 TiB, 8 KiB below 8 TiB, then doubling with the volume, so that the volume can grow eightfold
-    /// before 32-bit block numbers end.
+    /// Bytes in an allocation block: 4 KiB below 2 TiB, 8 KiB below 8 TiB, then doubling with the volume, so that the volume can grow
+    /// eightfold before 32-bit block numbers end.
     /// </summary>
     /// <param name="volumeSize">Bytes.</param>
     public static int BlockSize(long volumeSize)
@@ -43,13 +43,15 @@ internal static class HfsPlusGeometry
         return index <= 0 ? DefaultBlockSize : index == 1 ? 8192 : 8192 << (index - 2);
     }
 
-    /// <summary>Bytes of the journal: 512 KiB below 128 MiB, then 8 MiB for every 100 GiB begun, at most 512 MiB, at least a block.</summary>
+    /// <summary>Bytes of the journal: 512 KiB below 128 MiB, then 8 MiB for every 100 GiB begun, at most 512 MiB, at least a
+    /// block.</summary>
     /// <param name="volumeSize">Bytes.</param>
     /// <param name="blockSize">Bytes.</param>
     public static long JournalSize(long volumeSize, int blockSize)
     {
         const long MiB = 1024 * 1024;
-        long size = volumeSize < 128 * MiB ? 512 * 1024 : Math.Min(8 * MiB * (Math.Min(volumeSize / (100 * 1024 * MiB), 64) + 1), 512 * MiB);
+        long size = volumeSize < 128 * MiB ? 512 * 1024
+            : Math.Min(8 * MiB * (Math.Min(volumeSize / (100 * 1024 * MiB), 64) + 1), 512 * MiB);
         return Math.Max(size, blockSize);
     }
 

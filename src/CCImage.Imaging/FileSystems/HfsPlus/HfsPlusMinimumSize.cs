@@ -3,15 +3,16 @@ using CCImage.Binary;
 namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
-/// How small a volume can be made by moving what lies in its tail: the least number of blocks for which there is a relocation plan. From metadata
-/// alone, without reading the catalog. Nothing is reckoned for growth; the copies of the trees that a move needs are.
+/// How small a volume can be made by moving what lies in its tail: the least number of blocks for which there is a relocation plan. From
+/// metadata alone, without reading the catalog. Nothing is reckoned for growth; the copies of the trees that a move needs are.
 /// </summary>
 internal static class HfsPlusMinimumSize
 {
     /// <summary>The least size in bytes, a multiple of the allocation block; where free space cannot be told, the size it has.</summary>
     /// <param name="volume">The volume.</param>
     /// <param name="cancellation">Ends it.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: header, allocation file or the header of a tree cannot be read.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: header, allocation file or the header of a tree cannot be
+    /// read.</exception>
     public static long Of(HfsPlusVolume volume, CancellationToken cancellation = default) =>
         HfsPlusBlockMap.FromBitmap(volume, cancellation) is { } map ? Of(map, cancellation) * map.BlockSize : volume.CapacityBytes;
 
@@ -35,5 +36,6 @@ internal static class HfsPlusMinimumSize
         return high;
     }
 
-    private static bool IsPossible(HfsPlusBlockMap map, long blocks) => HfsPlusRelocation.TryPlan(map, blocks, blocks - map.Reserved) is not null;
+    private static bool IsPossible(HfsPlusBlockMap map, long blocks) =>
+        HfsPlusRelocation.TryPlan(map, blocks, blocks - map.Reserved) is not null;
 }

@@ -6,8 +6,8 @@ using CCImage.Sources;
 namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
-/// The entries of a source that cannot be in the volume by the names they have: twins, which are one name there, and names that it cannot keep. They are
-/// found all in one walk, because a source that takes an hour to scan should not have to be scanned once for each.
+/// The entries of a source that cannot be in the volume by the names they have: twins, which are one name there, and names that it cannot
+/// keep. They are found all in one walk, because a source that takes an hour to scan should not have to be scanned once for each.
 /// </summary>
 /// <param name="tree">The source.</param>
 internal sealed class HfsPlusMisfits(SourceTree tree)
@@ -46,7 +46,8 @@ internal sealed class HfsPlusMisfits(SourceTree tree)
     /// <summary>Ends the job over them, or tells of each that it is left out.</summary>
     /// <param name="leaveOut">Whether they are left out.</param>
     /// <param name="observer">Hears of them then.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.SourceNotRepresentable"/>, naming the first of them and how many there are.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.SourceNotRepresentable"/>, naming the first of them and how many there
+    /// are.</exception>
     public void Settle(bool leaveOut, IImagingObserver observer)
     {
         if (IsEmpty) return;
@@ -69,7 +70,8 @@ internal sealed class HfsPlusMisfits(SourceTree tree)
         string remedy = (CaseTwins > 0 ? "Use -FileSystem HfsPlusCaseSensitive, or leave -FileSystem out; or rename" : "Rename")
             + " or exclude what is named, or leave it out with -SkipUnreadable.";
         throw new ImageException(
-            ImageErrorId.SourceNotRepresentable, text.Append('.').ToString(), tree.DisplayPath(_all.Count == 1 ? _all[0].Entry : tree.Root), remedy: remedy);
+            ImageErrorId.SourceNotRepresentable, text.Append('.').ToString(), tree.DisplayPath(_all.Count == 1 ? _all[0].Entry : tree.Root),
+            remedy: remedy);
     }
 
     private string Describe(Misfit misfit) => $"'{tree.DisplayPath(misfit.Entry)}': {Reason(misfit)}";

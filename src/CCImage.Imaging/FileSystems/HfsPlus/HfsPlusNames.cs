@@ -9,8 +9,8 @@ internal static class HfsPlusNames
     private const char NulSymbol = '\u2400';
 
     /// <summary>
-    /// The name for a host: composed (NFC), because that is what people type on Linux and Windows, but only where decomposing it again gives the
-    /// stored name exactly; otherwise as stored.
+    /// The name for a host: composed (NFC), because that is what people type on Linux and Windows, but only where decomposing it again
+    /// gives the stored name exactly; otherwise as stored.
     /// </summary>
     /// <param name="stored">UTF-16 units as on disk.</param>
     public static string FromDisk(string stored)

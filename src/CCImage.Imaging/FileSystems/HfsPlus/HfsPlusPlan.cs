@@ -13,7 +13,8 @@ internal sealed record HfsPlusPlanOptions
     /// <summary>HFSX with names compared by value, instead of HFS+ with names compared without case.</summary>
     public bool CaseSensitive { get; init; }
 
-    /// <summary>Whether names that differ in case only may make the volume case-sensitive where <see cref="CaseSensitive"/> does not.</summary>
+    /// <summary>Whether names that differ in case only may make the volume case-sensitive where <see cref="CaseSensitive"/> does
+    /// not.</summary>
     public bool MayBecomeCaseSensitive { get; init; }
 
     /// <summary>Whether what cannot be kept by its name is left out with a warning.</summary>
@@ -22,10 +23,12 @@ internal sealed record HfsPlusPlanOptions
     /// <summary>Exact size of the volume in bytes, a multiple of 512; null for what is needed and a little slack.</summary>
     public long? VolumeSizeBytes { get; init; }
 
-    /// <summary>Whether <see cref="VolumeSizeBytes"/> is only a wish: a volume that does not fit into it becomes as large as it needs.</summary>
+    /// <summary>Whether <see cref="VolumeSizeBytes"/> is only a wish: a volume that does not fit into it becomes as large as it
+    /// needs.</summary>
     public bool MayBecomeLarger { get; init; }
 
-    /// <summary>Bytes of the disk for a volume of so many bytes: so that a size that is advised is one that can be asked for. Null where the volume is the disk.</summary>
+    /// <summary>Bytes of the disk for a volume of so many bytes: so that a size that is advised is one that can be asked for. Null where
+    /// the volume is the disk.</summary>
     public Func<long, long>? DiskLengthFor { get; init; }
 
     /// <summary>Bytes in an allocation block: a power of two from 4096; null for what newfs_hfs chooses for the size.</summary>
@@ -40,7 +43,8 @@ internal sealed record HfsPlusPlanOptions
     /// <summary>Whether the volume has a journal.</summary>
     public bool Journaled { get; init; } = true;
 
-    /// <summary>For tests: forks are broken into extents of at most so many blocks, with a free block behind each; 0 for contiguous forks.</summary>
+    /// <summary>For tests: forks are broken into extents of at most so many blocks, with a free block behind each; 0 for contiguous
+    /// forks.</summary>
     internal uint MaximumExtentBlocks { get; init; }
 }
 
@@ -69,7 +73,8 @@ internal enum PlanNodeRole : byte
     JournalInfo,
 }
 
-/// <summary>A file or folder of the new volume. The catalog node id follows from its number: see <see cref="HfsPlusPlan.CatalogId"/>.</summary>
+/// <summary>A file or folder of the new volume. The catalog node id follows from its number: see
+/// <see cref="HfsPlusPlan.CatalogId"/>.</summary>
 internal struct PlanNode
 {
     /// <summary>Where metadata and content come from; null for what the volume itself adds.</summary>
@@ -87,7 +92,8 @@ internal struct PlanNode
     /// <summary>Of a folder: the folders among them.</summary>
     public int FolderCount;
 
-    /// <summary>Index of the node's first fork in <see cref="HfsPlusPlan.Forks"/>; the node's forks lie side by side. -1 for none.</summary>
+    /// <summary>Index of the node's first fork in <see cref="HfsPlusPlan.Forks"/>; the node's forks lie side by side. -1 for
+    /// none.</summary>
     public int FirstFork;
 
     /// <summary>Of a link and an inode: index in <see cref="HfsPlusPlanNodes.Links"/>. -1 for none.</summary>
@@ -106,7 +112,8 @@ internal struct PlanNode
 
     /// <summary>Whether it is a folder.</summary>
     public readonly bool IsFolder =>
-        Role is PlanNodeRole.PrivateFolder or PlanNodeRole.PrivateDirectoryFolder || (Role == PlanNodeRole.Ordinary && Entry!.Kind == EntryKind.Directory);
+        Role is PlanNodeRole.PrivateFolder or PlanNodeRole.PrivateDirectoryFolder
+            || (Role == PlanNodeRole.Ordinary && Entry!.Kind == EntryKind.Directory);
 }
 
 /// <summary>A fork's place in the volume. A plan keeps them in ascending order of blocks.</summary>
@@ -175,8 +182,8 @@ internal sealed class HfsPlusPlanNodes(string volumeName, PlanNode[] nodes, int[
 }
 
 /// <summary>
-/// What could not be read of a volume's content: forks that end earlier than planned, and the files they belong to. Files give the blocks behind their end back;
-/// attributes keep theirs.
+/// What could not be read of a volume's content: forks that end earlier than planned, and the files they belong to. Files give the blocks
+/// behind their end back; attributes keep theirs.
 /// </summary>
 internal sealed class HfsPlusPlanLosses
 {
@@ -205,7 +212,8 @@ internal sealed class HfsPlusPlanLosses
 
     /// <summary>Bytes and blocks of a fork that remain, or null when it is whole.</summary>
     /// <param name="fork">The fork.</param>
-    public (long Size, uint Blocks)? Find(in PlanFork fork) => _forks.TryGetValue((fork.Node, fork.Stream), out (long, uint) found) ? found : null;
+    public (long Size, uint Blocks)? Find(in PlanFork fork) =>
+        _forks.TryGetValue((fork.Node, fork.Stream), out (long, uint) found) ? found : null;
 
     /// <summary>Whether something of a node was lost.</summary>
     /// <param name="node">Its number.</param>
@@ -461,7 +469,8 @@ internal sealed class HfsPlusPlan
     /// <param name="most">Blocks in an extent; 0 for any number.</param>
     internal static int CountExtents(uint blocks, uint most) => most == 0 ? 1 : (int)Layout.DivideUp(blocks, most);
 
-    private static ForkData TreeFile(BlockRun run, BTreePlan tree) => SpecialFile(run, (long)tree.TotalNodes * tree.Kind.NodeSize, tree.ClumpSize);
+    private static ForkData TreeFile(BlockRun run, BTreePlan tree) =>
+        SpecialFile(run, (long)tree.TotalNodes * tree.Kind.NodeSize, tree.ClumpSize);
 
     private static ForkData SpecialFile(BlockRun run, long size, uint clump)
     {

@@ -27,8 +27,8 @@ internal static class HfsPlusPlanner
     public const int MaximumAttributeNameLength = 127;
 
     /// <summary>
-    /// The largest value kept in the attribute's record, in bytes. Apple's kernel computes it so that a node holds two records with the longest
-    /// keys: half of (node − descriptor − 3 offsets), less key and header.
+    /// The largest value kept in the attribute's record, in bytes. Apple's kernel computes it so that a node holds two records with the
+    /// longest keys: half of (node − descriptor − 3 offsets), less key and header.
     /// </summary>
     public const int MaximumInlineAttribute = (((HfsPlusGeometry.AttributesNodeSize - 14 - 6) / 2) - 268 - 16) & ~1;
 
@@ -59,7 +59,8 @@ internal static class HfsPlusPlanner
         }
 
         misfits.Settle(options.LeaveOutMisfits, observer);
-        (PlanFork[] forks, PlanAttribute[] attributes, Dictionary<ExtendedAttribute, byte[]> fetched) = ListForks(tree, nodes, losses, observer, cancellation);
+        (PlanFork[] forks, PlanAttribute[] attributes, Dictionary<ExtendedAttribute, byte[]> fetched) =
+            ListForks(tree, nodes, losses, observer, cancellation);
         CountDates(nodes, losses);
         losses.Tell();
         return new VolumeLayout(nodes, forks, attributes, fetched, options, cancellation).Run();
@@ -85,16 +86,19 @@ internal static class HfsPlusPlanner
     private static void CheckOptions(HfsPlusPlanOptions options)
     {
         string name = HfsPlusUnicode.ToVolumeName(options.VolumeName);
-        if (name.Length is 0 or > HfsPlusConstants.MaximumNameLength || options.VolumeName.AsSpan().ContainsAny('\0', '/') || !IsWellFormed(name))
+        if (name.Length is 0 or > HfsPlusConstants.MaximumNameLength || options.VolumeName.AsSpan().ContainsAny('\0', '/')
+            || !IsWellFormed(name))
         {
             throw new ImageException(ImageErrorId.InvalidArgument, $"\"{options.VolumeName}\" cannot be the name of a volume.",
                 remedy: "Choose a name of 1 to 255 characters without a slash.");
         }
 
         if (options.VolumeSizeBytes is long size && (size % 512 != 0 || size is < 0 or > HfsPlusGeometry.MaximumVolumeSize))
-            throw new ImageException(ImageErrorId.InvalidArgument, $"A volume cannot have {size} bytes.", remedy: "Choose a multiple of 512.");
+            throw new ImageException(
+                ImageErrorId.InvalidArgument, $"A volume cannot have {size} bytes.", remedy: "Choose a multiple of 512.");
         if (options.BlockSize is int block && (block < HfsPlusGeometry.DefaultBlockSize || !System.Numerics.BitOperations.IsPow2(block)))
-            throw new ImageException(ImageErrorId.InvalidArgument, $"An allocation block cannot have {block} bytes.", remedy: "Choose a power of two from 4096.");
+            throw new ImageException(ImageErrorId.InvalidArgument, $"An allocation block cannot have {block} bytes.",
+                remedy: "Choose a power of two from 4096.");
     }
 
     internal static bool IsWellFormed(string name)
@@ -133,7 +137,8 @@ internal static class HfsPlusPlanner
                 forks.Add(new PlanFork(i, 0, 0, 0));
                 if (target.Length > 255 && Encoding.UTF8.GetByteCount(target) > 1023) losses.LongTargets.Count(entry);
             }
-            else if (entry.Kind is EntryKind.CharacterDevice or EntryKind.BlockDevice && (entry.DeviceMajor > 0xFF || entry.DeviceMinor > 0xFF_FFFF))
+            else if (entry.Kind is EntryKind.CharacterDevice or EntryKind.BlockDevice
+                && (entry.DeviceMajor > 0xFF || entry.DeviceMinor > 0xFF_FFFF))
             {
                 losses.Devices.Count(entry);
             }
@@ -163,7 +168,8 @@ internal static class HfsPlusPlanner
         var stored = new List<ExtendedAttribute>(entry.Attributes.Count);
         foreach (ExtendedAttribute attribute in entry.Attributes)
         {
-            bool fits = attribute.Name.Length is > 0 and <= MaximumAttributeNameLength && attribute.Size is >= 0 and <= int.MaxValue && IsWellFormed(attribute.Name);
+            bool fits = attribute.Name.Length is > 0 and <= MaximumAttributeNameLength && attribute.Size is >= 0 and <= int.MaxValue
+                && IsWellFormed(attribute.Name);
             if (fits && !stored.Exists(a => a.Name == attribute.Name)) stored.Add(attribute);
             else losses.Attributes.Count(entry);
         }
@@ -174,7 +180,8 @@ internal static class HfsPlusPlanner
 
     // A small value that the tree does not keep. Nothing is decided yet, so that the record gets the length of what could be read.
     private static ExtendedAttribute Fetch(
-        SourceTree tree, SourceEntry entry, ExtendedAttribute attribute, Dictionary<ExtendedAttribute, byte[]> fetched, IImagingObserver observer, ref bool isLost)
+        SourceTree tree, SourceEntry entry, ExtendedAttribute attribute, Dictionary<ExtendedAttribute, byte[]> fetched,
+        IImagingObserver observer, ref bool isLost)
     {
         byte[] value = [];
         string? problem = null;
@@ -184,7 +191,8 @@ internal static class HfsPlusPlanner
             byte[] read = new byte[(int)Math.Min(storage.Length, MaximumInlineAttribute)];
             storage.Read(0, read);
             value = read;
-            if (storage.Length > read.Length || storage.Length < attribute.Size) problem = $"Its size changed from {attribute.Size} to {storage.Length} bytes.";
+            if (storage.Length > read.Length || storage.Length < attribute.Size)
+                problem = $"Its size changed from {attribute.Size} to {storage.Length} bytes.";
         }
         catch (Exception e) when (e is ImageException or IOException or UnauthorizedAccessException)
         {
@@ -209,7 +217,8 @@ internal static class HfsPlusPlanner
         foreach (ref PlanNode node in nodes.Nodes.AsSpan())
         {
             if (node.Entry is not SourceEntry entry || node.Role == PlanNodeRole.HardLink) continue;
-            if (OutOfRange(entry.BirthTime) || OutOfRange(entry.ModifyTime) || OutOfRange(entry.ChangeTime) || OutOfRange(entry.AccessTime) || OutOfRange(entry.BackupTime))
+            if (OutOfRange(entry.BirthTime) || OutOfRange(entry.ModifyTime) || OutOfRange(entry.ChangeTime) || OutOfRange(entry.AccessTime)
+                || OutOfRange(entry.BackupTime))
                 losses.Dates.Count(entry);
         }
 
@@ -223,15 +232,22 @@ internal static class HfsPlusPlanner
     /// <summary>Gathers what cannot be kept exactly, to tell each kind once.</summary>
     internal sealed class LossReport(SourceTree tree, IImagingObserver observer)
     {
-        public Loss Dates { get; } = new(ImagingWarningKind.MetadataRounded, "dates outside 1904 to February 2040, where HFS+ ends; they were moved to its ends");
+        public Loss Dates { get; } =
+            new(ImagingWarningKind.MetadataRounded, "dates outside 1904 to February 2040, where HFS+ ends; they were moved to its ends");
 
-        public Loss Devices { get; } = new(ImagingWarningKind.MetadataRounded, "device numbers beyond 8 bits major and 24 bits minor; they were cut");
+        public Loss Devices { get; } =
+            new(ImagingWarningKind.MetadataRounded, "device numbers beyond 8 bits major and 24 bits minor; they were cut");
 
-        public Loss Attributes { get; } = new(ImagingWarningKind.MetadataLost, "extended attributes with a name over 127 characters or a value over 2 GiB; these were left out");
+        public Loss Attributes { get; } =
+            new(ImagingWarningKind.MetadataLost,
+                "extended attributes with a name over 127 characters or a value over 2 GiB; these were left out");
 
-        public Loss SpecialLinks { get; } = new(ImagingWarningKind.MetadataLost, "several names although they are not regular files, which HFS+ does not know; each name became an entry of its own");
+        public Loss SpecialLinks { get; } =
+            new(ImagingWarningKind.MetadataLost,
+                "several names although they are not regular files, which HFS+ does not know; each name became an entry of its own");
 
-        public Loss LongTargets { get; } = new(ImagingWarningKind.Advice, "symbolic links longer than 1023 bytes, which macOS does not follow");
+        public Loss LongTargets { get; } =
+            new(ImagingWarningKind.Advice, "symbolic links longer than 1023 bytes, which macOS does not follow");
 
         public void Tell()
         {
@@ -265,7 +281,8 @@ internal static class HfsPlusPlanner
         }
     }
 
-    /// <summary>Numbers the entries level by level, sorts every folder by the volume's comparison, and splits files with several names.</summary>
+    /// <summary>Numbers the entries level by level, sorts every folder by the volume's comparison, and splits files with several
+    /// names.</summary>
     private static class NodeNumbering
     {
         private readonly record struct Named(string Name, SourceEntry? Entry, int Number);
@@ -314,7 +331,8 @@ internal static class HfsPlusPlanner
                     {
                         number = nodes.Count;
                         var node = new PlanNode { Entry = child.Entry, Parent = folder, LinkGroup = -1 };
-                        if (child.Entry!.HardLinkId != 0 && child.Entry.Kind == EntryKind.File && names.TryGetValue(child.Entry.HardLinkId, out List<int>? group))
+                        if (child.Entry!.HardLinkId != 0 && child.Entry.Kind == EntryKind.File
+                            && names.TryGetValue(child.Entry.HardLinkId, out List<int>? group))
                         {
                             node.Role = PlanNodeRole.HardLink;
                             group.Add(number);
@@ -370,7 +388,8 @@ internal static class HfsPlusPlanner
                     nodes[number] = link;
                 }
 
-                nodes.Add(new PlanNode { Entry = nodes[group[0]].Entry, Role = PlanNodeRole.Inode, Parent = privateFolder, LinkGroup = links.Count });
+                nodes.Add(new PlanNode { Entry = nodes[group[0]].Entry, Role = PlanNodeRole.Inode, Parent = privateFolder,
+                    LinkGroup = links.Count });
                 links.Add(new PlanLinks(inode, [.. group]));
             }
 
@@ -393,8 +412,8 @@ internal static class HfsPlusPlanner
             return null;
         }
 
-        // Of names that are one on the volume the first by its units on the host stays, so that the same folder gives the same volume; the volume's own files
-        // come before all.
+        // Of names that are one on the volume the first by its units on the host stays, so that the same folder gives the same volume; the
+        // volume's own files come before all.
         private static void RemoveTwins(List<Named> sorted, Comparison<Named> comparison, HfsPlusMisfits misfits)
         {
             int kept = 0;
@@ -408,7 +427,8 @@ internal static class HfsPlusPlanner
                     same.Sort(static (a, b) => string.CompareOrdinal(a.Entry?.Name, b.Entry?.Name));
                     first = same[0];
                     foreach (Named twin in same.Skip(1))
-                        misfits.AddTwin(twin.Entry!, first.Entry, first.Entry is not null && HfsPlusUnicode.CompareBinary(first.Name, twin.Name) != 0);
+                        misfits.AddTwin(
+                            twin.Entry!, first.Entry, first.Entry is not null && HfsPlusUnicode.CompareBinary(first.Name, twin.Name) != 0);
                 }
 
                 sorted[kept++] = first;
@@ -447,10 +467,12 @@ internal static class HfsPlusPlanner
 
         public HfsPlusPlan Run()
         {
-            if (_contentBytes <= HfsPlusGeometry.LargestNewVolume) return options.VolumeSizeBytes is long size ? FixedSize(size) : NeededSize();
+            if (_contentBytes <= HfsPlusGeometry.LargestNewVolume)
+                return options.VolumeSizeBytes is long size ? FixedSize(size) : NeededSize();
             PlanFork largest = forks.MaxBy(f => HfsPlusPlan.SizeOf(f, nodes, attributes));
             throw new ImageException(
-                ImageErrorId.SourceNotRepresentable, $"The source has more content than the {HfsPlusGeometry.LargestNewVolume} bytes of the largest volume; this is its largest file.",
+                ImageErrorId.SourceNotRepresentable, $"The source has more content than the {HfsPlusGeometry.LargestNewVolume} bytes of "
+                    + $"the largest volume; this is its largest file.",
                 nodes.Nodes[largest.Node].Entry!.RelativePath, remedy: "Exclude the file: holes count as content here.");
         }
 
@@ -458,7 +480,8 @@ internal static class HfsPlusPlanner
         private static long SumOf(PlanFork[] forks, HfsPlusPlanNodes nodes, PlanAttribute[] attributes)
         {
             long sum = 0;
-            foreach (PlanFork fork in forks) sum = (long)UInt128.Min((UInt128)sum + (UInt128)HfsPlusPlan.SizeOf(fork, nodes, attributes), long.MaxValue);
+            foreach (PlanFork fork in forks)
+                sum = (long)UInt128.Min((UInt128)sum + (UInt128)HfsPlusPlan.SizeOf(fork, nodes, attributes), long.MaxValue);
             return sum;
         }
 
@@ -481,7 +504,8 @@ internal static class HfsPlusPlanner
                 remedy: $"Choose a size of {options.DiskLengthFor?.Invoke(least) ?? least} bytes or more, or exclude something.");
         }
 
-        // What is needed depends on the size itself: bitmap, journal and B-trees grow with it. So sizes are tried until one holds what it asks for.
+        // What is needed depends on the size itself: bitmap, journal and B-trees grow with it. So sizes are tried until one holds what it
+        // asks for.
         private long LeastSize(long size)
         {
             size = Math.Max(Layout.RoundUp(size, HfsPlusGeometry.DefaultBlockSize), SmallestTried());
@@ -501,7 +525,8 @@ internal static class HfsPlusPlanner
             {
                 Places places = Place(size, Room.Close);
                 if (places.End < places.TotalBlocks) return Complete(size, places);
-                // A little more than needed, for what the first mount adds; sizes of B-trees grow with the volume, so a few rounds are possible.
+                // A little more than needed, for what the first mount adds; sizes of B-trees grow with the volume, so a few rounds are
+                // possible.
                 ulong blocks = places.End + 1;
                 blocks += 64 + (blocks / 128);
                 size = Math.Max(checked((long)(blocks * (ulong)_blockSize)), size + _blockSize);
@@ -511,7 +536,8 @@ internal static class HfsPlusPlanner
 
         // Large content is tried from its own size on, with allocation blocks that it can be counted in.
         private long SmallestTried() =>
-            _contentBytes < HfsPlusGeometry.DefaultBlockSize * (long)int.MaxValue ? HfsPlusGeometry.MinimumVolumeSize : Layout.RoundUp(_contentBytes, HfsPlusGeometry.DefaultBlockSize);
+            _contentBytes < HfsPlusGeometry.DefaultBlockSize * (long)int.MaxValue ? HfsPlusGeometry.MinimumVolumeSize
+                : Layout.RoundUp(_contentBytes, HfsPlusGeometry.DefaultBlockSize);
 
         // Decides sizes and places for a volume of that size, without looking whether they fit: End tells.
         private Places Place(long size, Room room)
@@ -519,7 +545,8 @@ internal static class HfsPlusPlanner
             int blockSize = options.BlockSize ?? HfsPlusGeometry.BlockSize(size);
             if (size / blockSize > uint.MaxValue)
             {
-                throw new ImageException(ImageErrorId.InvalidArgument, $"A volume of {size} bytes needs larger allocation blocks than {blockSize} bytes.",
+                throw new ImageException(
+                    ImageErrorId.InvalidArgument, $"A volume of {size} bytes needs larger allocation blocks than {blockSize} bytes.",
                     remedy: "Leave the block size open.");
             }
 
@@ -528,7 +555,9 @@ internal static class HfsPlusPlanner
                 options.CaseSensitive ? HfsPlusConstants.KeyCompareBinary : HfsPlusConstants.KeyCompareCaseFolding);
             if (_catalog?.Kind != catalogKind) _catalog = new BTreeBuilder<CatalogCursor>(_catalogRecords, catalogKind, cancellation);
 
-            var places = new Places { TotalBlocks = (uint)(size / blockSize), JournalSize = options.Journaled ? HfsPlusGeometry.JournalSize(size, blockSize) : 0 };
+            var places =
+                new Places { TotalBlocks = (uint)(size / blockSize), JournalSize = options.Journaled
+                    ? HfsPlusGeometry.JournalSize(size, blockSize) : 0 };
             places.Cursor = 1; // block 0 holds the volume header
             places.AllocationFileSize = HfsPlusGeometry.AllocationFileSize(places.TotalBlocks, blockSize);
             places.AllocationFile = places.Take(places.AllocationFileSize / blockSize);
@@ -542,7 +571,8 @@ internal static class HfsPlusPlanner
             places.AttributesFile = TakeTree(ref places, size, room, _attributes!, CatalogNodeId.AttributesFile, out uint attributesClump);
             if (room == Room.Roomy && size >= 2 * 1024 * 1024) places.Cursor += 10UL * (attributesClump / (uint)blockSize);
             places.CatalogFile = TakeTree(ref places, size, room, _catalog, CatalogNodeId.CatalogFile, out uint catalogClump);
-            if (room == Room.Roomy) places.Cursor += (10UL * (catalogClump / (uint)blockSize)) + (ulong)HfsPlusGeometry.HotFileBandBlocks(size, blockSize);
+            if (room == Room.Roomy)
+                places.Cursor += (10UL * (catalogClump / (uint)blockSize)) + (ulong)HfsPlusGeometry.HotFileBandBlocks(size, blockSize);
             places.FirstFork = places.Cursor;
             places.End = places.Cursor + _forkSpan;
             return places;
@@ -579,24 +609,30 @@ internal static class HfsPlusPlanner
                 long blocks = Layout.DivideUp(HfsPlusPlan.SizeOf(forks[i], nodes, attributes), blockSize);
                 if (blocks > uint.MaxValue)
                 {
-                    throw new ImageException(ImageErrorId.SourceNotRepresentable, "The file is larger than a volume with these allocation blocks can be.",
+                    throw new ImageException(
+                        ImageErrorId.SourceNotRepresentable, "The file is larger than a volume with these allocation blocks can be.",
                         nodes.Nodes[forks[i].Node].Entry!.RelativePath, remedy: "Exclude the file.");
                 }
 
                 forks[i] = forks[i] with { Blocks = (uint)blocks };
                 _forkSpan += (ulong)blocks;
-                if (options.MaximumExtentBlocks > 0) _forkSpan += (ulong)HfsPlusPlan.CountExtents((uint)blocks, options.MaximumExtentBlocks);
+                if (options.MaximumExtentBlocks > 0)
+                    _forkSpan += (ulong)HfsPlusPlan.CountExtents((uint)blocks, options.MaximumExtentBlocks);
             }
 
-            _attributes = new BTreeBuilder<AttributeCursor>(_attributeRecords, new BTreeKind(HfsPlusGeometry.AttributesNodeSize, 266, 6, 0), cancellation);
-            _extents = new BTreeBuilder<ExtentCursor>(_extentRecords, new BTreeKind(HfsPlusGeometry.ExtentsNodeSize, 10, 2, 0), cancellation);
+            _attributes =
+                new BTreeBuilder<AttributeCursor>(
+                    _attributeRecords, new BTreeKind(HfsPlusGeometry.AttributesNodeSize, 266, 6, 0), cancellation);
+            _extents = new BTreeBuilder<ExtentCursor>(
+                _extentRecords, new BTreeKind(HfsPlusGeometry.ExtentsNodeSize, 10, 2, 0), cancellation);
         }
 
         private HfsPlusPlan Complete(long size, in Places places)
         {
             var used = new UsedRunList();
             used.Add(new BlockRun(0, 1));
-            foreach (BlockRun run in (BlockRun[])[places.AllocationFile, places.JournalInfo, places.Journal, places.ExtentsFile, places.AttributesFile, places.CatalogFile])
+            foreach (BlockRun run in (BlockRun[])[
+                places.AllocationFile, places.JournalInfo, places.Journal, places.ExtentsFile, places.AttributesFile, places.CatalogFile])
                 used.Add(run);
 
             ulong next = places.FirstFork;
@@ -624,7 +660,8 @@ internal static class HfsPlusPlanner
                 AllocatedBlocks = (uint)runs.Sum(r => (long)r.Count),
                 NextAllocation = (uint)Math.Min(places.End, places.TotalBlocks - 1),
                 Entries = nodes.Nodes.LongCount(n => n.Entry is not null && n.Role != PlanNodeRole.Inode) - 1,
-                ContentBytes = nodes.Nodes.Where(n => n.Entry?.Kind == EntryKind.File && n.Role != PlanNodeRole.HardLink).Sum(n => n.Entry!.Size + n.Entry.ResourceForkSize),
+                ContentBytes = nodes.Nodes.Where(n => n.Entry?.Kind == EntryKind.File && n.Role != PlanNodeRole.HardLink)
+                    .Sum(n => n.Entry!.Size + n.Entry.ResourceForkSize),
                 FileCount = (uint)nodes.Nodes.Count(n => !n.IsFolder),
                 FolderCount = (uint)nodes.Nodes.Count(n => n.IsFolder) - 1,
                 Tree = nodes,
@@ -662,13 +699,15 @@ internal static class HfsPlusPlanner
             public BlockRun CatalogFile;
             public ulong FirstFork;
 
-            /// <summary>The first block behind everything but the second header; the layout fits when it is below <see cref="TotalBlocks"/>.</summary>
+            /// <summary>The first block behind everything but the second header; the layout fits when it is below
+            /// <see cref="TotalBlocks"/>.</summary>
             public ulong End;
 
             public BlockRun Take(long blocks)
             {
                 // Beyond 32 bits the layout does not fit anyway, and End says so.
-                var run = new BlockRun((uint)Math.Min(Cursor, uint.MaxValue), (uint)Math.Min(blocks, uint.MaxValue - (long)Math.Min(Cursor, uint.MaxValue)));
+                var run = new BlockRun(
+                    (uint)Math.Min(Cursor, uint.MaxValue), (uint)Math.Min(blocks, uint.MaxValue - (long)Math.Min(Cursor, uint.MaxValue)));
                 Cursor += (ulong)blocks;
                 return run;
             }

@@ -210,8 +210,8 @@ internal sealed class CatalogRecords(HfsPlusPlanNodes plan) : BTreeRecords<Catal
         return flags;
     }
 
-    // A link as macOS makes it: an immutable, empty file that names its inode in `special`, its neighbours in the chain in the owner fields.
-    // It is recognised by type, creator and a creation date equal to that of the private folder.
+    // A link as macOS makes it: an immutable, empty file that names its inode in `special`, its neighbours in the chain in the owner
+    // fields. It is recognised by type, creator and a creation date equal to that of the private folder.
     private CatalogRecordFlags HardLink(int number, in PlanNode node, ref CatalogFile record)
     {
         PlanLinks links = plan.Links[node.LinkGroup];
@@ -260,7 +260,8 @@ internal sealed class CatalogRecords(HfsPlusPlanNodes plan) : BTreeRecords<Catal
         if (entry.FinderInfo is byte[] given && given.Length == bytes.Length) given.CopyTo(bytes);
         // UF_HIDDEN has no bit of its own on disk: it is the Finder's invisible bit.
         if ((entry.Flags & 0x8000) != 0) bytes[8] |= 0x40;
-        if (entry.Kind is EntryKind.File or EntryKind.Directory && bytes[20..24].ContainsAnyExcept((byte)0)) flags |= CatalogRecordFlags.HasDateAdded;
+        if (entry.Kind is EntryKind.File or EntryKind.Directory && bytes[20..24].ContainsAnyExcept((byte)0))
+            flags |= CatalogRecordFlags.HasDateAdded;
         return info;
     }
 
@@ -290,7 +291,8 @@ internal readonly record struct AttributeCursor(int Index, int Part);
 /// <param name="attributes">In key order.</param>
 /// <param name="forks">The forks; their blocks may still be open while only sizes are asked for.</param>
 /// <param name="maximumExtentBlocks">As in <see cref="HfsPlusPlanOptions.MaximumExtentBlocks"/>.</param>
-internal sealed class AttributeRecords(PlanAttribute[] attributes, PlanFork[] forks, uint maximumExtentBlocks) : BTreeRecords<AttributeCursor>
+internal sealed class AttributeRecords(PlanAttribute[] attributes, PlanFork[] forks, uint maximumExtentBlocks)
+    : BTreeRecords<AttributeCursor>
 {
     /// <summary>The plan, once it is complete.</summary>
     public HfsPlusPlan? Plan { get; set; }
@@ -306,7 +308,8 @@ internal sealed class AttributeRecords(PlanAttribute[] attributes, PlanFork[] fo
     public override bool MoveNext(ref AttributeCursor cursor)
     {
         int fork = attributes[cursor.Index].Fork;
-        if (fork >= 0 && (cursor.Part + 1) * HfsPlusConstants.ExtentsPerRecord < HfsPlusPlan.CountExtents(forks[fork].Blocks, maximumExtentBlocks))
+        if (fork >= 0
+            && (cursor.Part + 1) * HfsPlusConstants.ExtentsPerRecord < HfsPlusPlan.CountExtents(forks[fork].Blocks, maximumExtentBlocks))
         {
             cursor = cursor with { Part = cursor.Part + 1 };
             return true;
@@ -363,7 +366,8 @@ internal sealed class AttributeRecords(PlanAttribute[] attributes, PlanFork[] fo
         }
         else
         {
-            Layout.Write(destination, new AttributeInlineData { RecordType = (uint)AttributeRecordType.InlineData, Size = (uint)attribute.Attribute.Size });
+            Layout.Write(destination,
+                new AttributeInlineData { RecordType = (uint)AttributeRecordType.InlineData, Size = (uint)attribute.Attribute.Size });
             ReadOnlySpan<byte> value = attribute.Attribute.Value ?? Plan!.FetchedValues[attribute.Attribute];
             value.CopyTo(destination[16..]);
         }

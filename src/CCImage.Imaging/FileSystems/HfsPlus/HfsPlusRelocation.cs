@@ -16,8 +16,9 @@ internal readonly record struct BlockMove(long From, long Count, long To)
 }
 
 /// <summary>
-/// Where everything goes that is in the way of a smaller volume. Made of a block map alone, so that asking for the least size and shrinking to it cannot
-/// disagree. Whatever refers to a block that moves is written anew beside the old one, whole: the room for that is part of the plan.
+/// Where everything goes that is in the way of a smaller volume. Made of a block map alone, so that asking for the least size and shrinking
+/// to it cannot disagree. Whatever refers to a block that moves is written anew beside the old one, whole: the room for that is part of the
+/// plan.
 /// </summary>
 internal sealed class HfsPlusRelocation
 {
@@ -56,7 +57,8 @@ internal sealed class HfsPlusRelocation
     /// <summary>The attributes file's new place, kept free for it when files move; empty when it stays as it is.</summary>
     public IReadOnlyList<BlockRange> Attributes { get; private set; } = [];
 
-    /// <summary>The new place of the first blocks of the allocation file, as many as the smaller volume needs; empty when they stay.</summary>
+    /// <summary>The new place of the first blocks of the allocation file, as many as the smaller volume needs; empty when they
+    /// stay.</summary>
     public IReadOnlyList<BlockRange> Allocation { get; private set; } = [];
 
     /// <summary>Plans.</summary>
@@ -134,13 +136,14 @@ internal sealed class HfsPlusRelocation
     private long? Judge()
     {
         (List<BlockRange> bitmap, List<BlockRange> surplus) = Split(_map.Allocation, BitmapBlocks(Blocks, _map.BlockSize));
-        // What the allocation file gives up stays until the volume is smaller, but not where the copy of the header is written before that: in the last
-        // blocks, or behind them where the window is no multiple of a block.
+        // What the allocation file gives up stays until the volume is smaller, but not where the copy of the header is written before that:
+        // in the last blocks, or behind them where the window is no multiple of a block.
         bool movesSurplus = surplus.Exists(r => r.Start <= Blocks && r.End > Blocks - _map.Reserved);
         if (movesSurplus) (bitmap, surplus) = ([.. _map.Allocation], []);
         bool movesJournal = _map.Journal is BlockRange journal && IsInTheWay(journal);
         bool movesInfo = movesJournal || (_map.JournalInfo is BlockRange info && IsInTheWay(info));
-        bool movesBitmap = movesSurplus || IsInTheWay(bitmap), movesTrees = IsInTheWay(_map.Extents.Runs) || IsInTheWay(_map.Catalog.Runs) || IsInTheWay(_map.Attributes.Runs);
+        bool movesBitmap = movesSurplus || IsInTheWay(bitmap), movesTrees = IsInTheWay(_map.Extents.Runs) || IsInTheWay(_map.Catalog.Runs)
+            || IsInTheWay(_map.Attributes.Runs);
         long end = _map.TotalBlocks - _map.Reserved, free = 0;
         foreach (BlockRange run in _map.Free) free += Math.Max(0, run.End - Math.Max(run.Start, Limit));
         long files = end - Limit - free;
@@ -186,7 +189,8 @@ internal sealed class HfsPlusRelocation
 
         if (Allocation.Count > 0)
         {
-            if (TakePieces(Allocation.Sum(r => r.Count), 1, HfsPlusConstants.ExtentsPerRecord - _surplusRuns) is not { } bitmap) return false;
+            if (TakePieces(Allocation.Sum(r => r.Count), 1, HfsPlusConstants.ExtentsPerRecord - _surplusRuns) is not { } bitmap)
+                return false;
             Allocation = bitmap;
         }
 

@@ -7,10 +7,11 @@ namespace CCImage.FileSystems.HfsPlus;
 /// <summary>
 /// Moves what is in the way of a smaller volume; the volume keeps its size. All is decided before the first write.
 /// <para>
-/// The order, with a flush between: the bits of the blocks that receive something are set, and these blocks are written — file contents and the journal as they are,
-/// the trees and the allocation file whole, with the records that differ; the volume header, one sector: from here on everything is in its new place; its copy;
-/// the bits of the old places are cleared. Nothing that a header leads to is ever changed, so that every prefix, and whatever is lost of the writes
-/// since the last flush, is the old volume or the new one, with leaked blocks at most.
+/// The order, with a flush between: the bits of the blocks that receive something are set, and these blocks are written — file contents and
+/// the journal as they are, the trees and the allocation file whole, with the records that differ; the volume header, one sector: from here
+/// on everything is in its new place; its copy; the bits of the old places are cleared. Nothing that a header leads to is ever changed, so
+/// that every prefix, and whatever is lost of the writes since the last flush, is the old volume or the new one, with leaked blocks at
+/// most.
 /// </para>
 /// </summary>
 internal sealed class HfsPlusRelocator
@@ -35,7 +36,8 @@ internal sealed class HfsPlusRelocator
     /// <param name="map">Its blocks.</param>
     /// <param name="plan">Where everything goes.</param>
     /// <param name="cancellation">Ends it.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.CapacityTooSmall"/>: a tree does not fit the room that is kept for it.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.CapacityTooSmall"/>: a tree does not fit the room that is kept for
+    /// it.</exception>
     public HfsPlusRelocator(HfsPlusVolume volume, HfsPlusBlockMap map, HfsPlusRelocation plan, CancellationToken cancellation)
     {
         (_volume, _map, _plan, _moves) = (volume, map, plan, plan.GetMoves());
@@ -58,28 +60,33 @@ internal sealed class HfsPlusRelocator
         {
             BTreeFile tree = volume.Catalog;
             var kind = new BTreeKind(tree.NodeSize, CatalogKeyLength, BigKeys | VariableIndexKeys, tree.Header.KeyCompareType);
-            Rebuild(ref header.CatalogFile, CatalogNodeId.CatalogFile, map.Catalog, plan.Catalog, CatalogOf(tree), kind, tree, cancellation);
+            Rebuild(ref header.CatalogFile, CatalogNodeId.CatalogFile, map.Catalog, plan.Catalog, CatalogOf(tree), kind, tree,
+                cancellation);
         }
 
         if (plan.Attributes.Count > 0 && (_forks.ChangesAttributes || map.Attributes.Runs.Any(r => r.End > plan.Limit)))
         {
             BTreeFile tree = volume.OpenAttributes()!;
             var kind = new BTreeKind(tree.NodeSize, AttributeKeyLength, BigKeys | VariableIndexKeys, 0);
-            Rebuild(ref header.AttributesFile, CatalogNodeId.AttributesFile, map.Attributes, plan.Attributes, _forks.AttributesOf(tree), kind, tree, cancellation);
+            Rebuild(ref header.AttributesFile, CatalogNodeId.AttributesFile, map.Attributes, plan.Attributes, _forks.AttributesOf(tree),
+                kind, tree, cancellation);
         }
 
         if (plan.Allocation.Count > 0)
         {
             (List<BlockRange> moved, List<BlockRange> surplus) = HfsPlusRelocation.Split(map.Allocation, plan.Allocation.Sum(r => r.Count));
             Claim(plan.Allocation, moved);
-            _forks.Replace(ref header.AllocationFile, [.. plan.Allocation, .. surplus], CatalogNodeId.AllocationFile, ExtentsOverflow.DataFork, collect: false);
+            _forks.Replace(ref header.AllocationFile, [.. plan.Allocation, .. surplus], CatalogNodeId.AllocationFile,
+                ExtentsOverflow.DataFork, collect: false);
         }
 
         // The last one: which records it gets depends on all others.
         BTreeFile overflow = volume.OpenTree(header.ExtentsFile, CatalogNodeId.ExtentsFile, "extents overflow");
         Rebuild(
-            ref header.ExtentsFile, CatalogNodeId.ExtentsFile, map.Extents, plan.Extents, _forks.ExtentsOf(overflow), new(overflow.NodeSize, ExtentKeyLength, BigKeys, 0), overflow, cancellation);
-        if (_moves.Find(m => map.JournalInfo is BlockRange info && m.From == info.Start) is { Count: > 0 } infoMove) header.JournalInfoBlock = (uint)infoMove.To;
+            ref header.ExtentsFile, CatalogNodeId.ExtentsFile, map.Extents, plan.Extents, _forks.ExtentsOf(overflow),
+            new(overflow.NodeSize, ExtentKeyLength, BigKeys, 0), overflow, cancellation);
+        if (_moves.Find(m => map.JournalInfo is BlockRange info && m.From == info.Start) is { Count: > 0 } infoMove)
+            header.JournalInfoBlock = (uint)infoMove.To;
         Sort(_new);
         Sort(_old);
         header.FreeBlocks = (uint)(map.Free.Sum(r => r.Count) - _new.Sum(r => r.Count));
@@ -139,7 +146,8 @@ internal sealed class HfsPlusRelocator
         Copy([.. _moves.Select(m => m.Old)], [.. _moves.Select(m => m.New)], cancellation);
         PatchJournalInfo();
         foreach ((BTreePlan tree, IReadOnlyList<BlockRange> place) in _trees) Render(tree, place, cancellation);
-        if (_plan.Allocation.Count > 0) Copy(HfsPlusRelocation.Split(_map.Allocation, _plan.Allocation.Sum(r => r.Count)).First, _plan.Allocation, cancellation);
+        if (_plan.Allocation.Count > 0)
+            Copy(HfsPlusRelocation.Split(_map.Allocation, _plan.Allocation.Sum(r => r.Count)).First, _plan.Allocation, cancellation);
     }
 
     private void Claim(IReadOnlyList<BlockRange> now, IReadOnlyList<BlockRange> before)
@@ -151,14 +159,16 @@ internal sealed class HfsPlusRelocator
     private long BytesOf(IReadOnlyList<BlockRange> runs) => runs.Sum(r => r.Count) * _map.BlockSize;
 
     private void Rebuild(
-        ref ForkData fork, uint id, TreeExtent before, IReadOnlyList<BlockRange> place, RewrittenRecords records, BTreeKind kind, BTreeFile old, CancellationToken cancellation)
+        ref ForkData fork, uint id, TreeExtent before, IReadOnlyList<BlockRange> place, RewrittenRecords records, BTreeKind kind,
+        BTreeFile old, CancellationToken cancellation)
     {
         var tree = new BTreeBuilder<RewrittenCursor>(records, kind, cancellation);
         uint nodes = (uint)(BytesOf(place) / kind.NodeSize);
         if (!tree.Fits(nodes))
         {
             throw new ImageException(
-                ImageErrorId.CapacityTooSmall, $"The {old.Name} file needs {tree.MinimumNodes * (long)kind.NodeSize} bytes; {BytesOf(place)} can be kept free for it.",
+                ImageErrorId.CapacityTooSmall,
+                $"The {old.Name} file needs {tree.MinimumNodes * (long)kind.NodeSize} bytes; {BytesOf(place)} can be kept free for it.",
                 remedy: "Ask for a larger capacity.");
         }
 
@@ -222,7 +232,8 @@ internal sealed class HfsPlusRelocator
         Storage.Write(place, Layout.AsBytes(ref info));
     }
 
-    private ForkStorage Open(IReadOnlyList<BlockRange> runs) => new(Storage, BytesOf(runs), [.. runs.Select(r => (r.Start * _map.BlockSize, r.Count * _map.BlockSize))]);
+    private ForkStorage Open(IReadOnlyList<BlockRange> runs) =>
+        new(Storage, BytesOf(runs), [.. runs.Select(r => (r.Start * _map.BlockSize, r.Count * _map.BlockSize))]);
 
     // As many bytes as the shorter of the two has.
     private void Copy(List<BlockRange> from, IReadOnlyList<BlockRange> to, CancellationToken cancellation)
@@ -243,7 +254,8 @@ internal sealed class HfsPlusRelocator
     // Zeros where nothing is stored need not be stored.
     private void Write(ForkStorage target, long at, ReadOnlySpan<byte> bytes)
     {
-        if (bytes.ContainsAnyExcept((byte)0) || target.GetExtents(at, bytes.Length).Any(e => e.Kind == ExtentKind.Data)) target.Write(at, bytes);
+        if (bytes.ContainsAnyExcept((byte)0) || target.GetExtents(at, bytes.Length).Any(e => e.Kind == ExtentKind.Data))
+            target.Write(at, bytes);
         _onMoved(_moved += bytes.Length);
     }
 }

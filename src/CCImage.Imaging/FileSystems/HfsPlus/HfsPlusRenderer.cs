@@ -9,8 +9,8 @@ namespace CCImage.FileSystems.HfsPlus;
 /// thread-safe. A source that changed in between never breaks the volume: what is missing reads as zeros, what is too much is left out,
 /// and the entry is told to the observer and listed in <see cref="ChangedEntries"/> or <see cref="LostEntries"/>, once.
 /// <para>
-/// The metadata read as planned until <see cref="Settle"/>. From then on the records of what could not be read say so: a size that ends where reading
-/// ended, and a mark; the blocks behind the end are free, and bitmap and headers say that. No other file moves.
+/// The metadata read as planned until <see cref="Settle"/>. From then on the records of what could not be read say so: a size that ends
+/// where reading ended, and a mark; the blocks behind the end are free, and bitmap and headers say that. No other file moves.
 /// </para>
 /// </summary>
 internal sealed class HfsPlusRenderer : BlockStorage
@@ -85,8 +85,8 @@ internal sealed class HfsPlusRenderer : BlockStorage
     ];
 
     /// <summary>
-    /// To be called when all content has been read, and nobody reads: closes the source's files, which is when changes are noticed last, and gives the files whose
-    /// content was lost the sizes that were read.
+    /// To be called when all content has been read, and nobody reads: closes the source's files, which is when changes are noticed last,
+    /// and gives the files whose content was lost the sizes that were read.
     /// </summary>
     /// <returns>The ranges that read differently from now on, ascending.</returns>
     public IReadOnlyList<StorageExtent> Settle()
@@ -108,7 +108,8 @@ internal sealed class HfsPlusRenderer : BlockStorage
             changed.Add(new StorageExtent(_plan.AlternateHeaderOffset, _header.Length, ExtentKind.Data));
         }
 
-        changed.AddRange(NodesOf(_plan.AttributesFile, _plan.AttributesTree, losses.Keys.Where(f => _plan.Forks[f].Stream >= 2).Select(AttributeLeaf)));
+        changed.AddRange(
+            NodesOf(_plan.AttributesFile, _plan.AttributesTree, losses.Keys.Where(f => _plan.Forks[f].Stream >= 2).Select(AttributeLeaf)));
         changed.AddRange(NodesOf(_plan.CatalogFile, _plan.CatalogTree, lost.CatalogPlaces(_plan.Tree).Select(CatalogLeaf)));
         changed.Sort(static (a, b) => a.Offset.CompareTo(b.Offset));
         return changed;
@@ -116,11 +117,14 @@ internal sealed class HfsPlusRenderer : BlockStorage
         uint CatalogLeaf(CatalogCursor place) => ((BTreeBuilder<CatalogCursor>)_plan.CatalogTree)
             .LeafOf(place, static (a, b) => a.Parent != b.Parent ? a.Parent.CompareTo(b.Parent) : a.Child.CompareTo(b.Child));
         uint AttributeLeaf(int fork) => ((BTreeBuilder<AttributeCursor>)_plan.AttributesTree)
-            .LeafOf(new(_plan.Forks[fork].Stream - 2, 0), static (a, b) => a.Index != b.Index ? a.Index.CompareTo(b.Index) : a.Part.CompareTo(b.Part));
+            .LeafOf(new(_plan.Forks[fork].Stream - 2, 0), static (a, b) =>
+                a.Index != b.Index ? a.Index.CompareTo(b.Index) : a.Part.CompareTo(b.Part));
     }
 
     private IEnumerable<StorageExtent> NodesOf(BlockRun file, BTreePlan tree, IEnumerable<uint> nodes) =>
-        nodes.Distinct().Select(n => new StorageExtent(((long)file.Start * _plan.BlockSize) + ((long)n * tree.Kind.NodeSize), tree.Kind.NodeSize, ExtentKind.Data));
+        nodes.Distinct()
+            .Select(n =>
+            new StorageExtent(((long)file.Start * _plan.BlockSize) + ((long)n * tree.Kind.NodeSize), tree.Kind.NodeSize, ExtentKind.Data));
 
     // The bytes of the bitmap that hold the runs' bits, each once.
     private List<StorageExtent> BitmapBytes(IReadOnlyList<BlockRun> runs)
@@ -178,7 +182,8 @@ internal sealed class HfsPlusRenderer : BlockStorage
         base.Dispose(disposing);
     }
 
-    private Region RegionOf(RegionKind kind, BlockRun run) => new(kind, (long)run.Start * _plan.BlockSize, (long)run.Count * _plan.BlockSize, 0, 0);
+    private Region RegionOf(RegionKind kind, BlockRun run) =>
+        new(kind, (long)run.Start * _plan.BlockSize, (long)run.Count * _plan.BlockSize, 0, 0);
 
     // The region that a byte lies in; a gap is a region of nothing up to the next one.
     private Region Locate(long offset)
@@ -216,7 +221,8 @@ internal sealed class HfsPlusRenderer : BlockStorage
             return Gap(offset, behind);
         }
 
-        return new Region(RegionKind.Fork, (long)run.Start * _plan.BlockSize, (long)run.Count * _plan.BlockSize, low - 1, (long)piece * most * _plan.BlockSize);
+        return new Region(RegionKind.Fork, (long)run.Start * _plan.BlockSize, (long)run.Count * _plan.BlockSize, low - 1,
+            (long)piece * most * _plan.BlockSize);
     }
 
     private static Region Gap(long offset, long end) => new(RegionKind.Nothing, offset, end - offset, 0, 0);
@@ -359,7 +365,8 @@ internal sealed class HfsPlusRenderer : BlockStorage
                 // The bitmap's last run of ones is that of the last block.
                 long tail = region.Kind == RegionKind.Allocation ? region.Offset + (_plan.UsedRuns[^1].Start / 8 / 512 * 512L) : stop;
                 if (zeros < Math.Min(tail, stop)) yield return new StorageExtent(zeros, Math.Min(tail, stop) - zeros, ExtentKind.Zero);
-                if (Math.Max(zeros, tail) < stop) yield return new StorageExtent(Math.Max(zeros, tail), stop - Math.Max(zeros, tail), ExtentKind.Data);
+                if (Math.Max(zeros, tail) < stop)
+                    yield return new StorageExtent(Math.Max(zeros, tail), stop - Math.Max(zeros, tail), ExtentKind.Data);
             }
 
         next:

@@ -3,9 +3,10 @@ using CCImage.Diagnostics;
 namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
-/// Gives back leaked blocks and restores volume headers; nothing else. The order, with a flush between: the bitmap, where only bits of blocks that
-/// nothing uses are cleared; the first header, one sector, with the count that is now true, or made from its copy where it was lost; the copy, one
-/// sector. Cut anywhere, the volume has no block in use that is marked as free, and at least one header as good as before.
+/// Gives back leaked blocks and restores volume headers; nothing else. The order, with a flush between: the bitmap, where only bits of
+/// blocks that nothing uses are cleared; the first header, one sector, with the count that is now true, or made from its copy where it was
+/// lost; the copy, one sector. Cut anywhere, the volume has no block in use that is marked as free, and at least one header as good as
+/// before.
 /// </summary>
 /// <param name="volume">A volume on a storage that can be written.</param>
 internal sealed class HfsPlusRepair(HfsPlusVolume volume)
@@ -22,9 +23,11 @@ internal sealed class HfsPlusRepair(HfsPlusVolume volume)
         var checker = new HfsPlusChecker(volume, findings, cancellation);
         checker.Run();
         if (findings.Worst == ImageFindingGrade.Damaged || checker.Bitmap is null)
-            throw new ImageException(ImageErrorId.ImageDamaged, "The volume is damaged, so that nothing of it can be mended without risk.", remedy: "Restore what can be read, and make a new image.");
+            throw new ImageException(ImageErrorId.ImageDamaged, "The volume is damaged, so that nothing of it can be mended without risk.",
+                remedy: "Restore what can be read, and make a new image.");
         if (checker.MayLag)
-            throw new ImageException(ImageErrorId.ImageDamaged, "The journal of the volume holds changes that are not in their places yet.", remedy: "Attach the image once on a Mac and eject it.");
+            throw new ImageException(ImageErrorId.ImageDamaged, "The journal of the volume holds changes that are not in their places yet.",
+                remedy: "Attach the image once on a Mac and eject it.");
         if (findings.IsSound) return [];
 
         GiveBack(checker.Bitmap, cancellation);
@@ -48,10 +51,13 @@ internal sealed class HfsPlusRepair(HfsPlusVolume volume)
         if (!checker.IsPrimaryLost && header.FreeBlocks == volume.Header.FreeBlocks) return;
         cancellation.ThrowIfCancellationRequested();
         // The copy may have been written while the volume was mounted; that everything agrees was proved just now.
-        if (checker.IsPrimaryLost) header.Attributes = (uint)(((VolumeAttributes)(uint)header.Attributes | VolumeAttributes.Unmounted) & ~VolumeAttributes.Inconsistent);
+        if (checker.IsPrimaryLost)
+            header.Attributes =
+                (uint)(((VolumeAttributes)(uint)header.Attributes | VolumeAttributes.Unmounted) & ~VolumeAttributes.Inconsistent);
         volume.WriteHeader(isAlternate: false, header);
         volume.Storage.Flush();
-        _done.Add(checker.IsPrimaryLost ? "The volume header was restored from its copy, with the counts that were found." : "The count of free blocks in the volume header was corrected.");
+        _done.Add(checker.IsPrimaryLost ? "The volume header was restored from its copy, with the counts that were found."
+            : "The count of free blocks in the volume header was corrected.");
     }
 
     private void RestoreAlternate(VolumeHeader header, CancellationToken cancellation)

@@ -8,12 +8,12 @@ namespace CCImage.FileSystems.HfsPlus;
 /// Fits an HFS+ volume to another length of its window, in place. Planned before anything is written; then
 /// <see cref="Plan.Write"/>, on a window that has grown already, or is cut afterwards.
 /// <para>
-/// What is in the way of a smaller volume is moved first (<see cref="HfsPlusRelocator"/>). Then, with a flush between: the bits of blocks that are new (clear, but
-/// for those of the new copy of the header and of the bitmap's new extent, which is found in the new space); the new copy of the volume header at the new
-/// end; the volume header, one sector: from here on the volume has its new size; the bits of the old copy's blocks, of blocks that the allocation file gave
-/// up, and of blocks behind the end, are cleared. Bits behind the last block mean nothing to the old header, so that
-/// every prefix is the old volume or the new one, with at most a few leaked blocks, a stale count of free ones or a copy of the header that is not in
-/// its place: nothing that is in use is ever marked as free.
+/// What is in the way of a smaller volume is moved first (<see cref="HfsPlusRelocator"/>). Then, with a flush between: the bits of blocks
+/// that are new (clear, but for those of the new copy of the header and of the bitmap's new extent, which is found in the new space); the
+/// new copy of the volume header at the new end; the volume header, one sector: from here on the volume has its new size; the bits of the
+/// old copy's blocks, of blocks that the allocation file gave up, and of blocks behind the end, are cleared. Bits behind the last block
+/// mean nothing to the old header, so that every prefix is the old volume or the new one, with at most a few leaked blocks, a stale count
+/// of free ones or a copy of the header that is not in its place: nothing that is in use is ever marked as free.
 /// </para>
 /// </summary>
 internal sealed class HfsPlusResizer : VolumeResizer
@@ -31,7 +31,8 @@ internal sealed class HfsPlusResizer : VolumeResizer
     /// <summary>Judges the volume: only a sound one is resized.</summary>
     /// <param name="volume">The volume.</param>
     /// <param name="cancellation">Ends it.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: it is damaged, mounted or its journal is not empty.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: it is damaged, mounted or its journal is not
+    /// empty.</exception>
     public HfsPlusResizer(HfsPlusVolume volume, CancellationToken cancellation)
     {
         (_volume, _header, _blockSize, _cancellation) = (volume, volume.Header, volume.Header.BlockSize, cancellation);
@@ -39,10 +40,14 @@ internal sealed class HfsPlusResizer : VolumeResizer
         var checker = new HfsPlusChecker(volume, findings, cancellation);
         checker.Run();
         if (findings.Worst == ImageFindingGrade.Damaged || checker.IsPrimaryLost || checker.Bitmap is not { } counted)
-            throw new ImageException(ImageErrorId.ImageDamaged, "The volume is damaged, so that it cannot be resized.", remedy: "Test-BackupImage -Detailed tells what is wrong.");
+            throw new ImageException(ImageErrorId.ImageDamaged, "The volume is damaged, so that it cannot be resized.",
+                remedy: "Test-BackupImage -Detailed tells what is wrong.");
         if (checker.MayLag || volume.Has(VolumeAttributes.Inconsistent) || !volume.Has(VolumeAttributes.Unmounted))
-            throw new ImageException(ImageErrorId.ImageDamaged, "The volume was not unmounted properly, or its journal holds changes.", remedy: "Attach the image once on a Mac and eject it.");
-        if (volume.IsEmbedded) throw ImageException.Unsupported("The volume lies in the wrapper of a classic HFS volume and cannot be resized.", "Restore its files and back them up anew.");
+            throw new ImageException(ImageErrorId.ImageDamaged, "The volume was not unmounted properly, or its journal holds changes.",
+                remedy: "Attach the image once on a Mac and eject it.");
+        if (volume.IsEmbedded)
+            throw ImageException.Unsupported("The volume lies in the wrapper of a classic HFS volume and cannot be resized.",
+                "Restore its files and back them up anew.");
         (_bitmap, _map) = (counted, HfsPlusBlockMap.FromUsage(volume, checker.Usage));
         _reserved = _map.Reserved;
         _isInOrder = findings.Worst is ImageFindingGrade.Ok or ImageFindingGrade.Note && counted.Leaked == 0;
@@ -62,11 +67,13 @@ internal sealed class HfsPlusResizer : VolumeResizer
         long blocks = Math.Min(length / _blockSize, uint.MaxValue);
         if (blocks < _header.TotalBlocks) return PlanSmaller(length, blocks);
         ForkData allocation = _header.AllocationFile;
-        long covered = allocation.TotalBlocks * _blockSize * 8, more = blocks > covered ? Layout.DivideUp(blocks - covered, _blockSize * 8) : 0;
+        long covered = allocation.TotalBlocks * _blockSize * 8, more = blocks > covered ? Layout.DivideUp(blocks - covered, _blockSize * 8)
+            : 0;
         if (more > 0)
         {
             if (_header.TotalBlocks + more + _reserved > blocks)
-                throw new ImageException(ImageErrorId.CapacityTooSmall, $"The new space has no room for {more} more blocks of the allocation file.", remedy: "Ask for a larger capacity.");
+                throw new ImageException(ImageErrorId.CapacityTooSmall,
+                    $"The new space has no room for {more} more blocks of the allocation file.", remedy: "Ask for a larger capacity.");
             Append(ref allocation, _header.TotalBlocks, (uint)more);
         }
 
@@ -119,9 +126,11 @@ internal sealed class HfsPlusResizer : VolumeResizer
         // A plan for the least size is one for any larger size, should its own be unlucky with the holes.
         HfsPlusRelocation? moves = blocks < _leastBlocks
             ? null
-            : HfsPlusRelocation.TryPlan(_map, blocks, blocks - _reserved) ?? HfsPlusRelocation.TryPlan(_map, blocks, _leastBlocks - _reserved);
+            : HfsPlusRelocation.TryPlan(_map, blocks, blocks - _reserved)
+                ?? HfsPlusRelocation.TryPlan(_map, blocks, _leastBlocks - _reserved);
         if (moves is null)
-            throw new ImageException(ImageErrorId.CapacityTooSmall, $"What the volume holds needs {LeastLength} bytes.", remedy: "Ask for a larger capacity.");
+            throw new ImageException(
+                ImageErrorId.CapacityTooSmall, $"What the volume holds needs {LeastLength} bytes.", remedy: "Ask for a larger capacity.");
         HfsPlusRelocator? relocator = moves.IsEmpty ? null : new(_volume, _map, moves, _cancellation);
         ForkData allocation = relocator?.Header.AllocationFile ?? _header.AllocationFile;
         List<BlockRange> surplus = CutTo(ref allocation, HfsPlusRelocation.BitmapBlocks(blocks, _blockSize));
@@ -133,10 +142,12 @@ internal sealed class HfsPlusResizer : VolumeResizer
     {
         if (fork.TotalBlocks <= count) return [];
         List<BlockRange> runs = [];
-        for (int i = 0; i < HfsPlusConstants.ExtentsPerRecord && fork.Extents[i].BlockCount != 0; i++) runs.Add(new(fork.Extents[i].StartBlock, fork.Extents[i].BlockCount));
+        for (int i = 0; i < HfsPlusConstants.ExtentsPerRecord && fork.Extents[i].BlockCount != 0; i++)
+            runs.Add(new(fork.Extents[i].StartBlock, fork.Extents[i].BlockCount));
         (List<BlockRange> kept, List<BlockRange> others) = HfsPlusRelocation.Split(runs, count);
         fork.Extents = default;
-        for (int i = 0; i < kept.Count; i++) (fork.Extents[i].StartBlock, fork.Extents[i].BlockCount) = ((uint)kept[i].Start, (uint)kept[i].Count);
+        for (int i = 0; i < kept.Count; i++)
+            (fork.Extents[i].StartBlock, fork.Extents[i].BlockCount) = ((uint)kept[i].Start, (uint)kept[i].Count);
         (fork.TotalBlocks, fork.LogicalSize) = ((uint)count, (ulong)(count * _blockSize));
         return others;
     }
@@ -203,6 +214,7 @@ internal sealed class HfsPlusResizer : VolumeResizer
         public override bool IsEmpty => resizer.IsAsPlanned(this);
 
         /// <inheritdoc/>
-        public override void Write(BlockStorage window, Action<long> onMoved, CancellationToken cancellation) => resizer.Write(window, this, onMoved, cancellation);
+        public override void Write(BlockStorage window, Action<long> onMoved, CancellationToken cancellation) =>
+            resizer.Write(window, this, onMoved, cancellation);
     }
 }

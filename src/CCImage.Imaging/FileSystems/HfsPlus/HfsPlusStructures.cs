@@ -233,7 +233,8 @@ internal struct BTreeHeader
     /// <summary>0 for the file system's own trees.</summary>
     public byte TreeType;
 
-    /// <summary><see cref="HfsPlusConstants.KeyCompareCaseFolding"/> or <see cref="HfsPlusConstants.KeyCompareBinary"/>; HFSX catalogs only.</summary>
+    /// <summary><see cref="HfsPlusConstants.KeyCompareCaseFolding"/> or <see cref="HfsPlusConstants.KeyCompareBinary"/>; HFSX catalogs
+    /// only.</summary>
     public byte KeyCompareType;
 
     /// <summary>Bit 1: big keys; bit 2: variable index keys.</summary>

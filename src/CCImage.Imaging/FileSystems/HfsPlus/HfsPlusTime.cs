@@ -7,5 +7,6 @@ internal static class HfsPlusTime
 {
     /// <summary>To a point in time; 0 is <see cref="UnixTime.None"/>.</summary>
     /// <param name="date">The field.</param>
-    public static UnixTime ToUnix(uint date) => date == 0 ? UnixTime.None : UnixTime.FromSeconds(date - HfsPlusConstants.EpochOffsetSeconds);
+    public static UnixTime ToUnix(uint date) =>
+        date == 0 ? UnixTime.None : UnixTime.FromSeconds(date - HfsPlusConstants.EpochOffsetSeconds);
 }

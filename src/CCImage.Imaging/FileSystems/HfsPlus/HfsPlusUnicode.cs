@@ -4,9 +4,9 @@ using System.Runtime.InteropServices;
 namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
-/// Names as HFS+ keeps and compares them. Source: TN1150 ("Unicode Subtleties", the case folding table) for the order; for decomposition the
-/// behaviour of Apple's kernel since Mac OS X 10.3: the canonical decompositions of Unicode 3.2, frozen, because keys on disk must never
-/// change. <see cref="string.Normalize()"/> follows the Unicode version of the host and is therefore not used.
+/// Names as HFS+ keeps and compares them. Source: TN1150 ("Unicode Subtleties", the case folding table) for the order; for decomposition
+/// the behaviour of Apple's kernel since Mac OS X 10.3: the canonical decompositions of Unicode 3.2, frozen, because keys on disk must
+/// never change. <see cref="string.Normalize()"/> follows the Unicode version of the host and is therefore not used.
 /// <para>Only the Basic Multilingual Plane decomposes; a surrogate is passed through as it is.</para>
 /// </summary>
 internal static class HfsPlusUnicode

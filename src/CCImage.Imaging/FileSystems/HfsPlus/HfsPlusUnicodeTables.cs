@@ -1,14 +1,14 @@
 namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
-/// The Unicode facts that HFS+ is built on, packed into strings of UTF-16 units. They are frozen: the canonical decompositions and combining
-/// classes of Unicode 3.2 (UnicodeData 3.2.0), and the case folding of Apple's TN1150. <see cref="HfsPlusUnicode"/> reads them.
+/// The Unicode facts that HFS+ is built on, packed into strings of UTF-16 units. They are frozen: the canonical decompositions and
+/// combining classes of Unicode 3.2 (UnicodeData 3.2.0), and the case folding of Apple's TN1150. <see cref="HfsPlusUnicode"/> reads them.
 /// </summary>
 internal static class HfsPlusUnicodeTables
 {
     /// <summary>
-    /// Canonical decompositions, one step each, as triples: character, first unit, second unit (0 where there is none), ascending. Without those that
-    /// HFS+ leaves composed (U+2000..U+2FFF, U+F900..U+FAFF, U+2F800..U+2FAFF) and without Hangul, which is arithmetic.
+    /// Canonical decompositions, one step each, as triples: character, first unit, second unit (0 where there is none), ascending. Without
+    /// those that HFS+ leaves composed (U+2000..U+2FFF, U+F900..U+FAFF, U+2F800..U+2FAFF) and without Hangul, which is arithmetic.
     /// </summary>
     public const string Decompositions =
         "\u00C0\u0041\u0300\u00C1\u0041\u0301\u00C2\u0041\u0302\u00C3\u0041\u0303\u00C4\u0041\u0308\u00C5\u0041\u030A" +
@@ -175,7 +175,8 @@ internal static class HfsPlusUnicodeTables
         "\uFB4B\u05D5\u05B9\uFB4C\u05D1\u05BF\uFB4D\u05DB\u05BF\uFB4E\u05E4\u05BF";
 
     /// <summary>
-    /// Combining characters as triples: first, last, canonical combining class, ascending. Those of class 0 keep a run of marks together but never move.
+    /// Combining characters as triples: first, last, canonical combining class, ascending. Those of class 0 keep a run of marks together
+    /// but never move.
     /// </summary>
     public const string CombiningRanges =
         "\u0300\u0314\u00E6\u0315\u0315\u00E8\u0316\u0319\u00DC\u031A\u031A\u00E8\u031B\u031B\u00D8\u031C\u0320\u00DC" +

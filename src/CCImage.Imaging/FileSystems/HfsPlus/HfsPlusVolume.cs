@@ -86,15 +86,16 @@ internal sealed class HfsPlusVolume : FileSystemVolume
 
     /// <inheritdoc/>
     /// <remarks>
-    /// Nothing is free while the truth may stand in a journal that was not written back, when the volume was not unmounted properly, or when the
-    /// bitmap knows of more free blocks than the header. Blocks that hold the boot blocks and the two volume headers never are.
+    /// Nothing is free while the truth may stand in a journal that was not written back, when the volume was not unmounted properly, or
+    /// when the bitmap knows of more free blocks than the header. Blocks that hold the boot blocks and the two volume headers never are.
     /// </remarks>
     public override IEnumerable<StorageExtent> GetFreeExtents(FreeSpaceQuery? query = null)
     {
         query ??= new();
         if (Has(VolumeAttributes.Inconsistent) || !Has(VolumeAttributes.Unmounted) || JournalMayHoldChanges()) yield break;
         ForkStorage bitmap = OpenFork(Header.AllocationFile, CatalogNodeId.AllocationFile, ExtentsOverflow.DataFork, "allocation file");
-        if (bitmap.Length < Layout.DivideUp(Header.TotalBlocks, 8)) throw ImageException.Damaged("The allocation file is too short for the volume.", "volume header, allocation file");
+        if (bitmap.Length < Layout.DivideUp(Header.TotalBlocks, 8))
+            throw ImageException.Damaged("The allocation file is too short for the volume.", "volume header, allocation file");
         if (AllocationRuns.CountFree(bitmap, Header.TotalBlocks, query.Cancellation) > Header.FreeBlocks) yield break;
         long low = Layout.DivideUp(HfsPlusConstants.VolumeHeaderOffset + HfsPlusConstants.VolumeHeaderSize, Header.BlockSize);
         long high = Math.Min(Header.TotalBlocks, AlternateOffset(_volume) / Header.BlockSize);
@@ -106,10 +107,12 @@ internal sealed class HfsPlusVolume : FileSystemVolume
     }
 
     /// <inheritdoc/>
-    public override void Check(ImageFindings findings, CancellationToken cancellation) => new HfsPlusChecker(this, findings, cancellation).Run();
+    public override void Check(ImageFindings findings, CancellationToken cancellation) =>
+        new HfsPlusChecker(this, findings, cancellation).Run();
 
     /// <inheritdoc/>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: something is damaged, or the journal holds changes; nothing was written.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: something is damaged, or the journal holds changes;
+    /// nothing was written.</exception>
     public override IReadOnlyList<string> Repair(CancellationToken cancellation) => new HfsPlusRepair(this).Run(cancellation);
 
     /// <inheritdoc/>
@@ -119,7 +122,8 @@ internal sealed class HfsPlusVolume : FileSystemVolume
     public override bool HasReadableTree(int index) => true;
 
     /// <inheritdoc/>
-    public override SourceTree ReadTree(int index = 0, CancellationToken cancellation = default) => new CatalogReader(this).Read(cancellation);
+    public override SourceTree ReadTree(int index = 0, CancellationToken cancellation = default) =>
+        new CatalogReader(this).Read(cancellation);
 
     /// <summary>Opens a fork.</summary>
     /// <param name="fork">Its size and first extents.</param>
@@ -164,8 +168,8 @@ internal sealed class HfsPlusVolume : FileSystemVolume
         : OpenTree(Header.AttributesFile, CatalogNodeId.AttributesFile, "attributes");
 
     /// <summary>
-    /// Opens a B-tree for reading. Its nodes are read in larger pieces than one: neighbours in the tree are neighbours in the file, and on a
-    /// share or in an encrypted image each read has its price.
+    /// Opens a B-tree for reading. Its nodes are read in larger pieces than one: neighbours in the tree are neighbours in the file, and on
+    /// a share or in an encrypted image each read has its price.
     /// </summary>
     /// <param name="fork">Its size and first extents.</param>
     /// <param name="fileId">Which it is.</param>
@@ -184,7 +188,8 @@ internal sealed class HfsPlusVolume : FileSystemVolume
     /// <summary>Writes one of the two volume headers.</summary>
     /// <param name="isAlternate">The one at the end.</param>
     /// <param name="header">The header.</param>
-    internal void WriteHeader(bool isAlternate, VolumeHeader header) => _volume.Write(HeaderOffset(isAlternate), Layout.AsBytes(ref header));
+    internal void WriteHeader(bool isAlternate, VolumeHeader header) =>
+        _volume.Write(HeaderOffset(isAlternate), Layout.AsBytes(ref header));
 
     /// <summary>What findings call the place of a volume header.</summary>
     /// <param name="isAlternate">The one at the end.</param>
@@ -196,15 +201,19 @@ internal sealed class HfsPlusVolume : FileSystemVolume
 
     private static HfsPlusVolume Open(BlockStorage volume, long offset)
     {
-        string? fault = TryReadHeader(volume, HfsPlusConstants.VolumeHeaderOffset, out VolumeHeader header) ? FaultOf(header, volume.Length) : "it is cut short";
+        string? fault = TryReadHeader(volume, HfsPlusConstants.VolumeHeaderOffset, out VolumeHeader header) ? FaultOf(header, volume.Length)
+            : "it is cut short";
         if (fault is null) return new(volume, offset, header);
-        if (TryReadHeader(volume, AlternateOffset(volume), out VolumeHeader alternate) && FaultOf(alternate, volume.Length) is null) return new(volume, offset, alternate);
-        throw ImageException.Damaged($"The HFS+ volume header cannot be used ({fault}), nor can its copy at the end.", $"volume header at byte {offset + HfsPlusConstants.VolumeHeaderOffset} of the partition");
+        if (TryReadHeader(volume, AlternateOffset(volume), out VolumeHeader alternate) && FaultOf(alternate, volume.Length) is null)
+            return new(volume, offset, alternate);
+        throw ImageException.Damaged($"The HFS+ volume header cannot be used ({fault}), nor can its copy at the end.",
+            $"volume header at byte {offset + HfsPlusConstants.VolumeHeaderOffset} of the partition");
     }
 
     private static bool IsSignature(ushort signature) => signature is HfsPlusConstants.SignatureHfsPlus or HfsPlusConstants.SignatureHfsx;
 
-    private static long AlternateOffset(BlockStorage volume) => (volume.Length / SectorSize * SectorSize) - HfsPlusConstants.VolumeHeaderOffset;
+    private static long AlternateOffset(BlockStorage volume) =>
+        (volume.Length / SectorSize * SectorSize) - HfsPlusConstants.VolumeHeaderOffset;
 
     private static bool TryReadHeader(BlockStorage volume, long offset, out VolumeHeader header)
     {
@@ -218,7 +227,8 @@ internal sealed class HfsPlusVolume : FileSystemVolume
     {
         uint blockSize = header.BlockSize;
         if (!IsSignature(header.Signature)) return "it lacks its signature";
-        if ((ushort)header.Version is not (HfsPlusConstants.VersionHfsPlus or HfsPlusConstants.VersionHfsx)) return $"its version is {header.Version}";
+        if ((ushort)header.Version is not (HfsPlusConstants.VersionHfsPlus or HfsPlusConstants.VersionHfsx))
+            return $"its version is {header.Version}";
         if (blockSize < SectorSize || (blockSize & (blockSize - 1)) != 0) return $"it claims allocation blocks of {blockSize} bytes";
         if (header.TotalBlocks == 0 || (long)header.TotalBlocks * blockSize > length)
             return $"it claims {header.TotalBlocks} blocks of {blockSize} bytes where there are {length} bytes";
@@ -285,8 +295,10 @@ internal sealed class HfsPlusVolume : FileSystemVolume
         if (info.Offset > (ulong)(_volume.Length - journal.Length)) return true;
         _volume.Read((long)(ulong)info.Offset, journal);
         const uint Magic = 0x4A4E4C78, EndianMark = 0x12345678; // 'JNLx'
-        bool little = BinaryPrimitives.ReadUInt32LittleEndian(journal) == Magic && BinaryPrimitives.ReadUInt32LittleEndian(journal[4..]) == EndianMark;
-        bool big = BinaryPrimitives.ReadUInt32BigEndian(journal) == Magic && BinaryPrimitives.ReadUInt32BigEndian(journal[4..]) == EndianMark;
+        bool little = BinaryPrimitives.ReadUInt32LittleEndian(journal) == Magic
+            && BinaryPrimitives.ReadUInt32LittleEndian(journal[4..]) == EndianMark;
+        bool big = BinaryPrimitives.ReadUInt32BigEndian(journal) == Magic
+            && BinaryPrimitives.ReadUInt32BigEndian(journal[4..]) == EndianMark;
         return !(little || big) || !journal[8..16].SequenceEqual(journal[16..24]);
     }
 
@@ -302,7 +314,8 @@ internal sealed class HfsPlusVolume : FileSystemVolume
         public ForkRuns(HfsPlusVolume owner, ulong length, string what)
         {
             (_owner, _what) = (owner, what);
-            if (length > (ulong)owner.CapacityBytes) throw ImageException.Damaged($"A fork claims {length} bytes, more than the volume has.", what);
+            if (length > (ulong)owner.CapacityBytes)
+                throw ImageException.Damaged($"A fork claims {length} bytes, more than the volume has.", what);
             _length = (long)length;
             _needed = Layout.DivideUp(_length, owner.Header.BlockSize);
         }
@@ -320,7 +333,8 @@ internal sealed class HfsPlusVolume : FileSystemVolume
                 uint start = record[i].StartBlock, count = record[i].BlockCount;
                 if (count == 0) break;
                 if (start >= _owner.Header.TotalBlocks || count > _owner.Header.TotalBlocks - start)
-                    throw ImageException.Damaged($"An extent of {count} blocks at block {start} leaves the volume of {_owner.Header.TotalBlocks} blocks.", _what);
+                    throw ImageException.Damaged(
+                        $"An extent of {count} blocks at block {start} leaves the volume of {_owner.Header.TotalBlocks} blocks.", _what);
                 long blockSize = _owner.Header.BlockSize;
                 _runs.Add((start * blockSize, count * blockSize));
                 Blocks = (uint)Math.Min(uint.MaxValue, Blocks + (ulong)count);

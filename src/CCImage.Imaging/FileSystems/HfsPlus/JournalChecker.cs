@@ -43,23 +43,27 @@ internal sealed class JournalChecker(HfsPlusVolume volume, ImageFindings finding
         if ((flags & InVolume) == 0)
         {
             MayHoldChanges = true;
-            findings.Note(HfsPlusCheckNames.Journal, "The journal is kept on another device: whether it holds changes cannot be told.", Place);
+            findings.Note(
+                HfsPlusCheckNames.Journal, "The journal is kept on another device: whether it holds changes cannot be told.", Place);
             return;
         }
 
         long capacity = volume.CapacityBytes;
-        if (_info.Offset == 0 || _info.Offset % volume.Header.BlockSize != 0 || _info.Size < 2 * 512 || _info.Offset > (ulong)capacity || _info.Size > (ulong)capacity - _info.Offset)
+        if (_info.Offset == 0 || _info.Offset % volume.Header.BlockSize != 0 || _info.Size < 2 * 512 || _info.Offset > (ulong)capacity
+            || _info.Size > (ulong)capacity - _info.Offset)
         {
             Fault($"The journal of {_info.Size} bytes at byte {_info.Offset} is not inside the volume.");
             return;
         }
 
         uint blockSize = volume.Header.BlockSize;
-        Runs.Add(new UsedRun((uint)(_info.Offset / blockSize), (uint)Layout.DivideUp((long)(ulong)_info.Size, blockSize), 0, BlockUse.Reserved));
+        Runs.Add(new UsedRun(
+            (uint)(_info.Offset / blockSize), (uint)Layout.DivideUp((long)(ulong)_info.Size, blockSize), 0, BlockUse.Reserved));
         if ((flags & NeedsInitialising) != 0 && !IsCleanHeader(storage))
         {
             findings.Note(HfsPlusCheckNames.Journal,
-                "The journal is not initialised yet; a Mac does that when it first writes to the volume, and will not attach it read-only before.",
+                "The journal is not initialised yet; a Mac does that when it first writes to the volume, and will not attach it read-only "
+                    + "before.",
                 Place);
         }
         else if ((flags & NeedsInitialising) == 0)
@@ -76,7 +80,8 @@ internal sealed class JournalChecker(HfsPlusVolume volume, ImageFindings finding
         if (!volume.IsJournaled || (_info.Flags & InVolume) == 0) return;
         if (infoBlock is not ForkData info || info.Extents[0].StartBlock != volume.Header.JournalInfoBlock)
             Fault("The file .journal_info_block is not where the volume header says: the block may be given to another file.");
-        if (journal is not ForkData data || (ulong)data.Extents[0].StartBlock * volume.Header.BlockSize != _info.Offset || data.LogicalSize != _info.Size)
+        if (journal is not ForkData data || (ulong)data.Extents[0].StartBlock * volume.Header.BlockSize != _info.Offset
+            || data.LogicalSize != _info.Size)
             Fault("The file .journal is not where the journal info block says: its blocks may be given to another file.");
     }
 
@@ -105,18 +110,20 @@ internal sealed class JournalChecker(HfsPlusVolume volume, ImageFindings finding
         bytes[36..40].Clear();
         if (JournalHeader.ComputeChecksum(bytes[..JournalHeader.ChecksummedSize]) != checksum) HeaderFault("has a wrong checksum");
         if (size != _info.Size) HeaderFault($"claims {size} bytes where the info block claims {_info.Size}");
-        if (headerSize < 512 || headerSize > 65536 || (headerSize & (headerSize - 1)) != 0) HeaderFault($"claims a header of {headerSize} bytes");
+        if (headerSize < 512 || headerSize > 65536 || (headerSize & (headerSize - 1)) != 0)
+            HeaderFault($"claims a header of {headerSize} bytes");
         else if (start < headerSize || start > size || end < headerSize || end > size)
             HeaderFault($"names changes from {start} to {end} in a journal of {size} bytes");
         if (blockListSize == 0 || blockListSize > size) HeaderFault($"claims block lists of {blockListSize} bytes");
         if (!MayHoldChanges) return;
         findings.Note(HfsPlusCheckNames.Journal,
-            "The journal holds changes that a Mac puts in their places when it attaches the volume; until then other structures may lag behind.", $"journal at byte {_info.Offset} of the volume",
+            "The journal holds changes that a Mac puts in their places when it attaches the volume; until then other structures may lag "
+                + "behind.", $"journal at byte {_info.Offset} of the volume",
             "Attach the image once on a Mac and eject it.");
     }
 
-    // A volume that was made smaller may have the header of its old journal, with its checksum and empty, beside the flag that asks for a new one. Sizes are
-    // then those of the old one.
+    // A volume that was made smaller may have the header of its old journal, with its checksum and empty, beside the flag that asks for a
+    // new one. Sizes are then those of the old one.
     private bool IsCleanHeader(BlockStorage storage)
     {
         JournalHeader header = default;
@@ -124,7 +131,8 @@ internal sealed class JournalChecker(HfsPlusVolume volume, ImageFindings finding
         storage.Read((long)(ulong)_info.Offset, bytes);
         bool isBig = BinaryPrimitives.ReadUInt32BigEndian(bytes) == JournalHeader.MagicValue;
         uint Word(ReadOnlySpan<byte> b) => isBig ? BinaryPrimitives.ReadUInt32BigEndian(b) : BinaryPrimitives.ReadUInt32LittleEndian(b);
-        if (Word(bytes) != JournalHeader.MagicValue || Word(bytes[4..]) != JournalHeader.EndianValue || !bytes[8..16].SequenceEqual(bytes[16..24])) return false;
+        if (Word(bytes) != JournalHeader.MagicValue || Word(bytes[4..]) != JournalHeader.EndianValue
+            || !bytes[8..16].SequenceEqual(bytes[16..24])) return false;
         uint checksum = Word(bytes[36..]);
         bytes[36..40].Clear();
         return JournalHeader.ComputeChecksum(bytes[..JournalHeader.ChecksummedSize]) == checksum;

@@ -7,9 +7,9 @@ namespace CCImage.FileSystems.HfsPlus;
 internal delegate string KeyText(ReadOnlySpan<byte> key);
 
 /// <summary>
-/// The leaves of a B-tree as far as they can be reached: along their chain; where that breaks, by way of the index nodes from the root; and where one of those is
-/// damaged, too, along the chain from its other end. Of a tree without damage only the chain is read. What is lost is told with the range of keys that the index
-/// promised there. A leaf that only breaks the chain is not lost.
+/// The leaves of a B-tree as far as they can be reached: along their chain; where that breaks, by way of the index nodes from the root; and
+/// where one of those is damaged, too, along the chain from its other end. Of a tree without damage only the chain is read. What is lost is
+/// told with the range of keys that the index promised there. A leaf that only breaks the chain is not lost.
 /// </summary>
 /// <param name="tree">The tree.</param>
 /// <param name="describe">Names a key.</param>
@@ -83,7 +83,8 @@ internal sealed class LeafWalk(BTreeFile tree, KeyText describe, Action<ImageExc
             {
                 _isIndexDamaged |= at.Height > 1;
                 onLost(ImageException.Damaged(
-                    $"The {tree.Name} B-tree has a node that cannot be used: records from {at.From} to {at.To} may be missing. {fault?.Problem}".TrimEnd(),
+                    ($"The {tree.Name} B-tree has a node that cannot be used: records from {at.From} to {at.To} may be missing. "
+                        + $"{fault?.Problem}").TrimEnd(),
                     $"{tree.Name} B-tree node {at.Number}"));
             }
             else if (at.Height > 1)

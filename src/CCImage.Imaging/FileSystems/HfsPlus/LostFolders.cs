@@ -5,8 +5,8 @@ using CCImage.Sources;
 namespace CCImage.FileSystems.HfsPlus;
 
 /// <summary>
-/// Folders whose own records are damaged or lost, found by their thread records, which lead from the id to the parent and the name: so that what is in them can be
-/// listed at its place.
+/// Folders whose own records are damaged or lost, found by their thread records, which lead from the id to the parent and the name: so that
+/// what is in them can be listed at its place.
 /// </summary>
 /// <param name="folders">The folders that are known, by id; receives those that are found.</param>
 /// <param name="hidden">Folders that are not shown.</param>
@@ -23,7 +23,8 @@ internal sealed class LostFolders(Dictionary<uint, SourceEntry> folders, HashSet
     {
         for (int i = 0; i < node.RecordCount; i++)
         {
-            if (TryRead(node, i) is var (id, parent, name) && !folders.ContainsKey(id) && !hidden.Contains(id)) _threads.TryAdd(id, (parent, name));
+            if (TryRead(node, i) is var (id, parent, name) && !folders.ContainsKey(id) && !hidden.Contains(id))
+                _threads.TryAdd(id, (parent, name));
         }
     }
 
@@ -39,7 +40,8 @@ internal sealed class LostFolders(Dictionary<uint, SourceEntry> folders, HashSet
         return null;
     }
 
-    /// <summary>A folder at its place, known or found; null where threads do not lead to the root, or something else has the name.</summary>
+    /// <summary>A folder at its place, known or found; null where threads do not lead to the root, or something else has the
+    /// name.</summary>
     /// <param name="id">Its id.</param>
     public SourceEntry? Find(uint id)
     {

@@ -8,5 +8,6 @@ namespace CCImage.FileSystems.HfsPlus;
 internal readonly record struct RecordPlace(string? Tree, uint Node, int Index, uint Id)
 {
     /// <inheritdoc/>
-    public override string ToString() => Tree is null ? $"volume header, special file {Id}" : $"{Tree} B-tree node {Node}, record {Index}, id {Id}";
+    public override string ToString() =>
+        Tree is null ? $"volume header, special file {Id}" : $"{Tree} B-tree node {Node}, record {Index}, id {Id}";
 }

@@ -15,14 +15,16 @@ internal delegate bool RecordFilter(ReadOnlySpan<byte> key);
 /// <param name="data">The data.</param>
 internal delegate void RecordPatch(Span<byte> data);
 
-/// <summary>The records of a tree, without some, and with others that were made: what a tree is built from that differs in a few records.</summary>
+/// <summary>The records of a tree, without some, and with others that were made: what a tree is built from that differs in a few
+/// records.</summary>
 /// <param name="tree">The old tree, sound.</param>
 /// <param name="keys">Their order.</param>
 /// <param name="isDropped">Which old records are left out.</param>
 /// <param name="added">Keys and data, in order; none equal to a record that stays.</param>
 /// <param name="patch">Changes old records; null for none.</param>
 internal sealed class RewrittenRecords(
-    BTreeFile tree, BTreeKeys keys, RecordFilter isDropped, IReadOnlyList<(byte[] Key, byte[] Data)> added, RecordPatch? patch = null) : BTreeRecords<RewrittenCursor>
+    BTreeFile tree, BTreeKeys keys, RecordFilter isDropped, IReadOnlyList<(byte[] Key, byte[] Data)> added, RecordPatch? patch = null)
+    : BTreeRecords<RewrittenCursor>
 {
     /// <inheritdoc/>
     public override bool Start(out RewrittenCursor cursor)
@@ -56,9 +58,11 @@ internal sealed class RewrittenRecords(
 
     private static int Even(int size) => size + (size & 1);
 
-    private ReadOnlySpan<byte> KeyOf(in RewrittenCursor cursor) => cursor.IsOld ? tree.LoadCached(cursor.Node).Key(cursor.Index) : added[cursor.Added].Key;
+    private ReadOnlySpan<byte> KeyOf(in RewrittenCursor cursor) =>
+        cursor.IsOld ? tree.LoadCached(cursor.Node).Key(cursor.Index) : added[cursor.Added].Key;
 
-    private ReadOnlySpan<byte> DataOf(in RewrittenCursor cursor) => cursor.IsOld ? tree.LoadCached(cursor.Node).Data(cursor.Index) : added[cursor.Added].Data;
+    private ReadOnlySpan<byte> DataOf(in RewrittenCursor cursor) =>
+        cursor.IsOld ? tree.LoadCached(cursor.Node).Data(cursor.Index) : added[cursor.Added].Data;
 
     // Goes to the next old record that stays, and decides which of the two comes first.
     private bool Settle(ref RewrittenCursor cursor)

@@ -43,15 +43,16 @@ internal sealed class VolumeHeaderChecker(HfsPlusVolume volume, ImageFindings fi
         CheckFields(volume.Header);
     }
 
-    // What a repair tool would take from the copy must be right. Counts, dates and flags may be old: macOS writes the copy only when a special
-    // file grows, when the journal is switched, and at unmounting; fsck_hfs itself compares nothing but the creation date.
+    // What a repair tool would take from the copy must be right. Counts, dates and flags may be old: macOS writes the copy only when a
+    // special file grows, when the journal is switched, and at unmounting; fsck_hfs itself compares nothing but the creation date.
     private void Compare(in VolumeHeader primary, in VolumeHeader alternate)
     {
         VolumeHeader expected = alternate;
         (expected.Attributes, expected.LastMountedVersion) = (primary.Attributes, primary.LastMountedVersion);
         (expected.ModifyDate, expected.BackupDate, expected.CheckedDate) = (primary.ModifyDate, primary.BackupDate, primary.CheckedDate);
         (expected.FileCount, expected.FolderCount, expected.FreeBlocks) = (primary.FileCount, primary.FolderCount, primary.FreeBlocks);
-        (expected.NextAllocation, expected.NextCatalogId, expected.WriteCount) = (primary.NextAllocation, primary.NextCatalogId, primary.WriteCount);
+        (expected.NextAllocation, expected.NextCatalogId, expected.WriteCount) =
+            (primary.NextAllocation, primary.NextCatalogId, primary.WriteCount);
         (expected.ResourceClumpSize, expected.DataClumpSize) = (primary.ResourceClumpSize, primary.DataClumpSize);
         (expected.EncodingsBitmap, expected.FinderInfo) = (primary.EncodingsBitmap, primary.FinderInfo);
         if (!volume.IsJournaled) expected.JournalInfoBlock = primary.JournalInfoBlock;
@@ -60,9 +61,11 @@ internal sealed class VolumeHeaderChecker(HfsPlusVolume volume, ImageFindings fi
         {
             IsAlternateWrong = true;
             findings.Repairable(HfsPlusCheckNames.AlternateHeader,
-                "The copy of the volume header names other special files, another journal, size or creation date than the header: it could not stand in for it.", volume.HeaderPlace(isAlternate: true));
+                "The copy of the volume header names other special files, another journal, size or creation date than the header: it could "
+                    + "not stand in for it.", volume.HeaderPlace(isAlternate: true));
         }
-        else if (alternate.FreeBlocks != primary.FreeBlocks || alternate.FileCount != primary.FileCount || alternate.FolderCount != primary.FolderCount)
+        else if (alternate.FreeBlocks != primary.FreeBlocks || alternate.FileCount != primary.FileCount
+            || alternate.FolderCount != primary.FolderCount)
         {
             findings.Note(HfsPlusCheckNames.AlternateHeader,
                 "The counts in the copy of the volume header are old, as macOS often leaves them.", volume.HeaderPlace(isAlternate: true));
@@ -73,24 +76,29 @@ internal sealed class VolumeHeaderChecker(HfsPlusVolume volume, ImageFindings fi
     {
         string place = volume.HeaderPlace(IsPrimaryLost);
         void Fault(string message) => findings.Damaged(HfsPlusCheckNames.Header, message, place);
-        ushort version = header.Signature == HfsPlusConstants.SignatureHfsx ? HfsPlusConstants.VersionHfsx : HfsPlusConstants.VersionHfsPlus;
+        ushort version = header.Signature == HfsPlusConstants.SignatureHfsx ? HfsPlusConstants.VersionHfsx
+            : HfsPlusConstants.VersionHfsPlus;
         if (header.Version != version) Fault($"The volume header has version {header.Version} instead of {version}.");
         if (header.NextAllocation >= header.TotalBlocks)
             Fault($"The next allocation is to begin at block {header.NextAllocation} of {header.TotalBlocks}.");
         if (header.AllocationFile.LogicalSize < (ulong)Layout.DivideUp(header.TotalBlocks, 8))
             Fault($"The allocation file of {header.AllocationFile.LogicalSize} bytes is too short for {header.TotalBlocks} blocks.");
         if (header.NextCatalogId < CatalogNodeId.FirstUser) Fault($"The next catalog id is {header.NextCatalogId}.");
-        foreach (uint clump in (ReadOnlySpan<uint>)[header.ResourceClumpSize, header.DataClumpSize, header.CatalogFile.ClumpSize, header.ExtentsFile.ClumpSize, header.AllocationFile.ClumpSize])
+        foreach (uint clump in (ReadOnlySpan<uint>)[header.ResourceClumpSize, header.DataClumpSize, header.CatalogFile.ClumpSize,
+            header.ExtentsFile.ClumpSize, header.AllocationFile.ClumpSize])
         {
-            if (clump % header.BlockSize != 0) Fault($"A clump of {clump} bytes is no multiple of the allocation block of {header.BlockSize} bytes.");
+            if (clump % header.BlockSize != 0)
+                Fault($"A clump of {clump} bytes is no multiple of the allocation block of {header.BlockSize} bytes.");
         }
 
         if (header.CreateDate == 0 || (header.ModifyDate != 0 && (long)header.ModifyDate + Day < header.CreateDate))
-            findings.Note(HfsPlusCheckNames.Header, "The volume seems to have been changed before it was created, or has no creation date.", place);
+            findings.Note(
+                HfsPlusCheckNames.Header, "The volume seems to have been changed before it was created, or has no creation date.", place);
         if (volume.Has(VolumeAttributes.Inconsistent))
             findings.Note(HfsPlusCheckNames.Header,
                 "Whoever used the volume last marked it as inconsistent; a Mac checks it when it is attached.", place);
         if (!volume.Has(VolumeAttributes.Unmounted))
-            findings.Note(HfsPlusCheckNames.Header, "The volume was not unmounted properly.", place, "Attach it once on a Mac and eject it.");
+            findings.Note(
+                HfsPlusCheckNames.Header, "The volume was not unmounted properly.", place, "Attach it once on a Mac and eject it.");
     }
 }

@@ -34,8 +34,10 @@ internal sealed class VolumeTree : SourceTree
         HfsPlusVolume volume, SourceEntry root, Dictionary<long, RecordLocation> locations, Dictionary<long, CompressedFile> compressed,
         Dictionary<(uint FileId, string Name), AttributeFork> attributes, HashSet<long> lostContents, TreeOmissions omissions)
     {
-        (_volume, Root, _locations, _compressed, _attributes, _lostContents, _omissions) = (volume, root, locations, compressed, attributes, lostContents, omissions);
-        _attributesFile = new(() => volume.OpenAttributes() ?? throw ImageException.Damaged("The volume has no attributes file.", "volume header"));
+        (_volume, Root, _locations, _compressed, _attributes, _lostContents, _omissions) =
+            (volume, root, locations, compressed, attributes, lostContents, omissions);
+        _attributesFile =
+            new(() => volume.OpenAttributes() ?? throw ImageException.Damaged("The volume has no attributes file.", "volume header"));
     }
 
     /// <inheritdoc/>
@@ -48,20 +50,22 @@ internal sealed class VolumeTree : SourceTree
     public override long OmittedCount => _omissions.Count;
 
     /// <inheritdoc/>
-    /// <exception cref="ImageException">Also <see cref="ImageErrorId.ImageDamaged"/>, and <see cref="ImageErrorId.UnsupportedFormat"/> for a
-    /// file that the file system keeps compressed by a method that is not read.</exception>
+    /// <exception cref="ImageException">Also <see cref="ImageErrorId.ImageDamaged"/>, and <see cref="ImageErrorId.UnsupportedFormat"/> for
+    /// a file that the file system keeps compressed by a method that is not read.</exception>
     public override BlockStorage OpenFork(SourceEntry entry, ForkKind fork)
     {
         if (entry.Kind != EntryKind.File || !_locations.TryGetValue(entry.NodeId, out RecordLocation location))
             throw new ImageException(ImageErrorId.SourceUnreadable, "The entry is no file of this volume.", DisplayPath(entry));
-        if (fork == ForkKind.Data && _lostContents.Contains(entry.NodeId)) throw CompressedFile.HeaderLost($"content of {DisplayPath(entry)}");
+        if (fork == ForkKind.Data && _lostContents.Contains(entry.NodeId))
+            throw CompressedFile.HeaderLost($"content of {DisplayPath(entry)}");
         CatalogFile record = ReadRecord(entry, location);
         if (!_compressed.TryGetValue(entry.NodeId, out CompressedFile? compressed)) return Open(entry, record, fork);
         if (fork == ForkKind.Resource && compressed.IsInResourceFork) return new MemoryStorage([]);
         return fork == ForkKind.Resource
             ? Open(entry, record, fork)
             : compressed.Open(
-                compressed.IsInResourceFork ? Open(entry, record, ForkKind.Resource) : null, () => OpenValue(entry, CompressedFile.AttributeName),
+                compressed.IsInResourceFork ? Open(entry, record, ForkKind.Resource) : null, () =>
+                    OpenValue(entry, CompressedFile.AttributeName),
                 () => $"compressed content of {DisplayPath(entry)}");
     }
 

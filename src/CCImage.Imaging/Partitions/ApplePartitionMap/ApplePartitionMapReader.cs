@@ -22,7 +22,8 @@ internal static class ApplePartitionMapReader
         int perBlock = blockSize / PartitionTable.SectorSize;
         uint count = ReadEntry(disk, blockSize).EntryCount;
         if (count is 0 or > MaximumEntries)
-            throw ImageException.Damaged($"The Apple partition map claims to have {count} entries.", $"partition map entry 1 at byte {blockSize}");
+            throw ImageException.Damaged(
+                $"The Apple partition map claims to have {count} entries.", $"partition map entry 1 at byte {blockSize}");
         var partitions = new List<BackupImagePartition>();
         var segments = new SegmentList(sectors, -1);
         segments.Add(0, perBlock, "Driver Descriptor Map", "DDM");
@@ -30,10 +31,12 @@ internal static class ApplePartitionMapReader
         {
             long offset = (long)number * blockSize;
             if (offset > disk.Length - PartitionTable.SectorSize)
-                throw ImageException.Damaged("The Apple partition map reaches behind the end of the disk.", $"partition map entry {number} at byte {offset}");
+                throw ImageException.Damaged(
+                    "The Apple partition map reaches behind the end of the disk.", $"partition map entry {number} at byte {offset}");
             ApplePartitionEntry entry = ReadEntry(disk, offset);
             if (entry.Signature != ApplePartitionEntry.ValidSignature)
-                throw ImageException.Damaged("An entry of the Apple partition map lacks its signature.", $"partition map entry {number} at byte {offset}");
+                throw ImageException.Damaged(
+                    "An entry of the Apple partition map lacks its signature.", $"partition map entry {number} at byte {offset}");
             string type = Text(entry.Type), name = Text(entry.Name);
             segments.Add((long)entry.StartBlock * perBlock, (long)entry.BlockCount * perBlock, name, type);
             if (type is not ("Apple_partition_map" or "Apple_Free" or "Apple_Void" or "Apple_Scratch") && entry.BlockCount != 0)
@@ -43,8 +46,8 @@ internal static class ApplePartitionMapReader
         return new(PartitionScheme.ApplePartitionMap, partitions, PartitionTable.SegmentsOf(segments, sectors));
     }
 
-    // The size of a block is the distance of the map's first entry from the start. A hybrid disc has a map in 512-byte blocks and says 2,048
-    // in its driver descriptor: the map in 512-byte blocks comes first, as one image of that kind proves.
+    // The size of a block is the distance of the map's first entry from the start. A hybrid disc has a map in 512-byte blocks and says
+    // 2,048 in its driver descriptor: the map in 512-byte blocks comes first, as one image of that kind proves.
     private static int FindBlockSize(BlockStorage disk)
     {
         if (HasMap(disk, PartitionTable.SectorSize)) return PartitionTable.SectorSize;

@@ -5,9 +5,9 @@ using CCImage.Storage;
 namespace CCImage.Partitions.ApplePartitionMap;
 
 /// <summary>
-/// Fits an Apple partition map to another length of its disk. Each entry is a sector of its own; with a flush between, in the order in which nothing ever
-/// overlaps: on a disk that grew the free space at the end goes to the new end, and the partition follows; on a disk that is cut the partition first. Last the
-/// disk's size in the driver descriptor.
+/// Fits an Apple partition map to another length of its disk. Each entry is a sector of its own; with a flush between, in the order in
+/// which nothing ever overlaps: on a disk that grew the free space at the end goes to the new end, and the partition follows; on a disk
+/// that is cut the partition first. Last the disk's size in the driver descriptor.
 /// </summary>
 internal sealed class ApplePartitionMapResizer : PartitionMapResizer
 {
@@ -20,14 +20,16 @@ internal sealed class ApplePartitionMapResizer : PartitionMapResizer
     /// <summary>Reads the map.</summary>
     /// <param name="disk">A disk with such a map.</param>
     /// <param name="table">Its partitions.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.UnsupportedFormat"/>: blocks other than sectors, or no single free entry behind the last partition.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.UnsupportedFormat"/>: blocks other than sectors, or no single free entry
+    /// behind the last partition.</exception>
     public ApplePartitionMapResizer(BlockStorage disk, PartitionTable table)
     {
         byte[] bytes = new byte[PartitionTable.SectorSize];
         disk.Read(0, bytes);
         DriverDescriptor driver = Layout.Read<DriverDescriptor>(bytes);
         if (driver.Signature == DriverDescriptor.ValidSignature && driver.BlockSize != PartitionTable.SectorSize)
-            throw ImageException.Unsupported("An Apple partition map in blocks that are no sectors of 512 bytes cannot be resized.", "Back its files up into a new image.");
+            throw ImageException.Unsupported("An Apple partition map in blocks that are no sectors of 512 bytes cannot be resized.",
+                "Back its files up into a new image.");
         for (int number = 1; _entries.Count == 0 || number <= _entries[0].EntryCount; number++)
         {
             disk.Read(number * (long)PartitionTable.SectorSize, bytes);
@@ -36,16 +38,20 @@ internal sealed class ApplePartitionMapResizer : PartitionMapResizer
         }
 
         if (table.Partitions.All(p => p.OffsetBytes < _entries[_last].StartBlock * (long)PartitionTable.SectorSize))
-            throw ImageException.Unsupported("The last entry of the Apple partition map is no partition for a file system.", "Back its files up into a new image.");
+            throw ImageException.Unsupported(
+                "The last entry of the Apple partition map is no partition for a file system.", "Back its files up into a new image.");
         for (int i = 0; i < _entries.Count; i++)
         {
             if (!IsFree(_entries[i]) || _entries[i].BlockCount == 0 || _entries[i].StartBlock < _entries[_last].StartBlock) continue;
-            _free = _free < 0 ? i : throw ImageException.Unsupported("There are several free entries behind the last partition.", "Back its files up into a new image.");
+            _free = _free < 0 ? i
+                : throw ImageException.Unsupported(
+                "There are several free entries behind the last partition.", "Back its files up into a new image.");
         }
     }
 
     /// <inheritdoc/>
-    public override long TailBytes => _free < 0 ? 0 : Math.Min(_entries[_free].BlockCount, MostFreeBlocks) * (long)PartitionTable.SectorSize;
+    public override long TailBytes =>
+        _free < 0 ? 0 : Math.Min(_entries[_free].BlockCount, MostFreeBlocks) * (long)PartitionTable.SectorSize;
 
     /// <inheritdoc/>
     public override long LastEndFor(long diskLength)
@@ -60,7 +66,8 @@ internal sealed class ApplePartitionMapResizer : PartitionMapResizer
         ApplePartitionEntry last = _entries[_last];
         uint sectors = (uint)(newLength / PartitionTable.SectorSize), end = (uint)(lastEnd / PartitionTable.SectorSize);
         bool grows = end > (long)last.StartBlock + last.BlockCount;
-        (last.BlockCount, last.DataCount) = (end - last.StartBlock, end - last.StartBlock - Math.Min(last.DataStart, end - last.StartBlock));
+        (last.BlockCount, last.DataCount) =
+            (end - last.StartBlock, end - last.StartBlock - Math.Min(last.DataStart, end - last.StartBlock));
         if (!grows) WriteEntry(_last, last);
         if (_free >= 0)
         {

@@ -7,8 +7,8 @@ using CCImage.Storage;
 namespace CCImage.Partitions.Gpt;
 
 /// <summary>
-/// Judges both copies of a GUID partition table, and makes a missing one anew from the other: the entries first, flushed, then the header that
-/// makes them count, so that every prefix of the writes leaves the good copy as it was.
+/// Judges both copies of a GUID partition table, and makes a missing one anew from the other: the entries first, flushed, then the header
+/// that makes them count, so that every prefix of the writes leaves the good copy as it was.
 /// </summary>
 internal sealed class GptChecker
 {
@@ -63,12 +63,14 @@ internal sealed class GptChecker
 
         if (Missing is { } missing)
         {
-            string which = _primary is null ? $"primary copy is damaged (its {_primaryFault}); the backup" : $"backup is missing or damaged (its {_backupFault}); the primary copy";
+            string which = _primary is null ? $"primary copy is damaged (its {_primaryFault}); the backup"
+                : $"backup is missing or damaged (its {_backupFault}); the primary copy";
             findings.Repairable(What, $"The {which} is right.", Place(missing.HeaderSector));
         }
         else if (_primary is null || _backup is null)
         {
-            findings.Damaged(What, $"One copy is damaged (its {(_primary is null ? _primaryFault : _backupFault)}), and there is no certain place for a new one.");
+            findings.Damaged(What, $"One copy is damaged (its {(_primary is null ? _primaryFault : _backupFault)}), and there is no "
+                + $"certain place for a new one.");
         }
         else
         {
@@ -98,7 +100,8 @@ internal sealed class GptChecker
         _disk.Flush();
         _disk.Write(headerSector * _sectorSize, sector);
         _disk.Flush();
-        return headerSector == 1 ? "The primary GUID partition table was restored from the backup." : "The backup of the GUID partition table was restored.";
+        return headerSector == 1 ? "The primary GUID partition table was restored from the backup."
+            : "The backup of the GUID partition table was restored.";
     }
 
     private string Place(long sector) => $"GPT header at byte {sector * _sectorSize}";
@@ -107,22 +110,29 @@ internal sealed class GptChecker
     {
         GptHeader a = primary.Header, b = backup.Header;
         if ((ulong)b.OwnSector != (ulong)_sectors - 1)
-            findings.Note(What, $"The backup lies at sector {b.OwnSector}, and the disk ends with sector {_sectors - 1}: the disk grew behind its partition map.", Place((long)(ulong)b.OwnSector));
-        bool agrees = b.OtherSector == 1 && a.DiskGuid.ToGuid() == b.DiskGuid.ToGuid() && (ulong)a.FirstUsableSector == b.FirstUsableSector && (ulong)a.LastUsableSector == b.LastUsableSector
+            findings.Note(What, $"The backup lies at sector {b.OwnSector}, and the disk ends with sector {_sectors - 1}: the disk grew "
+                + $"behind its partition map.", Place((long)(ulong)b.OwnSector));
+        bool agrees = b.OtherSector == 1 && a.DiskGuid.ToGuid() == b.DiskGuid.ToGuid() && (ulong)a.FirstUsableSector == b.FirstUsableSector
+            && (ulong)a.LastUsableSector == b.LastUsableSector
             && primary.Entries.AsSpan().SequenceEqual(backup.Entries);
         if (agrees) findings.Ok(What, "Both copies fit their checksums and agree.");
-        else findings.Damaged(What, "Both copies fit their checksums, but do not agree.", Place((long)(ulong)b.OwnSector), "Restore what can be read, and make a new image; a Mac goes by the first copy.");
+        else findings.Damaged(What, "Both copies fit their checksums, but do not agree.", Place((long)(ulong)b.OwnSector),
+            "Restore what can be read, and make a new image; a Mac goes by the first copy.");
     }
 
     private void CheckEntries(ImageFindings findings, Copy copy)
     {
         ulong first = copy.Header.FirstUsableSector, last = copy.Header.LastUsableSector;
-        if (first > last || last >= (ulong)_sectors) findings.Damaged(What, $"The sectors for partitions go from {first} to {last} on a disk of {_sectors}.", Place(1));
+        if (first > last || last >= (ulong)_sectors)
+            findings.Damaged(What, $"The sectors for partitions go from {first} to {last} on a disk of {_sectors}.", Place(1));
         foreach ((int number, ulong from, ulong to) in copy.Partitions)
         {
             string place = $"GPT entry {number}";
-            if (to < from || to >= (ulong)_sectors) findings.Damaged(What, $"A partition goes from sector {from} to {to} on a disk of {_sectors}: the image is cut short, or the table is wrong.", place);
-            else if (from < first || to > last) findings.Damaged(What, $"A partition goes from sector {from} to {to}, outside the sectors {first} to {last} that are for partitions.", place);
+            if (to < from || to >= (ulong)_sectors) findings.Damaged(What, $"A partition goes from sector {from} to {to} on a disk of "
+                + $"{_sectors}: the image is cut short, or the table is wrong.", place);
+            else if (from < first || to > last)
+                findings.Damaged(What,
+                    $"A partition goes from sector {from} to {to}, outside the sectors {first} to {last} that are for partitions.", place);
         }
     }
 
@@ -131,15 +141,19 @@ internal sealed class GptChecker
         const string Record = "Protective MBR";
         MbrEntry[] entries = [.. MasterBootRecord.TryRead(_disk)?.Entries.Where(e => e.Type != 0) ?? []];
         if (entries.Length == 0)
-            findings.Note(Record, "It is missing: the GPT is read by its own checksums, and other systems may not find it.", "sector 0", "Back the files up into a new image.");
+            findings.Note(Record, "It is missing: the GPT is read by its own checksums, and other systems may not find it.", "sector 0",
+                "Back the files up into a new image.");
         else if (entries.Length > 1) findings.Note(Record, "The boot record names partitions beside the GPT (a hybrid).", "sector 0");
-        else if (entries is [{ Type: MbrEntry.ProtectiveType } entry] && (entry.StartSector != 1 || (entry.SectorCount != uint.MaxValue && entry.SectorCount + 1L > _sectors)))
-            findings.Note(Record, $"It protects {entry.SectorCount} sectors from {entry.StartSector} on, of a disk of {_sectors}.", "sector 0");
+        else if (entries is [{ Type: MbrEntry.ProtectiveType } entry]
+            && (entry.StartSector != 1 || (entry.SectorCount != uint.MaxValue && entry.SectorCount + 1L > _sectors)))
+            findings.Note(
+                Record, $"It protects {entry.SectorCount} sectors from {entry.StartSector} on, of a disk of {_sectors}.", "sector 0");
         else findings.Ok(Record, "It protects the disk.");
     }
 
     private Copy? TryRead(long sector, out string fault) =>
-        GptReader.TryReadCopy(_disk, _sectorSize, sector, out GptHeader header, out byte[] entries, out fault) ? new(header, entries, _sectorSize) : null;
+        GptReader.TryReadCopy(_disk, _sectorSize, sector, out GptHeader header, out byte[] entries, out fault)
+            ? new(header, entries, _sectorSize) : null;
 
     private sealed class Copy
     {

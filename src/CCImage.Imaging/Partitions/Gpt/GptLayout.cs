@@ -71,7 +71,8 @@ internal sealed class GptLayout
         long sectors = diskLength / PartitionTable.SectorSize;
         if (sectors < PartitionStartSector + AlignmentSectors + TableSectors + 1)
         {
-            throw new ImageException(ImageErrorId.CapacityTooSmall, $"A disk of {diskLength} bytes has no room for a partition map and a partition.",
+            throw new ImageException(
+                ImageErrorId.CapacityTooSmall, $"A disk of {diskLength} bytes has no room for a partition map and a partition.",
                 remedy: "Ask for a larger capacity.");
         }
 
@@ -80,7 +81,8 @@ internal sealed class GptLayout
 
     /// <summary>Bytes of the disk whose partition has the given length.</summary>
     /// <param name="partitionLength">Bytes of the partition, rounded up to whole 4 KiB.</param>
-    public static long DiskLengthFor(long partitionLength) => Layout.RoundUp(partitionLength, AlignmentSectors * PartitionTable.SectorSize) + OverheadBytes;
+    public static long DiskLengthFor(long partitionLength) =>
+        Layout.RoundUp(partitionLength, AlignmentSectors * PartitionTable.SectorSize) + OverheadBytes;
 
     /// <summary>The segments that the map itself takes, named as in Apple's images.</summary>
     /// <param name="segments">Receives them.</param>

@@ -19,7 +19,8 @@ internal static class GptReader
     /// <summary>The table, or null when neither copy is there and the boot record names other partitions.</summary>
     /// <param name="disk">The disk.</param>
     /// <param name="record">Its sector 0, with a protective entry.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: both copies are damaged, or an entry contradicts itself.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: both copies are damaged, or an entry contradicts
+    /// itself.</exception>
     public static PartitionTable? TryRead(BlockStorage disk, MasterBootRecord record)
     {
         string? primaryFault = null, backupFault = null;
@@ -36,12 +37,13 @@ internal static class GptReader
         if (!record.IsProtectiveOnly) return null;
         throw ImageException.Damaged(
             $"Both copies of the GUID partition table are damaged: the primary's {primaryFault}, the backup's {backupFault}.",
-            $"GPT headers at bytes {PartitionTable.SectorSize} and {((disk.Length / PartitionTable.SectorSize) - 1) * PartitionTable.SectorSize}");
+            $"GPT headers at bytes {PartitionTable.SectorSize} and "
+                + $"{((disk.Length / PartitionTable.SectorSize) - 1) * PartitionTable.SectorSize}");
     }
 
     /// <summary>
-    /// The table of a disk that has no protective boot record, or null: the primary copy, which no file system leaves in its place; the backup only where the
-    /// begin of the disk is empty.
+    /// The table of a disk that has no protective boot record, or null: the primary copy, which no file system leaves in its place; the
+    /// backup only where the begin of the disk is empty.
     /// </summary>
     /// <param name="disk">A disk without another map.</param>
     /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: an entry contradicts itself.</exception>
@@ -59,21 +61,23 @@ internal static class GptReader
         return null;
     }
 
-    // The signatures of file systems that begin at the first byte lie in sector 0 of 4,096 bytes: it holds an empty boot record, or nothing. Sectors of 512 bytes
-    // need no such care: what begins there has written over the entries in sector 2.
+    // The signatures of file systems that begin at the first byte lie in sector 0 of 4,096 bytes: it holds an empty boot record, or
+    // nothing. Sectors of 512 bytes need no such care: what begins there has written over the entries in sector 2.
     private static bool MayBeFileSystem(ReadOnlySpan<byte> start, int sectorSize)
     {
         if (sectorSize == PartitionTable.SectorSize) return false;
         const int Signature = PartitionTable.SectorSize - 2;
         ReadOnlySpan<byte> sector = start[..Math.Min(start.Length, sectorSize)];
-        return sector.Length < sectorSize || sector[..Signature].ContainsAnyExcept((byte)0) || sector[PartitionTable.SectorSize..].ContainsAnyExcept((byte)0);
+        return sector.Length < sectorSize || sector[..Signature].ContainsAnyExcept((byte)0)
+            || sector[PartitionTable.SectorSize..].ContainsAnyExcept((byte)0);
     }
 
     private static PartitionTable? TryReadOne(BlockStorage disk, int sectorSize, bool isBackup, out string fault)
     {
         long sectors = disk.Length / sectorSize;
         fault = "place lies outside the disk";
-        return sectors > (isBackup ? 2 : 1) && TryReadCopy(disk, sectorSize, isBackup ? sectors - 1 : 1, out GptHeader header, out byte[] entries, out fault)
+        return sectors > (isBackup ? 2 : 1)
+            && TryReadCopy(disk, sectorSize, isBackup ? sectors - 1 : 1, out GptHeader header, out byte[] entries, out fault)
             ? Build(disk, sectorSize, header, entries)
             : null;
     }
@@ -85,7 +89,8 @@ internal static class GptReader
     /// <param name="header">Receives the header.</param>
     /// <param name="entries">Receives the entries.</param>
     /// <param name="fault">Receives what is wrong when it cannot be used.</param>
-    internal static bool TryReadCopy(BlockStorage disk, int sectorSize, long sector, out GptHeader header, out byte[] entries, out string fault)
+    internal static bool TryReadCopy(
+        BlockStorage disk, int sectorSize, long sector, out GptHeader header, out byte[] entries, out string fault)
     {
         entries = [];
         long sectors = disk.Length / sectorSize;
@@ -102,8 +107,10 @@ internal static class GptReader
         if (header.OwnSector != (ulong)sector) return false;
         fault = "entries are out of bounds";
         ulong size = (ulong)(uint)header.EntryCount * header.EntrySize;
-        if ((uint)header.EntrySize is < GptEntry.Size or > MaximumEntriesSize || header.EntrySize % 8 != 0 || size > MaximumEntriesSize) return false;
-        if (header.EntriesSector >= (ulong)sectors || size > (ulong)disk.Length - ((ulong)header.EntriesSector * (ulong)sectorSize)) return false;
+        if ((uint)header.EntrySize is < GptEntry.Size or > MaximumEntriesSize || header.EntrySize % 8 != 0 || size > MaximumEntriesSize)
+            return false;
+        if (header.EntriesSector >= (ulong)sectors || size > (ulong)disk.Length - ((ulong)header.EntriesSector * (ulong)sectorSize))
+            return false;
         entries = new byte[size];
         disk.Read((long)(ulong)header.EntriesSector * sectorSize, entries);
         fault = "entries' checksum does not match";

@@ -8,10 +8,10 @@ namespace CCImage.Partitions.Gpt;
 /// <summary>
 /// Fits a GUID partition table to another length of its disk: the backup moves to the new end, and the last partition ends there.
 /// <para>
-/// The order, with a flush between: the new backup, entries and header, where nothing lies but, on a disk that changes by less than a backup, the old
-/// one; the first header, one sector, which leads to the backup's entries for now; the first entries; the first header again, which leads to these; the old
-/// backup is cleared, where it is still on the disk; the protective record, one sector. The first copy is right at any time, since a header and the
-/// entries it leads to are never both in writing.
+/// The order, with a flush between: the new backup, entries and header, where nothing lies but, on a disk that changes by less than a
+/// backup, the old one; the first header, one sector, which leads to the backup's entries for now; the first entries; the first header
+/// again, which leads to these; the old backup is cleared, where it is still on the disk; the protective record, one sector. The first copy
+/// is right at any time, since a header and the entries it leads to are never both in writing.
 /// </para>
 /// </summary>
 internal sealed class GptResizer : PartitionMapResizer
@@ -23,7 +23,8 @@ internal sealed class GptResizer : PartitionMapResizer
 
     /// <summary>Reads the first copy.</summary>
     /// <param name="disk">The disk.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: it cannot be used, or has a partition that contradicts itself.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: it cannot be used, or has a partition that contradicts
+    /// itself.</exception>
     public GptResizer(BlockStorage disk)
     {
         if (!GptReader.TryReadCopy(disk, PartitionTable.SectorSize, 1, out _header, out _entries, out string fault))
@@ -38,7 +39,8 @@ internal sealed class GptResizer : PartitionMapResizer
             GptEntry entry = EntryAt(i);
             if (entry.Type.ToGuid() == Guid.Empty) continue;
             if (entry.LastSector < entry.FirstSector || entry.LastSector >= (ulong)(disk.Length / PartitionTable.SectorSize))
-                throw ImageException.Damaged($"A partition goes from sector {entry.FirstSector} to sector {entry.LastSector}.", $"GPT entry {i + 1}");
+                throw ImageException.Damaged(
+                    $"A partition goes from sector {entry.FirstSector} to sector {entry.LastSector}.", $"GPT entry {i + 1}");
             if (_last < 0 || entry.FirstSector > EntryAt(_last).FirstSector) _last = i;
         }
     }
@@ -100,7 +102,8 @@ internal sealed class GptResizer : PartitionMapResizer
         ulong now = _header.EntriesSector, count = (ulong)EntrySectors, end = _header.FirstUsableSector;
         if (now > 1 && count <= end && now <= end - count) return (long)now;
         if (2 + count <= end && now >= 2 + count) return 2;
-        throw ImageException.Damaged($"The table's entries lie at sector {now}, and there is no room for them in front of sector {end}.", "GPT header at byte 512");
+        throw ImageException.Damaged(
+            $"The table's entries lie at sector {now}, and there is no room for them in front of sector {end}.", "GPT header at byte 512");
     }
 
     private GptEntry EntryAt(int index) => Layout.Read<GptEntry>(_entries.AsSpan(index * EntrySize));
@@ -120,7 +123,8 @@ internal sealed class GptResizer : PartitionMapResizer
     private void ClearOldBackup(BlockStorage disk, long newBackup)
     {
         ulong old = _header.OtherSector;
-        if (old >= (ulong)newBackup || old <= (ulong)EntrySectors || !GptReader.TryReadCopy(disk, PartitionTable.SectorSize, (long)old, out GptHeader backup, out _, out _)) return;
+        if (old >= (ulong)newBackup || old <= (ulong)EntrySectors
+            || !GptReader.TryReadCopy(disk, PartitionTable.SectorSize, (long)old, out GptHeader backup, out _, out _)) return;
         if (backup.EntriesSector != old - (ulong)EntrySectors) return;
         disk.Write((long)(ulong)backup.EntriesSector * PartitionTable.SectorSize, new byte[(EntrySectors + 1) * PartitionTable.SectorSize]);
     }
@@ -132,7 +136,8 @@ internal sealed class GptResizer : PartitionMapResizer
         MbrSector record = Layout.Read<MbrSector>(bytes);
         for (int i = 0; i < 4; i++)
         {
-            if (record.Entries[i].Type != MbrEntry.ProtectiveType || record.Entries[i].StartSector != 1 || record.Entries[1].Type != 0) continue;
+            if (record.Entries[i].Type != MbrEntry.ProtectiveType || record.Entries[i].StartSector != 1 || record.Entries[1].Type != 0)
+                continue;
             record.Entries[i].SectorCount = (uint)Math.Min(sectors - 1, uint.MaxValue);
             Layout.Write(bytes, in record);
             disk.Write(0, bytes);

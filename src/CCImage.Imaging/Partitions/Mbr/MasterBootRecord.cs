@@ -3,7 +3,8 @@ using CCImage.Storage;
 
 namespace CCImage.Partitions.Mbr;
 
-/// <summary>Sector 0 of a disk, as far as it is a boot record: a partition table, a protective one before a GPT, or a file system's boot sector.</summary>
+/// <summary>Sector 0 of a disk, as far as it is a boot record: a partition table, a protective one before a GPT, or a file system's boot
+/// sector.</summary>
 internal sealed class MasterBootRecord
 {
     private readonly MbrSector _sector;
@@ -48,6 +49,7 @@ internal sealed class MasterBootRecord
         int sectorSize = Layout.Read<UInt16LE>(bytes[11..]);
         int perCluster = bytes[13];
         int reserved = Layout.Read<UInt16LE>(bytes[14..]);
-        return sectorSize is 512 or 1024 or 2048 or 4096 && perCluster != 0 && (perCluster & (perCluster - 1)) == 0 && reserved != 0 && bytes[16] is 1 or 2;
+        return sectorSize is 512 or 1024 or 2048 or 4096 && perCluster != 0 && (perCluster & (perCluster - 1)) == 0 && reserved != 0
+            && bytes[16] is 1 or 2;
     }
 }

@@ -12,7 +12,8 @@ internal static class MbrReader
     /// <summary>The table, or null when no entry begins inside the disk.</summary>
     /// <param name="disk">The disk.</param>
     /// <param name="record">Its sector 0.</param>
-    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: the chain of extended boot records leads in a circle or has no end.</exception>
+    /// <exception cref="ImageException"><see cref="ImageErrorId.ImageDamaged"/>: the chain of extended boot records leads in a circle or
+    /// has no end.</exception>
     public static PartitionTable? TryRead(BlockStorage disk, MasterBootRecord record)
     {
         long sectors = disk.Length / PartitionTable.SectorSize;
@@ -50,12 +51,14 @@ internal static class MbrReader
             if (record.Signature != MbrSector.ValidSignature) return;
             MbrEntry logical = record.Entries[0];
             if (logical.Type != 0 && logical.SectorCount != 0 && logical.StartSector != 0)
-                partitions.Add(Partition(number++, PartitionType.FromMbr(logical.Type), current + logical.StartSector, logical.SectorCount));
+                partitions.Add(
+                    Partition(number++, PartitionType.FromMbr(logical.Type), current + logical.StartSector, logical.SectorCount));
             MbrEntry link = record.Entries[1];
             if (!link.IsExtended || link.SectorCount == 0) return;
             long next = extendedStart + link.StartSector;
             if (next <= current || next >= extendedStart + extendedCount)
-                throw ImageException.Damaged("The chain of extended boot records does not go forward inside its partition.", Place(current));
+                throw ImageException.Damaged(
+                    "The chain of extended boot records does not go forward inside its partition.", Place(current));
             current = next;
         }
 

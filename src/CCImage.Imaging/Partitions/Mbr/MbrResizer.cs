@@ -22,12 +22,15 @@ internal sealed class MbrResizer : PartitionMapResizer
         {
             MbrEntry entry = _record.Entries[i];
             if (entry.Type == 0 || entry.SectorCount == 0) continue;
-            if (entry.IsExtended) throw ImageException.Unsupported("A disk with logical partitions cannot be resized.", "Back its files up into a new image.");
+            if (entry.IsExtended)
+                throw ImageException.Unsupported(
+                    "A disk with logical partitions cannot be resized.", "Back its files up into a new image.");
             if (_last < 0 || entry.StartSector > _record.Entries[_last].StartSector) _last = i;
         }
 
         if (_last < 0 || table.Partitions.All(p => p.OffsetBytes < _record.Entries[_last].StartSector * (long)PartitionTable.SectorSize))
-            throw ImageException.Unsupported("The last partition of the disk begins outside of it.", "Restore what can be read, and make a new image.");
+            throw ImageException.Unsupported(
+                "The last partition of the disk begins outside of it.", "Restore what can be read, and make a new image.");
     }
 
     /// <inheritdoc/>

@@ -18,7 +18,7 @@ public sealed class UdifCodecTests
     [InlineData("ULFO")]
     [InlineData("ULMO")]
     [InlineData("UDBZ")]
-    public void ImagesComeBack(string code)
+    public void Images_come_back(string code)
     {
         using UdifStorage read = UdifStorage.Open(new MemoryStorage(Write(code)), ownsFile: true);
         Assert.Equal(code, read.FormatCode);
@@ -28,7 +28,7 @@ public sealed class UdifCodecTests
     }
 
     [Fact]
-    public void DamageInARunNamesTheRun()
+    public void Damage_in_a_run_names_the_run()
     {
         byte[] image = Write("ULFO");
         image[image.AsSpan().IndexOf("bvx2"u8)] ^= 1;
@@ -39,7 +39,7 @@ public sealed class UdifCodecTests
     }
 
     [OracleFact("7z")]
-    public void SevenZipFindsNothingToSay()
+    public void Seven_zip_finds_nothing_to_say()
     {
         string folder = Directory.CreateTempSubdirectory("ccimage-udif-").FullName;
         try
@@ -65,6 +65,9 @@ public sealed class UdifCodecTests
     {
         BlockCodec compressor = code switch { "ULFO" => new LzfseCodec(), "ULMO" => new LzmaCodec(), _ => new Bzip2Codec() };
         UdifCodec codec = UdifCodecs.Compressed.Single(c => c.FormatCode == code);
-        return UdifWriterTests.Write(new MemoryStorage(Disk), new UdifWriterSettings { Codec = codec, Compressor = compressor, SegmentId = new Guid("00112233-4455-6677-8899-aabbccddeeff") });
+        return UdifWriterTests.Write(
+            new MemoryStorage(Disk),
+            new UdifWriterSettings { Codec = codec, Compressor = compressor,
+            SegmentId = new Guid("00112233-4455-6677-8899-aabbccddeeff") });
     }
 }

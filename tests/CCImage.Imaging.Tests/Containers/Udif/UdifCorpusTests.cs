@@ -11,10 +11,12 @@ public sealed class UdifCorpusTests
     internal static IEnumerable<(string Path, string Code, long Capacity, string Sha256)> Samples() =>
         File.ReadLines(Path.Combine(CorpusLocation.Folder!, "manifest.tsv")).Skip(1).Select(l => l.Split('\t'))
             .Where(c => c[1].StartsWith("UDIF ", StringComparison.Ordinal))
-            .Select(c => (Path.Combine(CorpusLocation.Folder!, c[0]), c[1][5..], long.Parse(c[4], System.Globalization.CultureInfo.InvariantCulture), c[5]));
+            .Select(c =>
+                (Path.Combine(CorpusLocation.Folder!, c[0]), c[1][5..], long.Parse(c[4], System.Globalization.CultureInfo.InvariantCulture),
+                    c[5]));
 
     [CorpusFact]
-    public void EverySampleDecodesToItsHashAndItsChecksumsFit()
+    public void Every_sample_decodes_to_its_hash_and_its_checksums_fit()
     {
         var codes = new Dictionary<string, int>();
         foreach ((string path, string code, long capacity, string sha256) in Samples())
@@ -33,7 +35,7 @@ public sealed class UdifCorpusTests
     }
 
     [CorpusFact]
-    public void ExtentsCoverTheDiskAndHolesAreZeros()
+    public void Extents_cover_the_disk_and_holes_are_zeros()
     {
         foreach ((string path, _, _, _) in Samples())
         {
@@ -56,13 +58,14 @@ public sealed class UdifCorpusTests
     }
 
     [CorpusFact]
-    public void ChangedDataIsFoundByEveryChecksumThatCoversIt()
+    public void Changed_data_is_found_by_every_checksum_that_covers_it()
     {
         string path = Samples().First(s => s.Path.EndsWith("input_ro.dmg", StringComparison.Ordinal)).Path;
         byte[] bytes = File.ReadAllBytes(path);
         bytes[0x8000] ^= 1;
         using UdifStorage disk = UdifStorage.Open(new MemoryStorage(bytes));
-        Assert.Equal(["data fork", "disk image (Apple_APFS : 4)"], disk.Verify(SilentObserver.Instance, CancellationToken.None).Select(m => m.Place));
+        Assert.Equal(["data fork", "disk image (Apple_APFS : 4)"],
+            disk.Verify(SilentObserver.Instance, CancellationToken.None).Select(m => m.Place));
         bytes[^152] ^= 1; // in the master checksum's value
         using UdifStorage again = UdifStorage.Open(new MemoryStorage(bytes));
         Assert.Contains(again.Verify(SilentObserver.Instance, CancellationToken.None), m => m.Place == "master checksum");

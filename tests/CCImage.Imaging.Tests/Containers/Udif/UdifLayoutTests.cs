@@ -45,7 +45,7 @@ public sealed class UdifLayoutTests
     }
 
     [Fact]
-    public void BlockTable()
+    public void Block_table()
     {
         Assert.Equal(0xCC, Unsafe.SizeOf<UdifBlockTableHeader>());
         Assert.Equal(UdifBlockTableHeader.Size, Unsafe.SizeOf<UdifBlockTableHeader>());

@@ -12,14 +12,15 @@ public sealed class UdifMalformedTests
 {
     private static readonly byte[] Image = UdifWriterTests.Write(
         new UdifWriterTests.MixedDisk(
-            (ExtentKind.Data, BlockSamples.Text(6144, 1)), (ExtentKind.Zero, new byte[8192]), (ExtentKind.Data, BlockSamples.Random(1024, 1)), (ExtentKind.Unused, new byte[8192])),
+            (ExtentKind.Data, BlockSamples.Text(6144, 1)), (ExtentKind.Zero, new byte[8192]),
+            (ExtentKind.Data, BlockSamples.Random(1024, 1)), (ExtentKind.Unused, new byte[8192])),
         UdifWriterTests.Zlib with { ChunkSize = 2048 });
 
     [Fact]
-    public void TheImageItselfIsFine() => Assert.Null(Try(Image));
+    public void The_image_itself_is_fine() => Assert.Null(Try(Image));
 
     [Fact]
-    public void EveryTruncationIsAnImageException()
+    public void Every_truncation_is_an_image_exception()
     {
         for (int length = 0; length < Image.Length; length++)
         {
@@ -33,7 +34,7 @@ public sealed class UdifMalformedTests
     }
 
     [Fact]
-    public void EveryFlippedBitIsAnImageExceptionOrAnotherDisk()
+    public void Every_flipped_bit_is_an_image_exception_or_another_disk()
     {
         var random = new Random(1);
         byte[] bytes = [.. Image];
@@ -51,13 +52,14 @@ public sealed class UdifMalformedTests
     }
 
     [Fact]
-    public void EveryFieldOfABlockTableMayLie()
+    public void Every_field_of_a_block_table_may_lie()
     {
         (byte[] table, Func<byte[], byte[]> rebuild) = Table();
         int seen = 0;
         for (int at = 0; at + 8 <= table.Length; at += 4)
         {
-            foreach (ulong value in new ulong[] { 0, 1, 0x7FFF_FFFF, 0xFFFF_FFFF, 0x8000_0005, 1UL << 40, long.MaxValue, ulong.MaxValue, ulong.MaxValue / 512 })
+            foreach (ulong value in new ulong[] { 0, 1, 0x7FFF_FFFF, 0xFFFF_FFFF, 0x8000_0005, 1UL << 40, long.MaxValue, ulong.MaxValue,
+                ulong.MaxValue / 512 })
             {
                 byte[] changed = [.. table];
                 BinaryPrimitives.WriteUInt64BigEndian(changed.AsSpan(at), value);
@@ -79,7 +81,7 @@ public sealed class UdifMalformedTests
     [InlineData("behind the end of the file", 204 + 24, 1u)]
     [InlineData("unknown type", 204, 0x8000_0055u)]
     [InlineData("LZFSE", 204, 0x8000_0007u)]
-    public void WhatIsWrongIsSaid(string words, int at, uint value)
+    public void What_is_wrong_is_said(string words, int at, uint value)
     {
         (byte[] table, Func<byte[], byte[]> rebuild) = Table();
         BinaryPrimitives.WriteUInt32BigEndian(table.AsSpan(at), value);
@@ -90,7 +92,7 @@ public sealed class UdifMalformedTests
     }
 
     [Fact]
-    public void OverlappingRunsAndAbsurdOnesAreRefused()
+    public void Overlapping_runs_and_absurd_ones_are_refused()
     {
         (byte[] table, Func<byte[], byte[]> rebuild) = Table();
         byte[] overlapping = [.. table];
@@ -111,7 +113,7 @@ public sealed class UdifMalformedTests
     [InlineData("SectorCount", ImageErrorId.ImageDamaged)]
     [InlineData("XmlOffset", ImageErrorId.ImageDamaged)]
     [InlineData("XmlLength", ImageErrorId.ImageDamaged)]
-    public void TrailersThatCannotBeAreRefused(string what, ImageErrorId id)
+    public void Trailers_that_cannot_be_are_refused(string what, ImageErrorId id)
     {
         byte[] image = [.. Image];
         var trailer = Layout.Read<UdifTrailer>(image.AsSpan(image.Length - 512));
@@ -146,7 +148,7 @@ public sealed class UdifMalformedTests
     }
 
     [Fact]
-    public void ATrailerWithoutSectorCountTakesTheTables()
+    public void A_trailer_without_sector_count_takes_the_tables()
     {
         byte[] image = [.. Image];
         var trailer = Layout.Read<UdifTrailer>(image.AsSpan(image.Length - 512));

@@ -20,19 +20,23 @@ public sealed class UdifWriterTests
 
     /// <summary>A disk of 12 MiB: text, random, zeros, holes of both kinds, and a few sectors of this and that.</summary>
     internal static MixedDisk Disk() => new(
-        (ExtentKind.Data, BlockSamples.Text(2_500_096, 1)), (ExtentKind.Unused, new byte[1_000_448]), (ExtentKind.Data, BlockSamples.Random(3_000_320, 2)),
-        (ExtentKind.Zero, new byte[3_000_320]), (ExtentKind.Data, new byte[2_097_152]), (ExtentKind.Data, BlockSamples.Text(5120, 3)), (ExtentKind.Unused, new byte[979_456]));
+        (ExtentKind.Data, BlockSamples.Text(2_500_096, 1)), (ExtentKind.Unused, new byte[1_000_448]),
+        (ExtentKind.Data, BlockSamples.Random(3_000_320, 2)),
+        (ExtentKind.Zero, new byte[3_000_320]), (ExtentKind.Data, new byte[2_097_152]), (ExtentKind.Data, BlockSamples.Text(5120, 3)),
+        (ExtentKind.Unused, new byte[979_456]));
 
-    internal static byte[] Write(BlockStorage disk, UdifWriterSettings settings, IReadOnlyList<DiskSegment>? segments = null, int? workers = 2)
+    internal static byte[] Write(
+        BlockStorage disk, UdifWriterSettings settings, IReadOnlyList<DiskSegment>? segments = null, int? workers = 2)
     {
         var file = new MemoryStorage();
-        using var writer = new UdifWriter(file, disk.Length, segments ?? [DiskSegment.Whole("unknown partition", disk.Length / 512)], settings);
+        using var writer =
+            new UdifWriter(file, disk.Length, segments ?? [DiskSegment.Whole("unknown partition", disk.Length / 512)], settings);
         ConversionPump.Run(disk, writer, "", SilentObserver.Instance, CancellationToken.None, workers);
         return file.ToArray();
     }
 
     [Fact]
-    public void ALicenceAgreementIsKeptWhenAnImageIsConverted()
+    public void A_licence_agreement_is_kept_when_an_image_is_converted()
     {
         // As Apple's udifrez leaves it: a list of languages, buttons and a text, each an array of resources.
         static PropertyListArray Resource(string id, byte[] data) =>
@@ -49,7 +53,8 @@ public sealed class UdifWriterTests
         File.WriteAllBytes(folder["licensed.dmg"], Write(new MemoryStorage(disk), Zlib with { LicenceResources = licence }));
         foreach (BackupImageFormat format in (BackupImageFormat[])[BackupImageFormat.ReadOnly, BackupImageFormat.ReadOnlyLzfse])
         {
-            var request = new ImageConversionRequest { Path = folder["licensed.dmg"], DestinationPath = folder[$"{format}.dmg"], Format = format };
+            var request =
+                new ImageConversionRequest { Path = folder["licensed.dmg"], DestinationPath = folder[$"{format}.dmg"], Format = format };
             ImageConversion.Run(request, SilentObserver.Instance, CancellationToken.None);
             using UdifStorage converted = UdifStorage.Open(FileStorage.OpenRead(request.DestinationPath), ownsFile: true);
             Assert.Equal(PropertyListWriter.Write(licence), PropertyListWriter.Write(converted.ReadLicenceResources()!));
@@ -65,7 +70,7 @@ public sealed class UdifWriterTests
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
-    public void WhatIsWrittenReadsBack(bool compressed)
+    public void What_is_written_reads_back(bool compressed)
     {
         MixedDisk disk = Disk();
         byte[] image = Write(disk, compressed ? Zlib : Raw, Segments(disk.Length));
@@ -84,7 +89,7 @@ public sealed class UdifWriterTests
     }
 
     [Fact]
-    public void RandomReadsAgreeWithTheDisk()
+    public void Random_reads_agree_with_the_disk()
     {
         MixedDisk disk = Disk();
         using UdifStorage read = UdifStorage.Open(new MemoryStorage(Write(disk, Zlib)));
@@ -105,11 +110,11 @@ public sealed class UdifWriterTests
     }
 
     [Fact]
-    public void TheSameRecipeGivesTheSameBytesWhateverTheNumberOfThreads() =>
+    public void The_same_recipe_gives_the_same_bytes_whatever_the_number_of_threads() =>
         Assert.Equal(Write(Disk(), Zlib, workers: 1), Write(Disk(), Zlib, workers: 5));
 
     [Fact]
-    public void NoImageBeforeTheTrailer()
+    public void No_image_before_the_trailer()
     {
         MixedDisk disk = Disk();
         byte[] image = Write(disk, Raw);
@@ -119,7 +124,7 @@ public sealed class UdifWriterTests
     }
 
     [CorpusFact]
-    public void OurUncompressedImagesAreApplesToTheByte()
+    public void Our_uncompressed_images_are_Apples_to_the_byte()
     {
         int compared = 0;
         foreach (string path in ConvertedSamples("UDRO"))
@@ -134,7 +139,7 @@ public sealed class UdifWriterTests
     }
 
     [CorpusFact]
-    public void OurZlibImagesHaveApplesTrailersAndTables()
+    public void Our_zlib_images_have_Apples_trailers_and_tables()
     {
         int compared = 0;
         foreach (string path in ConvertedSamples("UDZO"))
@@ -145,7 +150,8 @@ public sealed class UdifWriterTests
             UdifTrailer a = their.Trailer, b = our.Trailer;
 
             // What depends on how well zlib compressed.
-            (b.DataForkLength, b.XmlOffset, b.XmlLength, b.DataForkChecksum) = (a.DataForkLength, a.XmlOffset, a.XmlLength, a.DataForkChecksum);
+            (b.DataForkLength, b.XmlOffset, b.XmlLength, b.DataForkChecksum) =
+                (a.DataForkLength, a.XmlOffset, a.XmlLength, a.DataForkChecksum);
             Assert.Equal(Convert.ToHexString(Layout.ToBytes(a)), Convert.ToHexString(Layout.ToBytes(b)));
             Assert.Equal(their.Tables.Count, our.Tables.Count);
             foreach ((UdifBlockTable t, UdifBlockTable o) in their.Tables.Zip(our.Tables))
@@ -166,14 +172,17 @@ public sealed class UdifWriterTests
 
         Assert.InRange(compared, 5, 100);
 
-        // Positions depend on zlib; whether a chunk was zeros, or one of ours too dense to compress, may differ; chunks are cut elsewhere behind a gap.
+        // Positions depend on zlib; whether a chunk was zeros, or one of ours too dense to compress, may differ; chunks are cut elsewhere
+        // behind a gap.
         static UdifRun[] Normal(UdifRun[] runs)
         {
             var merged = new List<UdifRun>();
             foreach (UdifRun run in runs)
             {
-                UdifRun next = run with { StoredOffset = 0, StoredLength = 0, Type = run.Type == UdifRunType.Ignore ? run.Type : UdifRunType.Zlib };
-                if (merged.Count > 0 && merged[^1].Type == next.Type) merged[^1] = merged[^1] with { SectorCount = merged[^1].SectorCount + next.SectorCount };
+                UdifRun next =
+                    run with { StoredOffset = 0, StoredLength = 0, Type = run.Type == UdifRunType.Ignore ? run.Type : UdifRunType.Zlib };
+                if (merged.Count > 0 && merged[^1].Type == next.Type)
+                    merged[^1] = merged[^1] with { SectorCount = merged[^1].SectorCount + next.SectorCount };
                 else merged.Add(next);
             }
 
@@ -182,9 +191,10 @@ public sealed class UdifWriterTests
     }
 
     [CorpusFact]
-    public void SegmentsAreNamedAndNumberedAsInApplesImages()
+    public void Segments_are_named_and_numbered_as_in_Apples_images()
     {
-        foreach (string name in new[] { "input_ro.dmg", "hfsplus_zlib.dmg", "compression-raw.dmg", "example.dmg", "apm_hfsplus.dmg", "node-udif/raw.dmg" })
+        foreach (string name in new[] { "input_ro.dmg", "hfsplus_zlib.dmg", "compression-raw.dmg", "example.dmg", "apm_hfsplus.dmg",
+            "node-udif/raw.dmg" })
         {
             string path = UdifCorpusTests.Samples().Single(s => s.Path.EndsWith(name, StringComparison.Ordinal)).Path;
             using UdifStorage disk = UdifStorage.Open(new MemoryStorage(File.ReadAllBytes(path)));
@@ -197,7 +207,7 @@ public sealed class UdifWriterTests
     }
 
     [Fact]
-    public void ANameThatNoPropertyListCanHoldIsNoObstacle()
+    public void A_name_that_no_property_list_can_hold_is_no_obstacle()
     {
         MixedDisk disk = Disk();
         byte[] image = Write(disk, Zlib, [DiskSegment.Whole("a\u0001b\uD800c\uFFFE \U0001F600", disk.Length / 512)]);
@@ -206,7 +216,7 @@ public sealed class UdifWriterTests
     }
 
     [Fact]
-    public void ManyRunsMakeThemLongerNotThePropertyListTooLong()
+    public void Many_runs_make_them_longer_not_the_property_list_too_long()
     {
         // Full: 4 TiB of data in one piece.
         UdifWriterSettings full = Zlib.FittedTo(new ExtentSource(1, 4L << 40, 0), 8, CancellationToken.None);
@@ -221,11 +231,13 @@ public sealed class UdifWriterTests
     }
 
     [Fact]
-    public void ThePropertyListOfTheLongestTablesStaysBelow16MiB()
+    public void The_property_list_of_the_longest_tables_stays_below16_mi_b()
     {
         // 120,000 runs of data of one sector and as many gaps, without what the settings would do about it.
         var file = new MemoryStorage();
-        using var writer = new UdifWriter(file, 250_000 * 512L, [DiskSegment.Whole("Apple_HFS", 250_000)], Raw with { ChunkSize = 512, ShortestGap = 512 });
+        using var writer =
+            new UdifWriter(
+                file, 250_000 * 512L, [DiskSegment.Whole("Apple_HFS", 250_000)], Raw with { ChunkSize = 512, ShortestGap = 512 });
         var chunk = new CCImage.Containers.DiskChunk { Plain = BlockSamples.Random(512, 1) };
         for (int i = 0; i < 250_000; i++)
         {
@@ -242,12 +254,13 @@ public sealed class UdifWriterTests
     }
 
     [OracleFact("7z")]
-    public void SevenZipFindsNothingToSay()
+    public void Seven_zip_finds_nothing_to_say()
     {
         MixedDisk disk = Disk();
         foreach (UdifWriterSettings settings in new[] { Zlib, Raw, Zlib with { ChunkSize = 256 << 10 } })
         {
-            foreach (IReadOnlyList<DiskSegment> segments in new[] { Segments(disk.Length), [DiskSegment.Whole("Apple_HFS", disk.Length / 512)] })
+            foreach (IReadOnlyList<DiskSegment> segments in new[] { Segments(disk.Length),
+                [DiskSegment.Whole("Apple_HFS", disk.Length / 512)] })
             {
                 InTemporaryFolder(folder =>
                 {
@@ -263,7 +276,7 @@ public sealed class UdifWriterTests
     }
 
     [OracleFact("qemu-img")]
-    public void QemuReadsTheSameDisk()
+    public void Qemu_reads_the_same_disk()
     {
         MixedDisk disk = Disk();
         foreach (UdifWriterSettings settings in new[] { Zlib, Raw })
@@ -282,7 +295,9 @@ public sealed class UdifWriterTests
     private static IReadOnlyList<DiskSegment> Segments(long length) => GptLayout.Create(length, Id, Id).Segments;
 
     private static DiskSegment[] SegmentsOf(UdifStorage disk) =>
-        [.. disk.Tables.Select(t => new DiskSegment(t.Name, t.Id, (long)(ulong)t.Header.FirstSector, (long)(ulong)t.Header.SectorCount, unchecked((int)(uint)t.Header.BlockDescriptor)))];
+        [.. disk.Tables.Select(
+            t => new DiskSegment(t.Name, t.Id, (long)(ulong)t.Header.FirstSector, (long)(ulong)t.Header.SectorCount,
+            unchecked((int)(uint)t.Header.BlockDescriptor)))];
 
     /// <summary>Samples that hdiutil's convert made, in its present form.</summary>
     private static IEnumerable<string> ConvertedSamples(string code)
@@ -341,13 +356,15 @@ public sealed class UdifWriterTests
 
         protected override void ReadCore(long offset, Span<byte> buffer)
         {
-            foreach (StorageExtent extent in GetExtentsCore(offset, buffer.Length)) Assert.True(extent.Kind == ExtentKind.Data || extent.Length < 4096, "A hole was read.");
+            foreach (StorageExtent extent in GetExtentsCore(offset, buffer.Length))
+                Assert.True(extent.Kind == ExtentKind.Data || extent.Length < 4096, "A hole was read.");
             Content.AsSpan((int)offset, buffer.Length).CopyTo(buffer);
         }
 
         protected override IEnumerable<StorageExtent> GetExtentsCore(long offset, long length) =>
             _extents.Where(e => e.Offset < offset + length && e.End > offset)
-                .Select(e => new StorageExtent(Math.Max(e.Offset, offset), Math.Min(e.End, offset + length) - Math.Max(e.Offset, offset), e.Kind));
+                .Select(e =>
+                    new StorageExtent(Math.Max(e.Offset, offset), Math.Min(e.End, offset + length) - Math.Max(e.Offset, offset), e.Kind));
     }
 
     /// <summary>Data and gaps in turn, only to be listed.</summary>
