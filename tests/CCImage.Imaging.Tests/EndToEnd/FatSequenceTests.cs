@@ -36,7 +36,7 @@ public sealed class FatSequenceTests : IDisposable
     [OracleTheory("mkfs.exfat", "fsck.exfat", "mount.exfat-fuse", "umount", "losetup")]
     [InlineData("512", true, 4)]
     [InlineData("4K", false, 5)]
-    public void Filled_deleted_compacted_and_grown_with_ex_FAT(string clusterSize, bool isBundle, int seed)
+    public void Filled_deleted_compacted_and_grown_with_exFAT(string clusterSize, bool isBundle, int seed)
     {
         const int Mebibytes = 24;
         using (FileStream file = File.Create(_folder["volume"])) file.SetLength((long)Mebibytes << 20);

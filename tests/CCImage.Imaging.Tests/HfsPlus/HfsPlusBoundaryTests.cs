@@ -93,7 +93,7 @@ public class HfsPlusBoundaryTests
     [InlineData((4L << 30) - 1)]
     [InlineData(4L << 30)]
     [InlineData((4L << 30) + 1)]
-    public void Files_around_4_gi_b(long size)
+    public void Files_around_4_GiB(long size)
     {
         byte[] end = "the very end"u8.ToArray();
         TestTree tree = new() { TestTree.File("large", size, () => new EndStorage(size, end)), TestTree.File("small", "behind it") };
