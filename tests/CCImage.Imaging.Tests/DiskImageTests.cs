@@ -95,7 +95,7 @@ public sealed partial class DiskImageTests : IDisposable
 
     // 7-Zip reads no exFAT: names are The Sleuth Kit's.
     [CorpusFact]
-    public void The_ex_FAT_volume_holds_what_is_listed()
+    public void The_exFAT_volume_holds_what_is_listed()
     {
         const string name = "chocol4te__sparsebundle-utils/gpt-exfat.sparsebundle";
         using DiskImage image = Open(CorpusImage.All.Single(s => s.File == name));

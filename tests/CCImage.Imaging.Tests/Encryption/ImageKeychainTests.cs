@@ -91,7 +91,7 @@ public sealed class ImageKeychainTests : IDisposable
     }
 
     [Fact]
-    public void Elsewhere_than_on_mac_o_s_the_error_shows_the_way_out()
+    public void Elsewhere_than_on_macOS_the_error_shows_the_way_out()
     {
         if (OperatingSystem.IsMacOS())
         {

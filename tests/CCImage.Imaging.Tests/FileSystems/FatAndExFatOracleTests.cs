@@ -70,7 +70,7 @@ public sealed partial class FatAndExFatOracleTests
     }
 
     [OracleFact("mkfs.exfat")]
-    public void An_empty_huge_ex_FAT_is_quick()
+    public void An_empty_huge_exFAT_is_quick()
     {
         using var folder = new TemporaryFolder();
         string image = folder["huge.img"];

@@ -61,7 +61,7 @@ public sealed class FatAndExFatTests
     }
 
     [OracleFact("mkfs.exfat")]
-    public void Bad_clusters_of_ex_FAT_are_not_free()
+    public void Bad_clusters_of_exFAT_are_not_free()
     {
         byte[] disk = Make("exfat");
         long before = FreeExtents(disk).Sum(e => e.Length);
@@ -75,7 +75,7 @@ public sealed class FatAndExFatTests
     [InlineData(0b0101_0110)] // found by fuzzing: several runs of clear bits behind the last cluster
     [InlineData(0b1010_1000)]
     [InlineData(0)]
-    public void Bits_behind_the_last_cluster_of_ex_FAT_mean_nothing(byte padding)
+    public void Bits_behind_the_last_cluster_of_exFAT_mean_nothing(byte padding)
     {
         byte[] disk = Make("exfat");
         uint clusters = BitConverter.ToUInt32(disk, 92) - 7; // leaves most of the last octet without clusters
@@ -89,7 +89,7 @@ public sealed class FatAndExFatTests
     }
 
     [OracleFact("mkfs.exfat")]
-    public void Chains_of_ex_FAT_that_run_in_a_circle_are_found()
+    public void Chains_of_exFAT_that_run_in_a_circle_are_found()
     {
         byte[] disk = Make("exfat");
         int fat = BitConverter.ToInt32(disk, 80) * 512, heap = BitConverter.ToInt32(disk, 88) * 512;

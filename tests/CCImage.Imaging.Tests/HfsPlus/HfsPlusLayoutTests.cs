@@ -76,7 +76,7 @@ public class HfsPlusLayoutTests
 
     // Bytes 0..43 of a journal header that macOS wrote, with its checksum as stored.
     [Fact]
-    public void The_journals_checksum_is_that_of_mac_o_s()
+    public void The_journals_checksum_is_that_of_macOS()
     {
         byte[] header =
             Convert.FromHexString("784c4e4a785634120008030000000000000803000000000000000800000000000020000000000000" + "00020000");

@@ -229,7 +229,7 @@ public sealed class ImageMountTests : IDisposable
     }
 
     [Fact]
-    public void The_image_is_looked_at_before_mac_o_s_is_asked()
+    public void The_image_is_looked_at_before_macOS_is_asked()
     {
         string path = Make(BackupImageFormat.ReadWrite, "right");
         RecordingTools tools = Mac();
@@ -248,7 +248,7 @@ public sealed class ImageMountTests : IDisposable
     }
 
     [Fact]
-    public void What_only_mac_o_s_understands_is_left_to_it()
+    public void What_only_macOS_understands_is_left_to_it()
     {
         string path = _folder["raw.img"];
         File.WriteAllBytes(path, new byte[4096]);

@@ -19,7 +19,7 @@ public sealed class HostPlatformContract(HostPlaces places) : IClassFixture<Host
     public void Is_tried_on_FUSE() => Assert.Equal("fuse.ext4", places[HostPlaces.Fuse].FileSystemType);
 
     [PlaceFact(HostPlaces.Fat)]
-    public void Is_tried_on_f_a_t_whose_files_end_at_4_gi_b()
+    public void Is_tried_on_FAT_whose_files_end_at_4_GiB()
     {
         HostPlace place = places[HostPlaces.Fat];
         using HostDirectory folder = place.Platform.OpenDirectory(place.Folder);

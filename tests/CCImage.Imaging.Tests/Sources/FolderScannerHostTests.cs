@@ -126,7 +126,7 @@ public sealed class FolderScannerHostTests
     }
 
     [Fact]
-    public void Refusals_of_mac_o_s_that_are_not_a_matter_of_rights_say_what_they_are()
+    public void Refusals_of_macOS_that_are_not_a_matter_of_rights_say_what_they_are()
     {
         HostException privacy = MacDirectory.FailureOf(1), rights = MacDirectory.FailureOf(13), cloud = MacDirectory.FailureOf(11);
         Assert.Contains("Full Disk Access", privacy.RemedyForReading, StringComparison.Ordinal);

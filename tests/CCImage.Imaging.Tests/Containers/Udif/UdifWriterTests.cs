@@ -231,7 +231,7 @@ public sealed class UdifWriterTests
     }
 
     [Fact]
-    public void The_property_list_of_the_longest_tables_stays_below16_mi_b()
+    public void The_property_list_of_the_longest_tables_stays_below16_MiB()
     {
         // 120,000 runs of data of one sector and as many gaps, without what the settings would do about it.
         var file = new MemoryStorage();
