@@ -29,7 +29,7 @@ foreach ($test in $result.Tests) {
     if ($test.Result -eq 'NotRun') { $message = 'macOS only.' }
     # What was not run has its data, but no name made with them.
     $path = $test.Result -eq 'NotRun' -and $test.Data ? "$($test.ExpandedPath) ($(($test.Data.GetEnumerator() | ForEach-Object { "$($_.Key) $($_.Value)" }) -join ', '))" : $test.ExpandedPath
-    Write-Test "$name`: $path" $test.Result $message $test.Duration.TotalMilliseconds
+    Write-Test ("$name`: $path" -replace '\s+', ' ') $test.Result $message $test.Duration.TotalMilliseconds
 }
 
 # What goes wrong outside of tests is no test's failure, and must not be lost.
