@@ -280,8 +280,9 @@ public sealed class StoredContentTests : IDisposable
             Assert.Throws<ImageException>(() => ImageConversion.Run(request, SilentObserver.Instance, default)).Id);
         Assert.True(Path.Exists(image));
         Assert.False(Path.Exists(request.DestinationPath));
-        Assert.False(DiskImage.Inspect(image).IsContentRecognised);
-        Assert.Equal(ImageErrorId.ImageDamaged, Assert.Throws<ImageException>(() => Restore(image)).Id);
+
+        // The map's copy and the volume's second header lead to what is left: it is restored, and the end is an error.
+        Assert.NotNull(Restore(image).Shortfall);
         Assert.Equal(ImageErrorId.InvalidArgument,
             Assert.Throws<ImageException>(() => ImageConversion.Check(request with { AllowDamaged = true })).Id);
     }
