@@ -44,7 +44,8 @@ try
     Console.WriteLine($"{creation.Estimate.Entries:N0} entries, {creation.Estimate.SourceBytes:N0} bytes of content");
     BackupImage image = creation.Run(stop.Token);
     Console.WriteLine($"{image.Path}: {image.Format} ({image.FormatCode}), {image.StoredBytes:N0} bytes");
-    foreach (BackupImageVolume volume in image.Volumes) Console.WriteLine($"  volume \"{volume.Name}\", {volume.Kind}, {volume.FileCount:N0} files");
+    foreach (BackupImageVolume volume in image.Volumes)
+        Console.WriteLine($"  volume \"{volume.Name}\", {volume.Kind}, {volume.FileCount:N0} files");
     return 0;
 }
 catch (ImageException e)
