@@ -46,7 +46,11 @@ try
     Console.WriteLine($"{image.Path}: {image.Format} ({image.FormatCode}), {image.StoredBytes:N0} bytes");
     foreach (BackupImageVolume volume in image.Volumes)
         Console.WriteLine($"  volume \"{volume.Name}\", {volume.Kind}, {volume.FileCount:N0} files");
-    return 0;
+    if (creation.Shortfall is not { } shortfall) return 0;
+
+    // The image stands, and lacks something.
+    Console.Error.WriteLine($"{shortfall.Id}: {shortfall.Message}");
+    return 1;
 }
 catch (ImageException e)
 {
