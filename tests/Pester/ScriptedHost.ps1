@@ -21,8 +21,8 @@ public sealed class ScriptedHost : PSHost
     public override Guid InstanceId { get; } = Guid.NewGuid();
     public override CultureInfo CurrentCulture { get { return CultureInfo.InvariantCulture; } }
     public override CultureInfo CurrentUICulture { get { return CultureInfo.InvariantCulture; } }
-    public override void EnterNestedPrompt() { throw new NotImplementedException(); }
-    public override void ExitNestedPrompt() { throw new NotImplementedException(); }
+    public override void EnterNestedPrompt() { throw new NotSupportedException("No test is asked for this."); }
+    public override void ExitNestedPrompt() { throw new NotSupportedException("No test is asked for this."); }
     public override void NotifyBeginApplication() { }
     public override void NotifyEndApplication() { }
     public override void SetShouldExit(int exitCode) { }
@@ -44,9 +44,9 @@ public sealed class ScriptedUI : PSHostUserInterface
         return secret;
     }
     public override int PromptForChoice(string caption, string message, Collection<ChoiceDescription> choices, int defaultChoice) { Text.AppendLine(message); return int.Parse(Next(), CultureInfo.InvariantCulture); }
-    public override Dictionary<string, PSObject> Prompt(string caption, string message, Collection<FieldDescription> descriptions) { throw new NotImplementedException(); }
-    public override PSCredential PromptForCredential(string c, string m, string u, string t) { throw new NotImplementedException(); }
-    public override PSCredential PromptForCredential(string c, string m, string u, string t, PSCredentialTypes a, PSCredentialUIOptions o) { throw new NotImplementedException(); }
+    public override Dictionary<string, PSObject> Prompt(string caption, string message, Collection<FieldDescription> descriptions) { throw new NotSupportedException("No test is asked for this."); }
+    public override PSCredential PromptForCredential(string c, string m, string u, string t) { throw new NotSupportedException("No test is asked for this."); }
+    public override PSCredential PromptForCredential(string c, string m, string u, string t, PSCredentialTypes a, PSCredentialUIOptions o) { throw new NotSupportedException("No test is asked for this."); }
     public override void Write(string value) { Text.Append(value); }
     public override void Write(ConsoleColor f, ConsoleColor b, string value) { Text.Append(value); }
     public override void WriteLine(string value) { Text.AppendLine(value); }
