@@ -36,7 +36,8 @@ internal sealed class PartialFolder : IDisposable
         Path = destination + Suffix;
     }
 
-    private static ReadOnlySpan<byte> Mark =>
+    /// <summary>What the file of the lock says, so that nothing else is taken for an unfinished image.</summary>
+    internal static ReadOnlySpan<byte> Mark =>
         "An image that CCImage has not finished. The next image that is made beside this folder removes it.\n"u8;
 
     /// <summary>The image's final path.</summary>
@@ -190,30 +191,47 @@ internal sealed class PartialFolder : IDisposable
         HostStat stat = parent.GetStat(name);
         if (stat.Kind != EntryKind.Directory)
         {
-            // What an earlier version of this program left, or a link, which is never followed.
+            // Other programs call their downloads so: a file with content is nobody's to remove. A link is removed, never followed.
+            if (stat.IsFile && stat.Size > 0)
+            {
+                throw new ImageException(
+                    ImageErrorId.DestinationExists, "A file stands where the unfinished image would be written.", path,
+                    remedy: "Remove or rename it.");
+            }
+
             using (FileStorage? file = stat.IsFile ? FileStorage.Open(parent, name, path, writable: true) : null) parent.Remove(name);
             return;
         }
 
         using HostDirectory folder = parent.OpenDirectory(name);
-        if (!Has(folder, LockName))
+        FileStorage? guard = Has(folder, LockName) ? FileStorage.Open(folder, LockName, path, writable: true) : null;
+        if (guard is null || !IsMarked(guard))
         {
+            // Empty, or killed before the mark was written; anything else is not provably ours.
             var names = new List<string>();
             folder.ReadNames(names, names);
-            if (names.Count == 0)
+            if (names.All(n => n == LockName))
             {
-                parent.RemoveDirectory(name);
+                if (guard is null) parent.RemoveDirectory(name);
+                else Remove(parent, name, folder, guard);
                 return;
             }
 
+            guard?.Dispose();
             throw new ImageException(
                 ImageErrorId.DestinationExists, "A folder stands where the unfinished image would be written.", path,
                 remedy: "Remove or rename it.");
         }
 
-        FileStorage guard = FileStorage.Open(folder, LockName, path, writable: true);
         PutBack(parent, folder, name);
         Remove(parent, name, folder, guard);
+    }
+
+    private static bool IsMarked(FileStorage guard)
+    {
+        byte[] mark = new byte[Mark.Length];
+        if (guard.Length == mark.Length) guard.Read(0, mark);
+        return mark.AsSpan().SequenceEqual(Mark);
     }
 
     /// <summary>Removes the unfinished images of dead processes under other names: only folders that are this user's and carry the
@@ -239,9 +257,7 @@ internal sealed class PartialFolder : IDisposable
                 using HostDirectory folder = parent.OpenDirectory(name);
                 if (!Has(folder, LockName)) continue;
                 FileStorage guard = FileStorage.Open(folder, LockName, name, writable: true);
-                byte[] mark = new byte[Mark.Length];
-                if (guard.Length == mark.Length) guard.Read(0, mark);
-                if (mark.AsSpan().SequenceEqual(Mark) && folder.Stat.UserId == user)
+                if (IsMarked(guard) && folder.Stat.UserId == user)
                 {
                     PutBack(parent, folder, name);
                     Remove(parent, name, folder, guard);

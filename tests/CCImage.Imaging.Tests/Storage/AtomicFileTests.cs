@@ -78,9 +78,13 @@ public sealed class AtomicFileTests : IDisposable
     }
 
     [Fact]
-    public void Replaces_a_stale_partial_file_but_not_one_in_use()
+    public void What_another_program_calls_partial_is_refused_and_one_in_use_too()
     {
-        File.WriteAllText(Target + ".partial", "left by a killed process, and longer than the new one");
+        File.WriteAllText(Target + ".partial", "a download of somebody else's");
+        ImageException refusal = Assert.Throws<ImageException>(() => new AtomicFile(Target, overwrite: true));
+        Assert.Equal((ImageErrorId.DestinationExists, Target + ".partial"), (refusal.Id, refusal.Path));
+        Assert.Equal("a download of somebody else's", File.ReadAllText(Target + ".partial"));
+        File.Delete(Target + ".partial");
         using (var file = new AtomicFile(Target, overwrite: false))
         {
             Assert.Equal(ImageErrorId.ImageInUse, Assert.Throws<ImageException>(() => new AtomicFile(Target, overwrite: false)).Id);
@@ -191,7 +195,11 @@ public sealed class AtomicFolderTests : IDisposable
     public void Replaces_a_stale_partial_folder_but_not_one_in_use()
     {
         Fill(Target + ".partial", "left by a killed process");
-        File.WriteAllText(Path.Combine(Target + ".partial", ".lock"), "");
+        File.WriteAllText(Path.Combine(Target + ".partial", ".lock"), "of another program");
+        Assert.Equal(
+            ImageErrorId.DestinationExists, Assert.Throws<ImageException>(() => new AtomicFolder(Target, overwrite: true)).Id);
+        Assert.NotNull(ContentOf(Target + ".partial"));
+        File.WriteAllBytes(Path.Combine(Target + ".partial", ".lock"), PartialFolder.Mark.ToArray());
         using var folder = new AtomicFolder(Target, overwrite: false);
         Assert.Equal(ImageErrorId.ImageInUse, Assert.Throws<ImageException>(() => new AtomicFolder(Target, overwrite: false)).Id);
         Assert.Null(ContentOf(folder.PartialPath));
