@@ -23,7 +23,7 @@ internal sealed class PesterFramework : ITestFramework, IDataProducer
     public string Description => "Runs the Pester tests of the cmdlets in PowerShell.";
 
     /// <inheritdoc/>
-    public Type[] DataTypesProduced { get; } = [typeof(TestNodeUpdateMessage)];
+    public Type[] DataTypesProduced { get; } = [typeof(TestNodeUpdateMessage), typeof(SessionFileArtifact)];
 
     /// <inheritdoc/>
     public Task<bool> IsEnabledAsync() => Task.FromResult(true);
@@ -40,11 +40,13 @@ internal sealed class PesterFramework : ITestFramework, IDataProducer
     public async Task ExecuteRequestAsync(ExecuteRequestContext context)
     {
         bool lists = context.Request is DiscoverTestExecutionRequest;
+        var all = new List<PesterTest>();
         try
         {
             foreach (string file in Directory.GetFiles(PesterRun.Folder, "*.Tests.ps1").Order(StringComparer.Ordinal))
             {
                 IReadOnlyList<PesterTest> tests = await PesterRun.RunAsync(file, lists, context.CancellationToken);
+                all.AddRange(tests);
                 foreach (PesterTest test in tests)
                 {
                     TestNodeStateProperty state = lists ? DiscoveredTestNodeStateProperty.CachedInstance : StateOf(test);
@@ -52,11 +54,26 @@ internal sealed class PesterFramework : ITestFramework, IDataProducer
                         this, new TestNodeUpdateMessage(context.Request.Session.SessionUid, NodeOf(test, state)));
                 }
             }
+
+            if (!lists) await context.MessageBus.PublishAsync(
+                this, new SessionFileArtifact(context.Request.Session.SessionUid, Report(all), "Pester"));
         }
         finally
         {
             context.Complete();
         }
+    }
+
+    // `dotnet test` sums up all suites as one, and names the files that they leave: this one's name says what Pester's share is.
+    private static FileInfo Report(List<PesterTest> tests)
+    {
+        int passed = tests.Count(t => t.Result == "Passed"), skipped = tests.Count(t => t.Result is "Skipped" or "NotRun");
+        DirectoryInfo folder = Directory.CreateDirectory(Path.Combine(AppContext.BaseDirectory, "TestResults"));
+        foreach (FileInfo old in folder.GetFiles("Pester*.txt")) old.Delete();
+        var file = new FileInfo(
+            Path.Combine(folder.FullName, $"Pester, {passed} passed, {tests.Count - passed - skipped} failed, {skipped} skipped.txt"));
+        File.WriteAllLines(file.FullName, tests.Select(t => $"{t.Result}\t{t.Name}"));
+        return file;
     }
 
     private static TestNode NodeOf(PesterTest test, TestNodeStateProperty state)
