@@ -7,6 +7,7 @@
     Build    compiles, and leaves an importable module in place: Import-Module ./CCImage.psd1
     Test     runs every test: xUnit, and Pester in a child process
     Docs     generates en-US (MAML help and about topic) from docs/en-US; needs the module platyPS 0.14
+    Coverage runs the library's tests under coverlet and prints how much of it they reach
     Analyze  PSScriptAnalyzer over the manifest and the scripts; needs that module
     Bench    runs the benchmarks beside other programs
     Package  makes artifacts/CCImage-<version>.zip
@@ -18,7 +19,7 @@
 [CmdletBinding()]
 param(
     [Parameter(Position = 0)]
-    [ValidateSet('Build', 'Test', 'Docs', 'Analyze', 'Bench', 'Package')]
+    [ValidateSet('Build', 'Test', 'Coverage', 'Docs', 'Analyze', 'Bench', 'Package')]
     [string[]] $Task = 'Build',
 
     [ValidateSet('Debug', 'Release')]
@@ -36,6 +37,22 @@ function Build {
 
 function Test {
     dotnet test --solution (Join-Path $PSScriptRoot 'CCImage.slnx') --configuration $Configuration
+}
+
+function Coverage {
+    $results = Join-Path $PSScriptRoot 'artifacts/coverage'
+    if (Test-Path $results) { Remove-Item $results -Recurse -Force }
+    $project = Join-Path $PSScriptRoot 'tests/CCImage.Imaging.Tests'
+    dotnet test --project $project --coverlet --coverlet-output-format cobertura --results-directory $results
+    Write-Coverage (Get-ChildItem $results -Filter 'coverage.cobertura*.xml' -Recurse | Select-Object -Last 1)
+}
+
+function Write-Coverage([IO.FileInfo] $Report) {
+    [xml] $coverage = Get-Content $Report
+    foreach ($package in @($coverage.coverage) + @($coverage.coverage.packages.package)) {
+        $name = $package.name ? $package.name : 'All'
+        Write-Host ('{0}: {1:P1} of lines, {2:P1} of branches' -f $name, [double] $package.'line-rate', [double] $package.'branch-rate')
+    }
 }
 
 function Docs {
